@@ -1,0 +1,45 @@
+# One line for each thing to do; every target can be called again at no cost. See `make help`.
+
+PYTHON_VENV := .venv/bin/python
+.DEFAULT_GOAL := help
+.PHONY: help setup build demo test lint bench sanitize coverage wheel test-torchfree clean
+
+help: ## show this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1@\2/' | column -t -s@ 2>/dev/null \
+		|| grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST)
+
+setup: ## install what is missing: system libraries, .venv, pinned requirements
+	@bash scripts/setup.sh
+
+build: setup ## build the extension modules in place
+	@$(PYTHON_VENV) setup.py -q build_ext --inplace
+
+demo: build ## train, record, export, verify, tamper: the whole story in about a minute
+	@$(PYTHON_VENV) examples/digits.py
+
+test: build ## build and run the C tests, then the Python tests and doctests
+	@bash scripts/test_tools.sh
+	@$(MAKE) --no-print-directory -f scripts/native.mk -j2 VARIANT=check run
+	@.venv/bin/pytest
+
+lint: setup ## layers, ruff, mypy, pyright, clang-format, clang-tidy, -Werror with gcc and clang
+	@bash scripts/lint.sh
+
+sanitize: setup ## the C and the Python tests under ASan and UBSan
+	@bash scripts/sanitize.sh
+
+coverage: setup ## statement and branch coverage of C and Python
+	@bash scripts/coverage.sh
+
+wheel: setup ## build sdist and wheels into dist/ and try each in a clean environment
+	@bash scripts/wheel.sh
+
+test-torchfree: setup ## install into an environment without torch and run the tests there
+	@bash scripts/torchfree.sh
+
+bench: build ## print the benchmark tables
+	@for script in benchmarks/[a-z]*.py; do $(PYTHON_VENV) "$$script" || exit 1; done
+
+clean: ## remove what was built (.venv stays)
+	rm -rf build dist out *.egg-info mlprov/*.so .coverage* htmlcov
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

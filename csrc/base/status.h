@@ -1,0 +1,74 @@
+/* status.h - what a core function answers: one table of codes, and the detail beside a code.
+ *
+ * Every fallible function returns 0 or one of the negative codes below and leaves its outputs untouched
+ * on failure. "The check says no" (MLP_E_MISMATCH) is a code of its own, never mixed with "could not
+ * check": an auditor must tell them apart. The detail (what was attempted, seen, expected) goes into a
+ * caller-owned struct mlp_error; passing NULL is allowed wherever a struct mlp_error * is taken.
+ *
+ * Threads: everything here is reentrant; a struct mlp_error belongs to one thread at a time.
+ */
+#ifndef MLP_BASE_STATUS_H
+#define MLP_BASE_STATUS_H
+
+#include <stdbool.h>
+
+/* X(NAME, value, Python class, retryable, text). The binding builds its exception map from this table. */
+#define MLP_STATUS_TABLE(X)                                                                        \
+    X(MISMATCH, -1, "VerificationError", false, "the check does not hold")                         \
+    X(MALFORMED, -2, "EvidenceError", false, "malformed evidence")                                 \
+    X(VERSION, -3, "EvidenceError", false, "written by a newer format version")                    \
+    X(MEMORY, -4, "MemoryError", true, "out of memory")                                            \
+    X(ARGUMENT, -5, "ValueError", false, "invalid argument")                                       \
+    X(RANGE, -6, "IndexError", false, "index out of range")                                        \
+    X(IO, -7, "StoreError", true, "input/output error")                                            \
+    X(FULL, -8, "StoreError", true, "no space left")                                               \
+    X(READONLY, -9, "StoreError", false, "not writable")                                           \
+    X(BUSY, -10, "StoreError", true, "locked by another process")                                  \
+    X(CORRUPT, -11, "StoreError", false, "the store is corrupt")                                   \
+    X(NOT_FOUND, -12, "StoreError", false, "not found")                                            \
+    X(CLOSED, -13, "StoreError", false, "already closed")                                          \
+    X(FORKED, -14, "StoreError", false, "opened by the parent process")                            \
+    X(CHANGED, -15, "EvidenceError", true, "changed while it was read")                            \
+    X(KEY, -16, "ConfigError", false, "the key cannot be used")                                    \
+    X(CONFIG, -17, "ConfigError", false, "invalid configuration")                                  \
+    X(TENSOR, -18, "UnsupportedTensorError", false, "the tensor has no values that can be hashed") \
+    X(CRYPTO, -19, "Error", false, "the cryptographic library failed")                             \
+    X(THREAD, -20, "Error", true, "a thread could not be started")
+
+enum mlp_status {
+    MLP_OK = 0,
+#define MLP_STATUS_ENUM(name, value, python_class, retryable, text) MLP_E_##name = (value),
+    MLP_STATUS_TABLE(MLP_STATUS_ENUM)
+#undef MLP_STATUS_ENUM
+};
+
+#define MLP_ERROR_MAX 512
+
+struct mlp_error {
+    int status;                  /* the code that was returned with it */
+    int system_errno;            /* errno at the failure, 0 where none was involved */
+    char message[MLP_ERROR_MAX]; /* UTF-8, NUL-terminated, truncated at a character boundary */
+};
+
+/* Returns: the table's text for a code ("unknown status" for a number that is none). Never NULL. */
+const char *mlp_status_text(int status);
+
+/* Returns: the name of the Python exception class for a code; never NULL. */
+const char *mlp_status_python_class(int status);
+
+/* Returns: whether trying again later can help. */
+bool mlp_status_retryable(int status);
+
+/* Fills error (unless NULL) with a printf-style message: what was attempted, seen, expected.
+ * Returns: status, so that a failure is one line: return mlp_fail(error, MLP_E_RANGE, "...", ...);
+ */
+int mlp_fail(struct mlp_error *error, int status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* The same for a failed system call: maps errno to a status (ENOSPC, EDQUOT -> FULL; EROFS, EACCES,
+ * EPERM -> READONLY; ENOENT -> NOT_FOUND; ENOMEM -> MEMORY; otherwise IO) and appends strerror.
+ */
+int mlp_fail_errno(struct mlp_error *error, int system_errno, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+#endif

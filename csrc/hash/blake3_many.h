@@ -1,0 +1,14 @@
+/* blake3_many.h - many inputs in one call, their chunks and parents sharing lanes. Internal to the
+ * room.
+ *
+ * Threads: any thread; allocates nothing, uses about 40 KiB of stack.
+ */
+#ifndef MLP_HASH_BLAKE3_MANY_H
+#define MLP_HASH_BLAKE3_MANY_H
+
+#include "hash/hash.h"
+
+/* digests receives inputs_count rows of 32 bytes, which overlap no input. */
+void mlp_blake3_many(uint8_t *digests, const struct mlp_hash_input *inputs, size_t inputs_count);
+
+#endif

@@ -1,0 +1,348 @@
+/* blake3_tree.c - chunks to chaining values, chaining values to a root. */
+#include "hash/blake3_tree.h"
+
+/* Chunks whose chaining values are computed together before their parents: 256 KiB of input and 8
+ * KiB of chaining values stay in the second-level cache. A power of two. */
+#define GROUP_CHUNKS 256
+
+/* The bytes of a node that is not compressed yet: whether it is the root is known only at the end.
+ */
+struct node {
+    uint32_t cv[8];
+    uint8_t block[MLP_BLAKE3_BLOCK_LEN];
+    uint64_t counter;
+    uint32_t block_len;
+    uint32_t flags;
+};
+
+static size_t smaller(size_t left, size_t right)
+{
+    return left < right ? left : right;
+}
+
+/* ---- lanes ---- */
+
+/* Chaining values of count whole chunks that lie one after another, count * 32 bytes. */
+static void compress_chunks(const struct mlp_blake3_kernel *kernel, uint8_t *cvs,
+                            const uint8_t *data, size_t count, uint64_t counter,
+                            const uint32_t key[8], uint32_t flags)
+{
+    struct mlp_blake3_work work = {
+        .blocks_count = MLP_BLAKE3_CHUNK_BLOCKS,
+        .key = key,
+        .flags = flags,
+        .flags_start = MLP_BLAKE3_CHUNK_START,
+    };
+    for (size_t done = 0; done < count; done += work.count) {
+        work.count = smaller(count - done, MLP_BLAKE3_LANES_MAX);
+        for (size_t i = 0; i < work.count; i++) {
+            const uint8_t *chunk = data + (done + i) * MLP_BLAKE3_CHUNK_LEN;
+            work.blocks[i] = chunk;
+            work.last_block[i] = chunk + MLP_BLAKE3_CHUNK_LEN - MLP_BLAKE3_BLOCK_LEN;
+            work.last_len[i] = MLP_BLAKE3_BLOCK_LEN;
+            work.flags_end[i] = MLP_BLAKE3_CHUNK_END;
+            work.counter_low[i] = (uint32_t)(counter + done + i);
+            work.counter_high[i] = (uint32_t)((counter + done + i) >> 32);
+            work.cvs[i] = cvs + (done + i) * MLP_BLAKE3_OUT_LEN;
+        }
+        kernel->compress_lanes(&work);
+    }
+}
+
+void mlp_blake3_reduce_pairs(const struct mlp_blake3_kernel *kernel, uint8_t *cvs,
+                             size_t pairs_count, const uint32_t key[8], uint32_t flags)
+{
+    struct mlp_blake3_work work = {
+        .blocks_count = 1,
+        .key = key,
+        .flags = flags | MLP_BLAKE3_PARENT,
+    };
+    for (size_t done = 0; done < pairs_count; done += work.count) {
+        work.count = smaller(pairs_count - done, MLP_BLAKE3_LANES_MAX);
+        for (size_t i = 0; i < work.count; i++) {
+            work.blocks[i] = cvs + (done + i) * MLP_BLAKE3_BLOCK_LEN;
+            work.last_block[i] = work.blocks[i];
+            work.last_len[i] = MLP_BLAKE3_BLOCK_LEN;
+            work.cvs[i] = cvs + (done + i) * MLP_BLAKE3_OUT_LEN;
+        }
+        kernel->compress_lanes(&work);
+    }
+}
+
+/* ---- nodes ---- */
+
+static void compress_node(const struct node *node, uint64_t counter, uint32_t flags,
+                          uint32_t words[16])
+{
+    mlp_blake3_kernel()->compress(words, node->cv, node->block, counter, node->block_len,
+                                  node->flags | flags);
+}
+
+static void node_chaining_value(const struct node *node, uint8_t cv32[32])
+{
+    uint32_t words[16];
+    compress_node(node, node->counter, 0, words);
+    memcpy(cv32, words, MLP_BLAKE3_OUT_LEN);
+}
+
+static void chunk_node(const struct mlp_blake3_state *state, struct node *node)
+{
+    memcpy(node->cv, state->chunk_cv, sizeof node->cv);
+    memcpy(node->block, state->block, state->block_len);
+    memset(node->block + state->block_len, 0, sizeof node->block - state->block_len);
+    node->counter = state->first_chunk + state->chunks_done;
+    node->block_len = (uint32_t)state->block_len;
+    node->flags = state->flags | MLP_BLAKE3_CHUNK_END;
+    if (state->blocks_done == 0)
+        node->flags |= MLP_BLAKE3_CHUNK_START;
+}
+
+/* Section 2.5: a parent's counter is 0 and its block two chaining values. */
+static void parent_node(struct node *node, const uint8_t left32[32], const uint8_t right32[32],
+                        const uint32_t key[8], uint32_t flags)
+{
+    memcpy(node->cv, key, sizeof node->cv);
+    memcpy(node->block, left32, 32);
+    memcpy(node->block + 32, right32, 32);
+    node->counter = 0;
+    node->block_len = MLP_BLAKE3_BLOCK_LEN;
+    node->flags = flags | MLP_BLAKE3_PARENT;
+}
+
+/* ---- the chunk being filled ---- */
+
+static void start_chunk(struct mlp_blake3_state *state)
+{
+    memcpy(state->chunk_cv, state->key, sizeof state->chunk_cv);
+    state->block_len = 0;
+    state->blocks_done = 0;
+}
+
+static size_t chunk_len(const struct mlp_blake3_state *state)
+{
+    return state->blocks_done * MLP_BLAKE3_BLOCK_LEN + state->block_len;
+}
+
+static void compress_block(struct mlp_blake3_state *state, const uint8_t *block)
+{
+    uint32_t words[16];
+    uint32_t flags = state->flags | (state->blocks_done == 0 ? MLP_BLAKE3_CHUNK_START : 0U);
+    mlp_blake3_kernel()->compress(words, state->chunk_cv, block,
+                                  state->first_chunk + state->chunks_done, MLP_BLAKE3_BLOCK_LEN,
+                                  flags);
+    memcpy(state->chunk_cv, words, sizeof state->chunk_cv);
+    state->blocks_done++;
+    state->block_len = 0;
+}
+
+/* data_len: at most what the chunk has room for. The last block is kept: it may end the chunk. */
+static void fill_chunk(struct mlp_blake3_state *state, const uint8_t *data, size_t data_len)
+{
+    while (data_len > 0) {
+        if (state->block_len == MLP_BLAKE3_BLOCK_LEN)
+            compress_block(state, state->block);
+        while (state->block_len == 0 && data_len > MLP_BLAKE3_BLOCK_LEN) {
+            compress_block(state, data);
+            data += MLP_BLAKE3_BLOCK_LEN;
+            data_len -= MLP_BLAKE3_BLOCK_LEN;
+        }
+        size_t taken = smaller(data_len, MLP_BLAKE3_BLOCK_LEN - state->block_len);
+        memcpy(state->block + state->block_len, data, taken);
+        state->block_len += taken;
+        data += taken;
+        data_len -= taken;
+    }
+}
+
+/* ---- the stack ---- */
+
+static uint8_t *stack_entry(struct mlp_blake3_state *state, size_t index)
+{
+    return state->stack + index * MLP_BLAKE3_OUT_LEN;
+}
+
+/* Joins finished neighbours until there is one entry for each one bit of chunks_done. Called only
+ * when more input follows, so that no join is the root. */
+static void merge_stack(struct mlp_blake3_state *state)
+{
+    size_t wanted = (size_t)__builtin_popcountll(state->chunks_done);
+    while (state->stack_count > wanted) {
+        struct node node;
+        parent_node(&node, stack_entry(state, state->stack_count - 2),
+                    stack_entry(state, state->stack_count - 1), state->key, state->flags);
+        node_chaining_value(&node, stack_entry(state, state->stack_count - 2));
+        state->stack_count--;
+    }
+}
+
+/* Adds the chaining value of a subtree of chunks_count chunks (a power of two that divides
+ * chunks_done, or half of such a subtree). */
+static void push_subtree(struct mlp_blake3_state *state, const uint8_t cv32[32],
+                         uint64_t chunks_count)
+{
+    merge_stack(state);
+    memcpy(stack_entry(state, state->stack_count), cv32, MLP_BLAKE3_OUT_LEN);
+    state->stack_count++;
+    state->chunks_done += chunks_count;
+}
+
+/* The largest power of two that is at most count and divides chunks_done. */
+static size_t aligned_subtree(uint64_t chunks_done, size_t count)
+{
+    size_t largest = (size_t)1 << (63 - __builtin_clzll(count));
+    uint64_t lowest_bit = chunks_done & (~chunks_done + 1);
+    return lowest_bit != 0 && lowest_bit < largest ? (size_t)lowest_bit : largest;
+}
+
+/* Whole chunks at the front of data, as many as a group has room for; more input may or may not
+ * follow, so that the last two subtrees of a power of two stay apart. Returns: bytes taken. */
+static size_t add_chunks(struct mlp_blake3_state *state, const uint8_t *data, size_t data_len)
+{
+    const struct mlp_blake3_kernel *kernel = mlp_blake3_kernel();
+    uint8_t cvs[GROUP_CHUNKS * MLP_BLAKE3_OUT_LEN];
+    size_t room = GROUP_CHUNKS - (size_t)(state->chunks_done % GROUP_CHUNKS);
+    size_t count = smaller(data_len / MLP_BLAKE3_CHUNK_LEN, room);
+    compress_chunks(kernel, cvs, data, count, state->first_chunk + state->chunks_done, state->key,
+                    state->flags);
+    for (size_t done = 0; done < count;) {
+        size_t subtree = aligned_subtree(state->chunks_done, count - done);
+        uint8_t *first = cvs + done * MLP_BLAKE3_OUT_LEN;
+        for (size_t left = subtree; left > 2; left /= 2)
+            mlp_blake3_reduce_pairs(kernel, first, left / 2, state->key, state->flags);
+        if (subtree == 1) {
+            push_subtree(state, first, 1);
+        } else {
+            push_subtree(state, first, subtree / 2);
+            push_subtree(state, first + MLP_BLAKE3_OUT_LEN, subtree / 2);
+        }
+        done += subtree;
+    }
+    return count * MLP_BLAKE3_CHUNK_LEN;
+}
+
+/* The topmost node, uncompressed: the last chunk or the last two subtrees, joined leftwards. */
+static void top_node(const struct mlp_blake3_state *state, struct node *node)
+{
+    size_t left_count = state->stack_count;
+    const uint8_t *left = state->stack + left_count * MLP_BLAKE3_OUT_LEN;
+    if (chunk_len(state) > 0 || left_count == 0) {
+        chunk_node(state, node);
+    } else {
+        /* At least two: update leaves a lone whole chunk in the state and not on the stack. */
+        parent_node(node, left - 64, left - 32, state->key, state->flags);
+        left -= 64;
+        left_count -= 2;
+    }
+    for (; left_count > 0; left_count--) {
+        uint8_t right32[32];
+        node_chaining_value(node, right32);
+        left -= 32;
+        parent_node(node, left, right32, state->key, state->flags);
+    }
+}
+
+/* ---- the face ---- */
+
+void mlp_blake3_init(struct mlp_blake3_state *state, const uint32_t key[8], uint32_t flags,
+                     uint64_t first_chunk)
+{
+    memcpy(state->key, key, sizeof state->key);
+    state->flags = flags;
+    state->first_chunk = first_chunk;
+    state->chunks_done = 0;
+    state->stack_count = 0;
+    start_chunk(state);
+}
+
+void mlp_blake3_init_derive_key(struct mlp_blake3_state *state, const void *context,
+                                size_t context_len)
+{
+    mlp_blake3_init(state, mlp_blake3_iv, MLP_BLAKE3_DERIVE_KEY_CONTEXT, 0);
+    mlp_blake3_update(state, context, context_len);
+    uint8_t bytes[MLP_BLAKE3_KEY_LEN];
+    uint32_t key[8];
+    mlp_blake3_output(state, 0, bytes, sizeof bytes);
+    memcpy(key, bytes, sizeof key);
+    mlp_blake3_init(state, key, MLP_BLAKE3_DERIVE_KEY_MATERIAL, 0);
+    explicit_bzero(bytes, sizeof bytes);
+    explicit_bzero(key, sizeof key);
+}
+
+void mlp_blake3_update(struct mlp_blake3_state *state, const void *data, size_t data_len)
+{
+    const uint8_t *next = data;
+    if (data_len == 0)
+        return;
+    size_t filled = chunk_len(state);
+    if (filled > 0) {
+        size_t taken = smaller(data_len, MLP_BLAKE3_CHUNK_LEN - filled);
+        fill_chunk(state, next, taken);
+        next += taken;
+        data_len -= taken;
+        if (data_len == 0)
+            return; /* the chunk, even if full, may be the root */
+        struct node node;
+        uint8_t cv32[32];
+        chunk_node(state, &node);
+        node_chaining_value(&node, cv32);
+        push_subtree(state, cv32, 1);
+        start_chunk(state);
+    }
+    while (data_len > MLP_BLAKE3_CHUNK_LEN) {
+        size_t taken = add_chunks(state, next, data_len);
+        next += taken;
+        data_len -= taken;
+    }
+    if (data_len > 0) {
+        merge_stack(state);
+        fill_chunk(state, next, data_len);
+    }
+}
+
+void mlp_blake3_output(const struct mlp_blake3_state *state, uint64_t offset, uint8_t *out,
+                       size_t out_len)
+{
+    struct node node;
+    top_node(state, &node);
+    /* Section 2.6: the root's compression is repeated with the counter of each 64 bytes of output.
+     */
+    uint64_t counter = offset / MLP_BLAKE3_BLOCK_LEN;
+    size_t skipped = (size_t)(offset % MLP_BLAKE3_BLOCK_LEN);
+    while (out_len > 0) {
+        uint32_t words[16];
+        compress_node(&node, counter, MLP_BLAKE3_ROOT, words);
+        size_t taken = smaller(out_len, sizeof words - skipped);
+        memcpy(out, (const uint8_t *)words + skipped, taken);
+        out += taken;
+        out_len -= taken;
+        skipped = 0;
+        counter++;
+    }
+}
+
+void mlp_blake3_chaining_value(const struct mlp_blake3_state *state, uint8_t cv32[32])
+{
+    struct node node;
+    top_node(state, &node);
+    node_chaining_value(&node, cv32);
+}
+
+void mlp_blake3_one_chunk_root(uint8_t digest32[32], const void *data, size_t data_len)
+{
+    const struct mlp_blake3_kernel *kernel = mlp_blake3_kernel();
+    const uint8_t *next = data;
+    uint32_t words[16];
+    uint32_t flags = MLP_BLAKE3_CHUNK_START;
+    memcpy(words, mlp_blake3_iv, sizeof mlp_blake3_iv);
+    for (; data_len > MLP_BLAKE3_BLOCK_LEN; data_len -= MLP_BLAKE3_BLOCK_LEN) {
+        kernel->compress(words, words, next, 0, MLP_BLAKE3_BLOCK_LEN, flags);
+        next += MLP_BLAKE3_BLOCK_LEN;
+        flags = 0;
+    }
+    uint8_t last[MLP_BLAKE3_BLOCK_LEN] = {0};
+    if (data_len > 0)
+        memcpy(last, next, data_len);
+    flags |= MLP_BLAKE3_CHUNK_END | MLP_BLAKE3_ROOT;
+    kernel->compress(words, words, last, 0, (uint32_t)data_len, flags);
+    memcpy(digest32, words, MLP_BLAKE3_OUT_LEN);
+}

@@ -1,0 +1,59 @@
+/* blake3_tree.h - the BLAKE3 tree over any length: state, subtrees, roots. Internal to the hash
+ * room.
+ *
+ * Source: BLAKE3 (2021): section 2.1 (tree structure), 2.4 (chaining values), 2.5 (parents), 2.6
+ * (root and extendable output), 5.1.2 (the stack of an incremental implementation).
+ *
+ * Threads: a state belongs to one thread at a time. Nothing here allocates or fails. A state holds
+ * the key and input bytes: its owner wipes it.
+ */
+#ifndef MLP_HASH_BLAKE3_TREE_H
+#define MLP_HASH_BLAKE3_TREE_H
+
+#include "hash/blake3_kernel.h"
+
+/* One entry for each level of a tree over 2^64 - 1 bytes (2^54 chunks), and one because the last
+ * two subtrees stay unmerged until it is known that they are not the root. */
+#define MLP_BLAKE3_STACK_MAX 55
+
+struct mlp_blake3_state {
+    uint32_t key[8];
+    uint32_t flags; /* of the mode, in every compression */
+
+    /* The chunk being filled: block holds its last 0 to 64 bytes, not yet compressed. */
+    uint32_t chunk_cv[8];
+    uint8_t block[MLP_BLAKE3_BLOCK_LEN];
+    size_t block_len;
+    size_t blocks_done;
+
+    /* Chaining values of complete subtrees on the left. */
+    uint64_t first_chunk; /* the counter where this tree begins; 0 for a whole input */
+    uint64_t chunks_done;
+    size_t stack_count;
+    uint8_t stack[MLP_BLAKE3_STACK_MAX * MLP_BLAKE3_OUT_LEN];
+};
+
+/* key: eight words (mlp_blake3_iv for the plain hash). flags: of the mode, 0 for the plain hash. */
+void mlp_blake3_init(struct mlp_blake3_state *state, const uint32_t key[8], uint32_t flags,
+                     uint64_t first_chunk);
+/* The state whose key is derived from context (section 2.3, derive_key). */
+void mlp_blake3_init_derive_key(struct mlp_blake3_state *state, const void *context,
+                                size_t context_len);
+void mlp_blake3_update(struct mlp_blake3_state *state, const void *data, size_t data_len);
+/* out_len bytes of the extendable output from byte offset on; the state is not changed. */
+void mlp_blake3_output(const struct mlp_blake3_state *state, uint64_t offset, uint8_t *out,
+                       size_t out_len);
+/* The chaining value of what was added, as a subtree that is not the root; nothing else may be
+ * added. */
+void mlp_blake3_chaining_value(const struct mlp_blake3_state *state, uint8_t cv32[32]);
+
+/* Parents of neighbouring chaining values: pairs_count parents of cvs[0..2*pairs_count) are written
+ * to the front of the same memory. flags: of the mode, and ROOT where the one parent is the root.
+ */
+void mlp_blake3_reduce_pairs(const struct mlp_blake3_kernel *kernel, uint8_t *cvs,
+                             size_t pairs_count, const uint32_t key[8], uint32_t flags);
+
+/* One input of at most a chunk that is a whole tree: its root, 32 bytes. */
+void mlp_blake3_one_chunk_root(uint8_t digest32[32], const void *data, size_t data_len);
+
+#endif

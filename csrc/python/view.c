@@ -1,0 +1,147 @@
+#include "python/view.h"
+
+#include "python/view_paths.h"
+#include "torch/bridge.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* ---- small helpers of the paths ---- */
+
+PyObject *mlp_py_loaded_module(const char *name)
+{
+    PyObject *text = PyUnicode_FromString(name);
+    PyObject *module = text != NULL ? PyImport_GetModule(text) : NULL;
+    Py_XDECREF(text);
+    PyErr_Clear();
+    return module;
+}
+
+int mlp_py_is_instance_of(PyObject *object, PyObject *module, const char *class_name)
+{
+    PyObject *class = PyObject_GetAttrString(module, class_name);
+    int is_instance = class != NULL ? PyObject_IsInstance(object, class) : 0;
+    Py_XDECREF(class);
+    if (class == NULL || is_instance < 0)
+        PyErr_Clear();
+    return is_instance > 0;
+}
+
+/* Appends a str's UTF-8 text; a str that is none is left out. */
+static void copy_text(char *text, size_t text_len, PyObject *str)
+{
+    Py_ssize_t utf8_len;
+    const char *utf8 = str != NULL ? PyUnicode_AsUTF8AndSize(str, &utf8_len) : NULL;
+    (void)snprintf(text, text_len, "%s", utf8 != NULL ? utf8 : "");
+    if (utf8 == NULL)
+        PyErr_Clear();
+}
+
+int mlp_py_attribute_text(char *text, size_t text_len, PyObject *object, const char *attribute)
+{
+    PyObject *value = PyObject_GetAttrString(object, attribute);
+    if (value == NULL)
+        return -1;
+    PyObject *str = PyObject_Str(value);
+    Py_DECREF(value);
+    if (str == NULL)
+        return -1;
+    copy_text(text, text_len, str);
+    Py_DECREF(str);
+    return 0;
+}
+
+static void type_name(char *text, size_t text_len, PyObject *object)
+{
+    if (mlp_py_attribute_text(text, text_len, (PyObject *)Py_TYPE(object), "__qualname__") != 0) {
+        PyErr_Clear();
+        (void)snprintf(text, text_len, "object");
+    }
+}
+
+int mlp_py_tensor_failure(struct mlp_error *error, PyObject *object, const char *doing)
+{
+    if (PyErr_ExceptionMatches(PyExc_MemoryError) || !PyErr_ExceptionMatches(PyExc_Exception))
+        return MLP_PY_RAISED;
+    PyObject *type;
+    PyObject *value;
+    PyObject *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyObject *str = value != NULL ? PyObject_Str(value) : NULL;
+    char reason[256];
+    char name[96];
+    copy_text(reason, sizeof reason, str);
+    type_name(name, sizeof name, object);
+    Py_XDECREF(str);
+    Py_XDECREF(type);
+    Py_XDECREF(value);
+    Py_XDECREF(traceback);
+    PyErr_Clear();
+    return mlp_fail(error, MLP_E_TENSOR, "a %s refused while %s: %s", name, doing, reason);
+}
+
+/* ---- the order of the paths ---- */
+
+static int by_dlpack_or_buffer(PyObject *object, struct mlp_py_view *held, struct mlp_error *error)
+{
+    char refusal[128];
+    int offered = mlp_dlpack_is_offered(object);
+    int status = MLP_PY_NOT_MINE;
+    if (offered) {
+        status = mlp_dlpack_take(object, MLP_DTYPE_NONE, &held->view, &held->dlpack, error);
+        if (status != MLP_E_TENSOR) {
+            held->owner = Py_NewRef(object);
+            return status;
+        }
+        memset(held, 0, sizeof *held); /* released; the buffer may still do */
+    }
+    int buffer_status = mlp_py_view_buffer(object, held, refusal);
+    if (buffer_status != MLP_PY_NOT_MINE)
+        return buffer_status;
+    if (status == MLP_E_TENSOR)
+        return status; /* what DLPack said is the better reason */
+    char name[96];
+    type_name(name, sizeof name, object);
+    if (PyObject_CheckBuffer(object))
+        return mlp_fail(error, MLP_E_TENSOR, "a %s cannot be hashed: %s", name, refusal);
+    PyErr_Format(PyExc_TypeError,
+                 "cannot hash a %s: expected a tensor, an array, or an object with the buffer "
+                 "protocol or __dlpack__",
+                 name);
+    return MLP_PY_RAISED;
+}
+
+int mlp_py_view_from_object(struct mlp_py_view_state *state, PyObject *object, unsigned options,
+                            struct mlp_py_view *held, struct mlp_error *error)
+{
+    memset(held, 0, sizeof *held);
+    int status = mlp_py_view_torch(state, object, options, held, error);
+    if (status == MLP_PY_NOT_MINE && (options & MLP_PY_VIEW_STAGED) != 0)
+        return mlp_fail(error, MLP_E_TENSOR, "only torch tensors can be staged");
+    if (status == MLP_PY_NOT_MINE)
+        status = mlp_py_view_numpy(object, held, error);
+    if (status == MLP_PY_NOT_MINE)
+        status = by_dlpack_or_buffer(object, held, error);
+    if (status == 0)
+        status = mlp_view_check(&held->view, error);
+    if (status != 0)
+        mlp_py_view_release(held);
+    return status;
+}
+
+void mlp_py_view_release(struct mlp_py_view *held)
+{
+    PyObject *type;
+    PyObject *value;
+    PyObject *traceback;
+    PyErr_Fetch(&type, &value, &traceback); /* a deleter may run Python code */
+    if (held->torch_held != NULL)
+        held->bridge->release(held->torch_held);
+    held->torch_held = NULL;
+    mlp_dlpack_release(&held->dlpack);
+    if (held->buffer.obj != NULL)
+        PyBuffer_Release(&held->buffer);
+    Py_CLEAR(held->keeper);
+    Py_CLEAR(held->owner);
+    PyErr_Restore(type, value, traceback);
+}

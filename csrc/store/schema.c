@@ -1,0 +1,53 @@
+#include "store/store_internal.h"
+
+/* Version 1. Hashes are 32 bytes, notes and entries the exact signed bytes, times RFC 3339 UTC.
+ * heads.log_index is NULL while the head is pending for the store log; heads of imported runs
+ * belong to another store's log and stay out of this one's. log_nodes(level, idx) is the root over
+ * 256^level leaves (C2SP tlog-tiles); level 0 is log_entries.leaf_hash. */
+static const char version_1[] =
+    "CREATE TABLE meta("
+    " key TEXT PRIMARY KEY NOT NULL,"
+    " value TEXT NOT NULL);"
+    "CREATE TABLE runs("
+    " id TEXT PRIMARY KEY NOT NULL,"
+    " name TEXT NOT NULL,"
+    " project TEXT,"
+    " status TEXT NOT NULL,"
+    " created TEXT NOT NULL,"
+    " updated TEXT NOT NULL,"
+    " vkey TEXT,"
+    " imported INTEGER NOT NULL DEFAULT 0 CHECK(imported IN (0, 1)),"
+    " bundle TEXT);"
+    "CREATE TABLE records("
+    " run TEXT NOT NULL REFERENCES runs(id) ON DELETE CASCADE,"
+    " seq INTEGER NOT NULL CHECK(seq >= 0),"
+    " type TEXT NOT NULL,"
+    " time TEXT NOT NULL,"
+    " bytes BLOB NOT NULL CHECK(typeof(bytes) = 'blob'),"
+    " PRIMARY KEY(run, seq));"
+    "CREATE TABLE heads("
+    " id INTEGER PRIMARY KEY,"
+    " run TEXT NOT NULL REFERENCES runs(id) ON DELETE CASCADE,"
+    " size INTEGER NOT NULL CHECK(size > 0),"
+    " root BLOB NOT NULL CHECK(length(root) = 32),"
+    " note BLOB NOT NULL CHECK(typeof(note) = 'blob'),"
+    " imported INTEGER NOT NULL DEFAULT 0 CHECK(imported IN (0, 1)),"
+    " log_index INTEGER UNIQUE REFERENCES log_entries(idx),"
+    " UNIQUE(run, size));"
+    "CREATE INDEX heads_pending ON heads(log_index) WHERE log_index IS NULL AND imported = 0;"
+    "CREATE TABLE log_entries("
+    " idx INTEGER PRIMARY KEY CHECK(idx >= 0),"
+    " leaf_hash BLOB NOT NULL CHECK(length(leaf_hash) = 32),"
+    " entry BLOB NOT NULL CHECK(typeof(entry) = 'blob'));"
+    "CREATE TABLE log_nodes("
+    " level INTEGER NOT NULL CHECK(level > 0),"
+    " idx INTEGER NOT NULL CHECK(idx >= 0),"
+    " hash BLOB NOT NULL CHECK(length(hash) = 32),"
+    " PRIMARY KEY(level, idx)) WITHOUT ROWID;"
+    "CREATE TABLE log_checkpoint("
+    " size INTEGER PRIMARY KEY CHECK(size > 0),"
+    " root BLOB NOT NULL CHECK(length(root) = 32),"
+    " note BLOB NOT NULL CHECK(typeof(note) = 'blob'));"
+    "INSERT INTO meta(key, value) VALUES('store_id', lower(hex(randomblob(16))));";
+
+const char *const mlp_store_migrations[MLP_STORE_VERSION] = {version_1};

@@ -1,0 +1,91 @@
+"""mlprov proves how a machine-learning model came to be.
+
+A training script starts a run, and weights, batches, metrics, code and environment are hashed where they
+lie and kept in one append-only, signed log. Anyone can later check a model file, one tensor, one sample,
+one batch or one metric against it, offline.
+
+    import mlprov
+
+    with mlprov.start("digits-mlp", model=model, optimizer=optimizer) as run:
+        for epoch in run.epochs(10):
+            for x, y in run.track(loader):
+                ...
+            epoch.log(loss=loss)
+        run.save("model.safetensors")
+    run.export("digits.mlprov")
+
+The names below are the public interface; importing this package imports neither torch nor NumPy.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from mlprov._version import __version__
+
+if TYPE_CHECKING:
+    from mlprov.comparison import Difference, diff
+    from mlprov.digests import Digest, Hasher, TensorDigest, digest, digest_many
+    from mlprov.epochs import Epoch
+    from mlprov.errors import (
+        AnchorError,
+        ConfigError,
+        Error,
+        EvidenceError,
+        StoreError,
+        UnsupportedTensorError,
+        VerificationError,
+    )
+    from mlprov.models import ModelDigest, digest_model
+    from mlprov.proofs import Proof
+    from mlprov.recorder import RecordingWarning
+    from mlprov.runs import Run, start
+    from mlprov.trees import (
+        ConsistencyProof,
+        InclusionProof,
+        MerkleTree,
+        verify_consistency,
+        verify_inclusion,
+    )
+    from mlprov.verdicts import Check, Verdict
+    from mlprov.verification import verify
+
+_HOMES = {
+    "comparison": ("Difference", "diff"),
+    "digests": ("Digest", "Hasher", "TensorDigest", "digest", "digest_many"),
+    "epochs": ("Epoch",),
+    "errors": (
+        "AnchorError", "ConfigError", "Error", "EvidenceError", "StoreError", "UnsupportedTensorError",
+        "VerificationError",
+    ),
+    "models": ("ModelDigest", "digest_model"),
+    "proofs": ("Proof",),
+    "recorder": ("RecordingWarning",),
+    "runs": ("Run", "start"),
+    "trees": ("ConsistencyProof", "InclusionProof", "MerkleTree", "verify_consistency", "verify_inclusion"),
+    "verdicts": ("Check", "Verdict"),
+    "verification": ("verify",),
+}  # fmt: skip
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "AnchorError", "Check", "ConfigError", "ConsistencyProof", "Difference", "Digest", "Epoch", "Error",
+    "EvidenceError", "Hasher", "InclusionProof", "MerkleTree", "ModelDigest", "Proof", "RecordingWarning", "Run",
+    "StoreError", "TensorDigest", "UnsupportedTensorError", "Verdict", "VerificationError", "__version__",
+    "diff", "digest", "digest_many", "digest_model", "start", "verify", "verify_consistency", "verify_inclusion",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name when it is first used, so that ``import mlprov`` stays fast (PEP 562)."""
+    module = _HOME_OF.get(name)
+    if module is None:
+        raise AttributeError(f"module 'mlprov' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"mlprov.{module}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,365 @@
+"""The C core. Only mlprov's own modules import it; everything here may change with any release.
+
+Conventions: digests, roots and hashes are raw ``bytes`` (32 long unless the algorithm says
+otherwise); notes and leaves are ``bytes``; every error is an exception of :mod:`mlprov.errors`
+(classes are handed to the core by that module at import), with ``.status`` (the core's name of
+the status, such as ``"MISMATCH"``) and ``.retryable``. The GIL is released around hashing, disk
+and cryptography above about 2 KiB of work. Arguments of a wrong type are TypeError; wrong
+lengths, signs and names are ValueError or IndexError, but EvidenceError where they can only come
+from evidence (``merkle_verify_*``).
+"""
+
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, Self, TypeAlias, final
+
+from typing_extensions import Buffer
+
+_Path: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+
+# (digest, dtype name, shape, length in bytes)
+_TensorRow: TypeAlias = tuple[bytes, str, tuple[int, ...], int]
+
+def set_exceptions(classes: dict[str, type[Exception]], /) -> None:
+    """Tell the core which class answers each name of base/status.h's table.
+
+    MemoryError, ValueError and IndexError are the builtins; RuntimeError stands in for the
+    others before this call.
+    """
+
+def openssl_version() -> str: ...
+def sqlite_version() -> str: ...
+
+# ---- hash ----
+def hash_kernels() -> list[tuple[str, bool]]:
+    """(name, usable) in order of preference."""
+
+def hash_kernel() -> str: ...
+def set_hash_kernel(name: str, /) -> None:
+    """Force a kernel. Raises ConfigError (unknown, not supported here, failed its self-test)."""
+
+def hash_bytes(data: Buffer, /, algorithm: str = "blake3") -> bytes: ...
+def hash_many(items: Sequence[Buffer], /, algorithm: str = "blake3") -> list[bytes]: ...
+def hash_file(path: _Path, /, algorithms: Sequence[str]) -> tuple[list[bytes], int]:
+    """Digests of a file, pipe or device in one read, and its length; 1 to 8 algorithms. Links
+    are followed.
+
+    EvidenceError (CHANGED) if the file is written to, truncated or replaced while it is read;
+    StoreError if it cannot be read. Ctrl-C ends it.
+    """
+
+def hash_file_ranges(
+    path: _Path, ranges: Sequence[tuple[int, int]], /, algorithms: Sequence[str]
+) -> tuple[list[bytes], list[bytes], int]:
+    """(digest by algorithms[0] of each [begin, end), digests of the whole file by each
+    algorithm, length): one read.
+
+    Ranges are sorted and do not overlap (ValueError); IndexError where the last ends beyond the
+    file. Regular files only.
+    """
+
+def blake3_subtree(data: Buffer, chunk_offset: int, /, key: bytes | None = None) -> bytes:
+    """Chaining value of a complete subtree that is not the root; ValueError where it is empty or
+    not aligned.
+    """
+
+def blake3_parent(
+    left: bytes, right: bytes, /, *, root: bool = False, key: bytes | None = None
+) -> bytes: ...
+
+@final
+class Hasher:
+    """hashlib's shape. ``key`` (32 bytes) and ``context`` (derive-key) are for blake3 alone.
+
+    ``length`` and ``seek`` ask for BLAKE3's extendable output; ValueError for the other
+    algorithms. May be used from several threads: one call at a time is made, the others wait.
+    """
+
+    def __new__(
+        cls,
+        data: Buffer = b"",
+        /,
+        *,
+        algorithm: str = "blake3",
+        key: bytes | None = None,
+        context: str | None = None,
+    ) -> Self: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def digest_size(self) -> int: ...
+    @property
+    def block_size(self) -> int: ...
+    def update(self, data: Buffer, /) -> None: ...
+    def digest(self, length: int | None = None, *, seek: int = 0) -> bytes: ...
+    def hexdigest(self, length: int | None = None, *, seek: int = 0) -> str: ...
+    def copy(self) -> Hasher: ...
+
+# ---- merkle ----
+def merkle_leaf_hash(leaf: Buffer, /) -> bytes: ...
+def merkle_root(leaves: Iterable[Buffer], /) -> bytes: ...
+def merkle_verify_inclusion(
+    root: bytes, leaf_hash: bytes, index: int, size: int, path: Sequence[bytes], /
+) -> None:
+    """Returns None when it holds; VerificationError when it does not; EvidenceError when
+    malformed.
+    """
+
+def merkle_verify_consistency(
+    old_root: bytes, old_size: int, new_root: bytes, new_size: int, path: Sequence[bytes], /
+) -> None: ...
+
+@final
+class MerkleTree:
+    """Keeps every leaf hash (32 bytes each) so that it can prove. May be used from several
+    threads.
+
+    A size above ``len()`` or an index that is not below it is IndexError. ``extend`` adds all
+    leaves or none.
+    """
+
+    def __new__(cls, leaves: Iterable[Buffer] = (), /) -> Self: ...
+    def __len__(self) -> int: ...
+    def append(self, leaf: Buffer, /) -> int: ...
+    def append_hash(self, leaf_hash: bytes, /) -> int: ...
+    def extend(self, leaves: Iterable[Buffer], /) -> None: ...
+    def root(self, size: int | None = None) -> bytes: ...
+    def prove_inclusion(self, index: int, size: int | None = None) -> list[bytes]: ...
+    def prove_consistency(self, old_size: int, new_size: int | None = None) -> list[bytes]: ...
+
+# ---- codec ----
+def json_decode(text: Buffer, /, max_length: int = 16777216, max_depth: int = 64) -> Any:
+    """Strict profile of docs/format.md section 1 (without the JCS-order rule). EvidenceError
+    says line, column, rule.
+    """
+
+def encode_leaves(leaves: Iterable[Buffer], /) -> bytes: ...
+def decode_leaves(data: Buffer, /) -> list[bytes]:
+    """Strict reading of a leaves file; EvidenceError names the offset."""
+
+# ---- tensor ----
+def tensor_digests(tensors: Sequence[object], /, algorithm: str = "blake3") -> list[_TensorRow]:
+    """Digests of strided tensors and arrays, in place. UnsupportedTensorError carries
+    ``.index``.
+
+    All tensors are held first, then hashed with the GIL released. Composite torch tensors
+    (sparse, quantised, nested) are split before they come here; here they are
+    UnsupportedTensorError.
+    """
+
+def tensor_identities(
+    tensors: Sequence[object], /
+) -> list[tuple[int, str, tuple[int, ...], tuple[int, ...]] | None]:
+    """(address, dtype, shape, byte strides) of each, for alias groups; None for empty tensors.
+
+    What is pending on the values (conjugation, negation, byte order) follows the dtype: ``"C64
+    conj"``.
+    """
+
+def tensor_leaf(name: str, row: _TensorRow, /, algorithm: str = "blake3") -> bytes: ...
+def tensor_digest_staged(tensor: object, /, algorithm: str = "blake3") -> _TensorRow:
+    """The path that copies device tensors piece by piece, forced (torch only); for tests and
+    doctor.
+    """
+
+def dtypes() -> list[tuple[str, int]]:
+    """(name, bits) of every element type."""
+
+def torch_bridge() -> str | None:
+    """The torch release that the bridge in use was built for; None while torch is not loaded or
+    the bridge stepped aside.
+    """
+
+def describe_torch_bridge() -> str:
+    """One line for doctor: in use, not needed, or stepped aside and why."""
+
+def safetensors_entries(
+    path: _Path, /
+) -> tuple[list[tuple[str, str, tuple[int, ...], int, int]], dict[str, str], int]:
+    """([(name, dtype, shape, begin, end) sorted by name, offsets from the file's start],
+    metadata, file length).
+
+    Reads the header alone. EvidenceError: malformed or changed; StoreError: cannot be read, not
+    a regular file.
+    """
+
+# ---- sign ----
+def verify_note(note: Buffer, vkey: str, /) -> str:
+    """The text of a note signed by that key.
+
+    VerificationError: the signature does not verify, or there is none by that key.
+    EvidenceError: malformed.
+    """
+
+def note_text(note: Buffer, /) -> str:
+    """The unverified text of a well-formed note."""
+
+def parse_checkpoint(text: str, /) -> tuple[str, int, bytes]:
+    """(origin, size, root) of a checkpoint's text; EvidenceError when malformed or with
+    extension lines.
+    """
+
+def format_checkpoint(origin: str, size: int, root: bytes, /) -> str:
+    """The text that parse_checkpoint reads."""
+
+def parse_vkey(vkey: str, /) -> tuple[str, bytes]:
+    """(name, 32-byte public key); EvidenceError when malformed."""
+
+def format_vkey(name: str | None, public_key: bytes, /) -> str:
+    """The text of a verifier key. name None: ``mlprov/owner/<16 hex>`` of the key."""
+
+def ed25519_verify(public_key: bytes, signature: Buffer, message: Buffer, /) -> bool:
+    """Whether a bare Ed25519 signature (RFC 8032) holds."""
+
+@final
+class SigningKey:
+    """An Ed25519 private key that never leaves the core's locked memory, under a C2SP key name.
+
+    Made by ``create`` and ``load`` alone.
+    """
+
+    @classmethod
+    def create(
+        cls, path: _Path, name: str | None, /, passphrase: bytes | None = None
+    ) -> SigningKey:
+        """New key file (0600, O_EXCL, O_NOFOLLOW). name None: ``mlprov/owner/<16 hex>`` of the key.
+
+        ConfigError: the path exists. StoreError: it cannot be written.
+        """
+    @classmethod
+    def load(cls, path: _Path, name: str | None, /, passphrase: bytes | None = None) -> SigningKey:
+        """ConfigError: missing, not readable, group-readable, not owned, link, other key type,
+        wrong passphrase.
+        """
+    @property
+    def name(self) -> str: ...
+    @property
+    def vkey(self) -> str: ...
+    @property
+    def public_key(self) -> bytes: ...
+    def sign_note(self, text: str, /) -> bytes:
+        """A signed note over text (must end in a newline)."""
+
+# ---- store ----
+@final
+class Store:
+    """One open store directory: store.db, log/, trees/, keys/ (docs/format.md section 11).
+
+    Thread-safe; not usable in a forked child (StoreError FORKED).
+    """
+
+    def __new__(cls, path: _Path, /, *, create: bool = False, read_only: bool = False) -> Self:
+        """create: make directory, database, store id and store-log key where missing.
+
+        A store of a newer version opens read-only. StoreError: not found, not writable, corrupt,
+        full. ConfigError: the directory is another user's, or holds other things.
+        """
+    @property
+    def path(self) -> str: ...
+    @property
+    def id(self) -> str: ...
+    @property
+    def read_only(self) -> bool: ...
+    @property
+    def newer(self) -> bool:
+        """Whether a newer version of mlprov wrote it (it is read-only then)."""
+    @property
+    def log_origin(self) -> str: ...
+    @property
+    def log_vkey(self) -> str: ...
+    def query(
+        self, sql: str, parameters: Sequence[int | float | str | bytes | None] = (), /
+    ) -> list[tuple[Any, ...]]:
+        """Rows of one read-only statement (schema: csrc/store/schema.c). ValueError: anything
+        that could write, bad SQL.
+        """
+    def create_run(self, run_id: str, name: str, project: str | None, /) -> RunLog:
+        """A new run with a new run key. Nothing is in the database before the first commit."""
+    def open_run(self, run_id: str, /) -> RunLog:
+        """An unfinished run, to continue its log (key file must still be there)."""
+    def put_leaves(self, leaves: Sequence[Buffer], /) -> bytes:
+        """Write trees/<root>.leaves (temporary name, fsync, rename; kept if it is there).
+        Returns the root.
+        """
+    def get_leaves(self, root: bytes, /) -> list[bytes]:
+        """Leaves of a kept tree, root checked. StoreError NOT_FOUND or CORRUPT."""
+    def has_leaves(self, root: bytes, /) -> bool: ...
+    def open_stream(self, run_id: str, stream: str, /) -> LeafStream: ...
+    def put_import(
+        self,
+        run_id: str,
+        name: str,
+        project: str | None,
+        status: str,
+        created: str,
+        records: Sequence[tuple[str, str, bytes]],
+        heads: Sequence[tuple[int, bytes, bytes]],
+        bundle_path: str,
+        /,
+    ) -> None:
+        """Enter an imported run in one transaction: records (type, time, bytes), heads (size,
+        root, note).
+        """
+    def integrate(self) -> int:
+        """Enter every pending head of every run into the store log; sign and publish the
+        checkpoint. Returns the size.
+        """
+    def checkpoint(self) -> bytes | None:
+        """The last signed store-log checkpoint."""
+    def log_proof(self, index: int, size: int, /) -> list[bytes]:
+        """Inclusion path of entry index in the log's first size entries."""
+    def close(self) -> None: ...
+    def __enter__(self) -> Store: ...
+    def __exit__(self, *exception: object) -> None: ...
+
+@final
+class RunLog:
+    """The append-only log of one run (docs/format.md section 5), made by Store. Calls from
+    several threads wait.
+
+    After ``close`` the properties stay, everything else is StoreError CLOSED; in a forked child
+    StoreError FORKED.
+    """
+
+    @property
+    def run_id(self) -> str: ...
+    @property
+    def vkey(self) -> str: ...
+    @property
+    def size(self) -> int:
+        """Records appended, acknowledged or not."""
+    @property
+    def head(self) -> tuple[int, bytes]:
+        """(size, root) of the last signed and committed head: what is acknowledged."""
+    def append(self, record: Buffer, /, *, type: str, time: str) -> int:  # noqa: A002
+        """Add one record's exact bytes to the pending ones; returns its seq."""
+    def rollback(self) -> int:
+        """Drop pending records (after a failed commit); returns the size."""
+    def commit(self, status: str | None = None, /) -> bytes:
+        """Write pending records and a signed head in one transaction; returns the head note.
+
+        status: the run's new status; None leaves it.
+        """
+    def destroy_key(self) -> None:
+        """Delete the run key (after the last head is in the store log)."""
+    def close(self) -> None: ...
+
+@final
+class LeafStream:
+    """An open leaves file, made by Store. Calls from several threads wait; StoreError FORKED in
+    a forked child.
+    """
+
+    def append(self, leaf: Buffer, /) -> int: ...
+    def sync(self) -> None: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def root(self) -> bytes: ...
+    def close(self) -> bytes:
+        """Fsync and rename to trees/<root>.leaves; returns the root."""
+    def abandon(self) -> None:
+        """Close and delete without keeping."""
+
+ABI: Final[int]
+"""Changes when this interface does."""

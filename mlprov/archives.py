@@ -1,0 +1,98 @@
+"""The bytes of a bundle's archive (docs/format.md section 8): a zip that can be written in one way only."""
+
+from __future__ import annotations
+
+import io
+import re
+import struct
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mlprov.errors import EvidenceError
+
+__all__ = ["MAGIC", "MAX_BYTES", "Archive", "entry_name_allowed", "read_archive", "write_archive"]
+
+MAGIC = b"PK\x03\x04"
+MAX_BYTES = 1 << 30
+MAX_ENTRIES = 60_000
+
+_HASH = "[0-9a-f]{64}"
+_SIZE = "(?:0|[1-9][0-9]{0,15})"
+_NAME = re.compile(
+    rf"SPEC\.md|manifest\.(?:json|sig)|run\.jsonl|keys/(?:owner|run|log)\.vkey|heads/{_SIZE}\.note"
+    rf"|log/{_SIZE}/(?:checkpoint|{_SIZE}\.proof)|trees/{_HASH}\.leaves"
+)
+_LOCAL_HEADER = struct.Struct("<4sHHHHHIIIHH")  # APPNOTE 4.3.7
+
+
+def entry_name_allowed(name: str) -> bool:
+    """Whether section 8 knows an entry of this name."""
+    return _NAME.fullmatch(name) is not None
+
+
+def write_archive(entries: Mapping[str, bytes]) -> bytes:
+    """The one archive that holds these entries: sorted, stored, dated 1980-01-01, mode 0600.
+
+    Raises:
+        EvidenceError: above the limits of the format (1 GiB, 60,000 entries).
+    """
+    total = sum(len(content) for content in entries.values())
+    if total > MAX_BYTES or len(entries) > MAX_ENTRIES:
+        raise EvidenceError(
+            f"cannot write a bundle of {len(entries)} entries and {total} bytes: the format ends at {MAX_ENTRIES} "
+            f"entries and {MAX_BYTES} bytes; disclose less"
+        )
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED, allowZip64=False) as archive:
+        for name in sorted(entries):
+            info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+            info.create_system = 3
+            info.external_attr = 0o100600 << 16
+            archive.writestr(info, entries[name])
+    return out.getvalue()
+
+
+@dataclass(frozen=True)
+class Archive:
+    """What could be read of an archive.
+
+    Attributes:
+        entries: name → content, of every entry before the first that could not be read.
+        checksums: name → CRC-32 that the entry's header states.
+        fault: why the bytes are not the canonical ones, or None where they are.
+    """
+
+    entries: dict[str, bytes]
+    checksums: dict[str, int]
+    fault: str | None
+
+
+def read_archive(data: bytes) -> Archive:
+    """Read an archive's entries and compare it with the one that its entries make."""
+    entries: dict[str, bytes] = {}
+    checksums: dict[str, int] = {}
+    fault = None
+    position = 0
+    while data.startswith(MAGIC, position):
+        if len(entries) >= MAX_ENTRIES:
+            return Archive(entries, checksums, f"more than {MAX_ENTRIES} entries")
+        if position + _LOCAL_HEADER.size > len(data):
+            return Archive(entries, checksums, f"cut off inside a header at byte {position}")
+        fields = _LOCAL_HEADER.unpack_from(data, position)
+        size, name_len, extra_len = fields[8], fields[9], fields[10]
+        begin = position + _LOCAL_HEADER.size + name_len + extra_len
+        raw_name = data[position + _LOCAL_HEADER.size : position + _LOCAL_HEADER.size + name_len]
+        name = raw_name.decode("ascii", "replace")
+        if begin + size > len(data):
+            return Archive(entries, checksums, f"entry {name!r} is cut off: {size} bytes announced")
+        if name in entries:
+            return Archive(entries, checksums, f"two entries are named {name!r}")
+        if not entry_name_allowed(name):
+            fault = fault or f"unknown entry {name!r}"
+        entries[name] = data[begin : begin + size]
+        checksums[name] = fields[6]
+        position = begin + size
+    if fault is None and write_archive(entries) != data:
+        fault = "its bytes are not those that its entries make (headers, order, checksums or trailing data differ)"
+    return Archive(entries, checksums, fault)

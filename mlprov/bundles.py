@@ -1,0 +1,239 @@
+"""Bundles: one run as one file (docs/format.md section 8)."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import importlib.resources
+import os
+import pathlib
+import secrets
+import stat
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from mlprov import _core, keys, records, stores
+from mlprov._core import Store
+from mlprov.archives import MAX_BYTES, write_archive
+from mlprov.errors import ConfigError, EvidenceError, StoreError
+from mlprov.records import Json
+from mlprov.stores import HeadRow
+
+__all__ = ["DISCLOSABLE", "cited_trees", "export_run", "import_bundle", "read_bundle_bytes", "specification"]
+
+DISCLOSABLE = ("batches", "samples", "optimizer")
+_ALWAYS = frozenset({"weights", "architecture", "tensors"})
+
+
+def specification() -> bytes:
+    """The text of docs/format.md that this release was built with."""
+    return importlib.resources.files("mlprov").joinpath("format.md").read_bytes()
+
+
+def cited_trees(record: dict[str, Any]) -> Iterator[tuple[str, bytes, int]]:
+    """Every tree that a record names: (what it is of, root, size).
+
+    Kinds: ``weights``, ``architecture``, ``buffers``, ``optimizer``, ``tensors``, ``batches``, ``samples``, ``sorted``.
+    """
+    kinds = {"tree": "samples", "sorted": "sorted"}
+    for member in ("weights", "architecture", "buffers", "optimizer", "tensors", "tree", "sorted"):
+        if (found := _reference(record.get(member))) is not None:
+            yield kinds.get(member, member), *found
+    streams = record.get("streams")
+    for stream in streams if isinstance(streams, list) else ():
+        for member in ("tree", "indices"):
+            if isinstance(stream, dict) and (found := _reference(stream.get(member))) is not None:
+                yield "batches", *found
+
+
+def _reference(value: Any) -> tuple[bytes, int] | None:
+    if not isinstance(value, dict) or set(value) != {"root", "size"}:
+        return None
+    root, size = value["root"], value["size"]
+    if not isinstance(root, str) or not isinstance(size, int) or not root.startswith("sha256:"):
+        return None
+    with contextlib.suppress(ValueError):
+        digest = bytes.fromhex(root[7:])
+        if len(digest) == 32 and digest.hex() == root[7:]:
+            return digest, size
+    return None
+
+
+def export_run(
+    store: Store, run_id: str, path: pathlib.Path, *, disclose: Sequence[str] = ()
+) -> pathlib.Path:
+    """Write a run's bundle; an imported run's is the bundle that it came in.
+
+    Args:
+        store: where the run is.
+        run_id: its whole id.
+        path: the file to write, replaced whole.
+        disclose: which leaves to include beyond those of the weights: of :data:`DISCLOSABLE`.
+
+    Raises:
+        ConfigError: ``disclose`` names something else, or the owner key is not at hand.
+        StoreError: the run, or a tree that it cites, is not in the store.
+    """
+    unknown = sorted(set(disclose) - set(DISCLOSABLE))
+    if unknown:
+        raise ConfigError(f"cannot disclose {unknown[0]!r}: expected one of {', '.join(DISCLOSABLE)}")
+    row = stores.find_run(store, run_id)
+    if row.bundle is not None:
+        data = read_bundle_bytes(pathlib.Path(store.path) / row.bundle)
+    else:
+        data = write_archive(_sign(_collect(store, run_id, frozenset(disclose)), run_id, is_open=row.status == "running"))
+    _write_whole(path, data)
+    return path
+
+
+def _collect(store: Store, run_id: str, disclose: frozenset[str]) -> dict[str, bytes]:
+    lines = stores.read_records(store, run_id)
+    heads = stores.read_heads(store, run_id)
+    if not heads:
+        raise StoreError(f"cannot export the run {run_id}: it has no signed head yet")
+    acknowledged = lines[: heads[-1].size]
+    decoded = [_core.json_decode(line) for line in acknowledged]
+    entries = {
+        "SPEC.md": specification(),
+        "run.jsonl": b"".join(line + b"\n" for line in acknowledged),
+        **{f"heads/{head.size}.note": head.note for head in heads},
+        **_keys(decoded[0]),
+        **_log_proofs(store, heads),
+    }
+    wanted = _ALWAYS | disclose | ({"sorted"} if "samples" in disclose else set())
+    for record in decoded:
+        for kind, root, _ in cited_trees(record):
+            # The sorted sample tree has no file: its leaves follow from the sample leaves.
+            if kind in wanted and kind != "sorted":
+                leaves = store.get_leaves(root)
+                entries[f"trees/{root.hex()}.leaves"] = _core.encode_leaves(leaves)
+    return entries
+
+
+def _keys(start: dict[str, Any]) -> dict[str, bytes]:
+    _, _, body = _core.note_text(start["owner"].encode()).partition("\n")
+    statement = _core.json_decode(body.rstrip("\n").encode())
+    return {
+        "keys/owner.vkey": f"{start['owner_key']}\n".encode(),
+        "keys/run.vkey": f"{statement['run_key']}\n".encode(),
+        "keys/log.vkey": f"{statement['log_key']}\n".encode(),
+    }
+
+
+def _log_proofs(store: Store, heads: Sequence[HeadRow]) -> dict[str, bytes]:
+    checkpoint = store.checkpoint()
+    if checkpoint is None:
+        return {}
+    _, size, _ = _core.parse_checkpoint(_core.note_text(checkpoint))
+    entries = {f"log/{size}/checkpoint": checkpoint}
+    for head in heads:
+        if head.log_index is not None and head.log_index < size:
+            path = [base64.b64encode(h).decode() for h in store.log_proof(head.log_index, size)]
+            entries[f"log/{size}/{head.size}.proof"] = records.canonical({"index": head.log_index, "path": path})
+    return entries
+
+
+def _sign(entries: dict[str, bytes], run_id: str, *, is_open: bool) -> dict[str, bytes]:
+    """Add manifest and signature. The owner key that began the run must sign: its statement is in ``run.start``."""
+    owner = keys.owner_key(create=False)
+    bound = entries["keys/owner.vkey"].decode().strip()
+    if owner.vkey != bound:
+        raise ConfigError(
+            f"cannot sign the bundle: the run was begun by the owner key {bound}, the key at hand is {owner.vkey}; "
+            "point MLPROV_HOME or MLPROV_OWNER_KEY at the key that began it"
+        )
+    listed: dict[str, Json] = {
+        name: {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
+        for name, content in entries.items()
+    }
+    manifest = records.canonical(
+        {
+            "entries": listed,
+            "format": "mlprov-bundle",
+            "open": is_open,
+            "previous": None,
+            "revision": 1,
+            "run": run_id,
+            "spec": hashlib.sha256(entries["SPEC.md"]).hexdigest(),
+            "version": 1,
+        }
+    )
+    signature = owner.sign_note(f"mlprov/manifest@v1\nsha256:{hashlib.sha256(manifest).hexdigest()}\n")
+    return {**entries, "manifest.json": manifest, "manifest.sig": signature}
+
+
+def _write_whole(path: pathlib.Path, data: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+    try:
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "wb") as out:
+            out.write(data)
+            out.flush()
+            os.fsync(out.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise StoreError(f"cannot write the bundle {path}: {error.strerror}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def read_bundle_bytes(path: pathlib.Path) -> bytes:
+    """The bytes of a bundle or proof file.
+
+    Raises:
+        EvidenceError: not a regular file, unreadable, or above 1 GiB.
+    """
+    try:
+        # Opening without blocking: a FIFO of that name must not hang the verifier.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise EvidenceError(f"cannot read {path}: it is not a regular file")
+            if status.st_size > MAX_BYTES:
+                raise EvidenceError(f"cannot read {path}: {status.st_size} bytes, a bundle has {MAX_BYTES} at most")
+            data = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise EvidenceError(f"cannot read {path}: {error.strerror}") from error
+    if len(data) > MAX_BYTES:
+        raise EvidenceError(f"cannot read {path}: above {MAX_BYTES} bytes")
+    return data
+
+
+def import_bundle(store: Store, path: pathlib.Path, *, allow_unpinned: bool = False) -> str:
+    """Enter a bundle's run into a store; the bundle is kept whole and exported again as it is.
+
+    Returns:
+        the run id.
+
+    Raises:
+        VerificationError: the bundle does not hold.
+        EvidenceError: it could not be checked (an unpinned signer among the reasons).
+        StoreError: the run is in the store already, or the store cannot be written.
+    """
+    from mlprov import verification
+
+    data = read_bundle_bytes(path)
+    verdict, bundle = verification.check_bundle(data, str(path), allow_unpinned=allow_unpinned)
+    verdict.require()
+    run_id, lines, heads = bundle.run, bundle.lines, bundle.heads
+    if store.query("SELECT 1 FROM runs WHERE id = ?", (run_id,)):
+        raise StoreError(f"cannot import {path}: the run {run_id} is in {store.path} already")
+    start, last = bundle.decoded[0], bundle.decoded[-1]
+    status = str(last.get("status")) if last["type"] == "run.end" else "running"
+    kept = pathlib.Path("imports") / f"{run_id}.mlprov"
+    target = pathlib.Path(store.path) / kept
+    try:
+        target.parent.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"cannot import into {store.path}: {error.strerror}") from error
+    _write_whole(target, data)
+    rows = [(r["type"], r["time"], line) for r, line in zip(bundle.decoded, lines, strict=True)]
+    for leaves in bundle.trees.values():
+        store.put_leaves(leaves)
+    project = start.get("project")
+    store.put_import(
+        run_id, str(start["name"]), project if isinstance(project, str) else None, status, str(start["time"]),
+        rows, heads, str(kept),
+    )  # fmt: skip
+    return run_id

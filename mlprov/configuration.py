@@ -1,0 +1,196 @@
+"""Settings of a run and where they come from.
+
+Lowest first: ``config.toml`` in the user's directory (:func:`mlprov.keys.home`), ``[tool.mlprov]`` in
+``pyproject.toml``, ``mlprov.toml``, ``MLPROV_*`` variables, arguments. The two project files are looked for
+upwards from the working directory. A project's files may say how to record, never where keys or
+endpoints are: whoever clones a repository has not chosen those.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mlprov import keys
+from mlprov.errors import ConfigError
+
+__all__ = ["Settings", "is_disabled", "resolve"]
+
+ALGORITHMS = ("blake3", "sha256", "sha384", "sha512")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The resolved settings of one run; the keywords of :func:`mlprov.start`."""
+
+    project: str | None = None
+    store: str | None = None
+    algorithm: str = "blake3"
+    every: str = "epoch"
+    snapshot: str = "inline"
+    on_error: str = "warn"
+    resume: str = "never"
+    seeds: bool = True
+    anchors: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    group: str | None = None
+    notes: str | None = None
+
+
+def is_disabled() -> bool:
+    """Whether ``MLPROV_DISABLED`` turns every call into one that does nothing."""
+    return os.environ.get("MLPROV_DISABLED", "") not in ("", "0")
+
+
+def _text(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    raise ValueError("text")
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    if isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value):
+        return tuple(value)
+    raise ValueError("a list of texts")
+
+
+def _truth(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.lower() in ("0", "false", "no", "1", "true", "yes"):
+        return value.lower() in ("1", "true", "yes")
+    raise ValueError("true or false")
+
+
+def _one_of(*choices: str) -> Callable[[Any], str]:
+    def parse(value: Any) -> str:
+        if isinstance(value, str) and value in choices:
+            return value
+        raise ValueError(" or ".join(repr(choice) for choice in choices))
+
+    return parse
+
+
+def _anchors(value: Any) -> tuple[str, ...]:
+    kinds = _texts(value)
+    if set(kinds) - {"log"}:
+        raise ValueError("'log' (the local store log, always on; this release has no other anchor)")
+    return kinds
+
+
+def _snapshot(value: Any) -> str:
+    if value == "inline":
+        return "inline"
+    raise ValueError("'inline' (weights are hashed before the call returns; this release has no other mode)")
+
+
+def _every(value: Any) -> str:
+    if value == "epoch":
+        return "epoch"
+    raise ValueError("'epoch' (this release records at the end of epochs only)")
+
+
+def _resume(value: Any) -> str:
+    if value == "never":
+        return "never"
+    raise ValueError("'never' (this release starts a new run each time)")
+
+
+_PARSERS: dict[str, Callable[[Any], Any]] = {
+    "project": _text, "store": _text, "algorithm": _one_of(*ALGORITHMS), "every": _every,
+    "snapshot": _snapshot, "on_error": _one_of("warn", "raise"), "resume": _resume, "seeds": _truth,
+    "anchors": _anchors, "tags": _texts, "group": _text, "notes": _text,
+}  # fmt: skip
+
+
+def _parse(name: str, value: Any, where: str) -> Any:
+    try:
+        return _PARSERS[name](value)
+    except ValueError as expected:
+        raise ConfigError(
+            f"cannot use {name}={value!r} ({where}): expected {expected}; change or remove it"
+        ) from None
+
+
+def _parse_table(table: Any, where: str) -> dict[str, Any]:
+    if not isinstance(table, Mapping):
+        raise ConfigError(f"cannot use {where}: expected a table of settings, seen {type(table).__name__}")
+    unknown = sorted(set(table) - set(_PARSERS))
+    if unknown:
+        raise ConfigError(
+            f"cannot use the setting {unknown[0]!r} in {where}: known are {', '.join(sorted(_PARSERS))}"
+        )
+    return {name: _parse(name, value, where) for name, value in table.items()}
+
+
+def _read_toml(path: pathlib.Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"cannot read the configuration {path}: {error}; mend or remove it") from error
+
+
+def _find_upwards(name: str) -> pathlib.Path | None:
+    here = pathlib.Path.cwd()
+    for directory in (here, *here.parents):
+        if (directory / name).is_file():
+            return directory / name
+    return None
+
+
+def _project_settings(name: str) -> dict[str, Any]:
+    """Settings of a project file. A store that it names must lie inside the project."""
+    path = _find_upwards(name)
+    if path is None:
+        return {}
+    table = _read_toml(path)
+    if name == "pyproject.toml":
+        table = table.get("tool", {}).get("mlprov", {})
+    settings = _parse_table(table, str(path))
+    if settings.get("store") is not None:
+        inside = (path.parent / settings["store"]).resolve()
+        if not inside.is_relative_to(path.parent.resolve()):
+            raise ConfigError(
+                f"cannot use store={settings['store']!r} ({path}): a project's file may only name a store "
+                "inside the project; set MLPROV_STORE or the argument store= yourself"
+            )
+        settings["store"] = str(inside)
+    return settings
+
+
+def _environment_settings() -> dict[str, Any]:
+    return {
+        name: _parse(name, os.environ[variable], f"the variable {variable}")
+        for name in _PARSERS
+        if (variable := f"MLPROV_{name.upper()}") in os.environ
+    }
+
+
+def resolve(arguments: Mapping[str, Any]) -> Settings:
+    """Settings from all sources; an argument that is None was not given.
+
+    Raises:
+        ConfigError: an unknown setting or a value of the wrong kind, naming where it came from.
+    """
+    user = keys.home() / "config.toml"
+    merged: dict[str, Any] = _parse_table(_read_toml(user), str(user))
+    merged |= _project_settings("pyproject.toml")
+    merged |= _project_settings("mlprov.toml")
+    merged |= _environment_settings()
+    merged |= {
+        name: _parse(name, value, "the argument") for name, value in arguments.items() if value is not None
+    }
+    return dataclasses.replace(Settings(), **merged)

@@ -1,0 +1,73 @@
+"""The exceptions of mlprov.
+
+``VerificationError`` says that a check does not hold; every other class says that something could not be
+done or could not be checked. The two are never mixed: an auditor must tell them apart.
+"""
+
+from __future__ import annotations
+
+from mlprov import _core
+
+__all__ = [
+    "AnchorError",
+    "ConfigError",
+    "Error",
+    "EvidenceError",
+    "StoreError",
+    "UnsupportedTensorError",
+    "VerificationError",
+]
+
+
+class Error(Exception):
+    """Base of every exception that mlprov raises on purpose.
+
+    Attributes:
+        status: the core's name of what happened (``csrc/base/status.h``), such as ``"MISMATCH"``, or "".
+        retryable: whether trying again later can help.
+    """
+
+    status: str = ""
+    retryable: bool = False
+
+
+class VerificationError(Error):
+    """A check was made and does not hold."""
+
+
+class EvidenceError(Error):
+    """Evidence is malformed, of an unknown version, or changed while it was read: it could not be checked."""
+
+
+class StoreError(Error):
+    """The store could not be opened, read or written."""
+
+
+class AnchorError(Error):
+    """An anchor could not be made or read."""
+
+
+class ConfigError(Error):
+    """A setting, argument or key cannot be used."""
+
+
+class UnsupportedTensorError(Error):
+    """A tensor has no values that can be hashed (meta, fake, object dtype); the message names it.
+
+    Attributes:
+        index: position of the tensor in the list that was handed over, or -1.
+    """
+
+    index: int = -1
+
+
+_core.set_exceptions(
+    {
+        "Error": Error,
+        "VerificationError": VerificationError,
+        "EvidenceError": EvidenceError,
+        "StoreError": StoreError,
+        "ConfigError": ConfigError,
+        "UnsupportedTensorError": UnsupportedTensorError,
+    }
+)

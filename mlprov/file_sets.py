@@ -1,0 +1,162 @@
+"""Sets of files: what is in them, in which order (docs/format.md section 4, "Sample leaf")."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import re
+import stat
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from mlprov import _core
+from mlprov.errors import ConfigError, EvidenceError
+from mlprov.records import Json
+
+__all__ = ["FileEntry", "check_file_name", "dvc_digests", "hash_entry", "list_files"]
+
+_SKIPPED: Final = frozenset({".git", ".mlprov"})
+_DVC_MAX: Final = 1024 * 1024  # bytes of a .dvc file that are looked at; they have a few hundred
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """A regular file of a set.
+
+    Attributes:
+        path: relative to the set, ``/``-separated.
+        location: where it lies.
+        status: its state when it was listed.
+    """
+
+    path: str
+    location: pathlib.Path
+    status: os.stat_result
+
+
+def list_files(root: pathlib.Path, skip: Sequence[pathlib.Path] = ()) -> list[FileEntry]:
+    """Every regular file under a directory, sorted by the UTF-8 bytes of its relative path.
+
+    Folders and files called ``.git`` or ``.mlprov`` are left out, and the folders in ``skip``.
+
+    Raises:
+        ConfigError: a link, a socket or another special file, a name that is not UTF-8, two paths
+            that are one after Unicode NFC; each is named.
+    """
+    left_out = {_place(path.stat()) for path in skip if path.exists()}
+    entries = list(_scan(root, "", left_out))
+    entries.sort(key=lambda entry: entry.path.encode("utf-8"))
+    normal: dict[str, str] = {}
+    for entry in entries:
+        earlier = normal.setdefault(unicodedata.normalize("NFC", entry.path), entry.path)
+        if earlier != entry.path:
+            raise ConfigError(
+                f"cannot record {root}: the paths {earlier!a} and {entry.path!a} are the same in"
+                " Unicode normal form C; rename one"
+            )
+    return entries
+
+
+def _place(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
+
+
+def _scan(folder: pathlib.Path, prefix: str, left_out: set[tuple[int, int]]) -> Iterator[FileEntry]:
+    todo = [(folder, prefix)]
+    while todo:
+        folder, prefix = todo.pop()
+        with os.scandir(folder) as listing:
+            for item in listing:
+                if item.name in _SKIPPED:
+                    continue
+                location = folder / item.name
+                path = prefix + check_file_name(location)
+                status = item.stat(follow_symlinks=False)
+                if stat.S_ISDIR(status.st_mode):
+                    if _place(status) not in left_out:
+                        todo.append((location, path + "/"))
+                elif stat.S_ISREG(status.st_mode):
+                    yield FileEntry(path, location, status)
+                else:
+                    raise ConfigError(_refusal(location, status))
+
+
+def check_file_name(location: pathlib.Path) -> str:
+    """The last part of a path, as leaves can carry it. ConfigError: it is not UTF-8."""
+    try:
+        location.name.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ConfigError(
+            f"cannot record the file {os.fsencode(location)!r}: its name is not UTF-8; rename it"
+        ) from error
+    return location.name
+
+
+def _refusal(location: pathlib.Path, status: os.stat_result) -> str:
+    if stat.S_ISLNK(status.st_mode):
+        return (
+            f"cannot record {location}: it is a symbolic link, and what it points to may lie"
+            " outside the set; put the file itself there, or pass the directory that holds it"
+        )
+    return f"cannot record {location}: it is no regular file ({stat.filemode(status.st_mode)})"
+
+
+def hash_entry(entry: FileEntry, algorithm: str) -> tuple[bytes, int]:
+    """The digest and the length of a file that was listed.
+
+    Raises:
+        EvidenceError: it is not the file any more that was listed, or changed while it was read.
+    """
+    values, length = _core.hash_file(os.fsencode(entry.location), [algorithm])
+    now = entry.location.lstat()
+    before = entry.status
+    if (
+        not stat.S_ISREG(now.st_mode)
+        or _place(now) != _place(before)
+        or (now.st_size, now.st_mtime_ns) != (before.st_size, before.st_mtime_ns)
+        or length != before.st_size
+    ):
+        raise EvidenceError(f"cannot record {entry.location}: it changed while it was read")
+    return values[0], length
+
+
+def dvc_digests(location: pathlib.Path, folder: str = "") -> list[Json]:
+    r"""What a ``.dvc`` file says of its outputs: weak digests, as ``data`` records list them.
+
+    DVC writes YAML of a fixed form: ``outs:``, then for each output a list item with ``md5`` and
+    ``path`` (dvc.org, ".dvc files"). Other lines, and files of another form, give nothing.
+
+    Args:
+        location: the file.
+        folder: what its paths are relative to, as the record shows it.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder, "a.csv.dvc")
+    ...     _ = path.write_text("outs:\n- md5: 900150983cd24fb0d6963f7d28e17f72\n  path: a.csv")
+    ...     dvc_digests(path)
+    [{'algorithm': 'md5', 'digest': '900150983cd24fb0d6963f7d28e17f72', 'path': 'a.csv'}]
+    """
+    with location.open("rb") as file:
+        text = file.read(_DVC_MAX).decode("utf-8", "replace")
+    found: list[Json] = []
+    md5 = path = None
+    for line in [*text.splitlines(), "- end"]:
+        if line.startswith(("-", "outs:", "deps:")):
+            if md5 is not None and path is not None:
+                found.append(
+                    {
+                        "algorithm": "md5",
+                        "digest": md5,
+                        "path": f"{folder}/{path}" if folder else path,
+                    }
+                )
+            md5 = path = None
+        match = re.fullmatch(r"(?:- |  )(md5|path): *(.+?) *", line)
+        if match is not None and match[1] == "path":
+            path = match[2].strip("'\"")
+        elif match is not None and re.fullmatch(r"[0-9a-f]{32}(\.dir)?", match[2]):
+            md5 = match[2]
+    return found

@@ -1,0 +1,219 @@
+"""Between a run and its log: records become bytes here, and failures become gaps.
+
+Training never fails because evidence failed, unless the user asked for that (``on_error="raise"``):
+:meth:`Recorder.attempt` runs one piece of recording, counts the time that it cost the training thread, and
+turns an exception into a warning, a ``gap`` record and a count that is said at the end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from mlprov import keys, records, stores
+from mlprov._core import RunLog, Store
+from mlprov.errors import ConfigError, StoreError
+from mlprov.records import Json
+
+__all__ = ["Owner", "Recorder", "RecordingWarning", "describe_error"]
+
+T = TypeVar("T")
+
+
+class RecordingWarning(UserWarning):
+    """Something that should have been recorded was not; training goes on."""
+
+
+def describe_error(error: BaseException) -> str:
+    """Class and status of an exception, never its message: that may hold data."""
+    status = getattr(error, "status", "")
+    return f"{type(error).__name__} {status}".strip()
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Who answers for a run: the owner's verifier key and his statement (docs/format.md section 6)."""
+
+    vkey: str
+    statement: str
+
+
+class Recorder:
+    """The open log of one run, or nothing at all when recording is disabled or could not begin.
+
+    Attributes:
+        gaps: pieces of evidence that were lost so far.
+        seconds: time spent in recording on the calling thread.
+        unwritten: whether the last commit failed and its records wait for the next one.
+    """
+
+    def __init__(self, on_error: str, *, disabled: bool = False) -> None:
+        self.gaps = 0
+        self.seconds = 0.0
+        self.unwritten = False
+        self._raises = on_error == "raise"
+        self._disabled = disabled
+        self._closed = False
+        self._pid = os.getpid()
+        self._store: Store | None = None
+        self._log: RunLog | None = None
+        self._last_time: str | None = None
+        self._warned: set[str] = set()
+        self._depth = 0
+
+    # ---- opening and closing ----
+
+    def open(self, path: pathlib.Path, run_id: str, name: str, project: str | None) -> Owner:
+        """Open store and log; returns who answers for the run."""
+        owner = keys.owner_key()
+        self._store = stores.open_store(path, create=True)
+        if self._store.read_only:
+            raise StoreError(
+                f"cannot record into {path}: it was written by a newer mlprov and is open read-only; upgrade mlprov"
+            )
+        self._log = self._store.create_run(run_id, name, project)
+        statement: dict[str, Json] = {
+            "log_key": self._store.log_vkey,
+            "log_origin": self._store.log_origin,
+            "run": run_id,
+            "run_key": self._log.vkey,
+            "time": records.next_time(None),
+            "version": 1,
+        }
+        body = records.canonical(statement).decode()
+        return Owner(owner.vkey, owner.sign_note(f"mlprov/run-key@v1\n{body}\n").decode())
+
+    @property
+    def active(self) -> bool:
+        """Whether there is a log to write to."""
+        return self._log is not None and not self._closed
+
+    @property
+    def store(self) -> Store:
+        """The open store. Raises StoreError when nothing is recorded."""
+        if self._store is None:
+            raise StoreError("this run is not recorded: recording is disabled or could not begin")
+        return self._store
+
+    @property
+    def log(self) -> RunLog:
+        """The open log. Raises StoreError when nothing is recorded."""
+        if self._log is None:
+            raise StoreError("this run is not recorded: recording is disabled or could not begin")
+        return self._log
+
+    @property
+    def in_child(self) -> bool:
+        """Whether this process was forked from the one that opened the run."""
+        return os.getpid() != self._pid
+
+    def close(self) -> None:
+        """Close log and store; nothing can be recorded afterwards."""
+        self._closed = True
+        if self._log is not None:
+            self._log.close()
+        if self._store is not None:
+            self._store.close()
+
+    def give_up(self) -> None:
+        """Recording could not begin: from now on every attempt does nothing."""
+        self._disabled = True
+        with contextlib.suppress(Exception):
+            self.close()
+        self._closed = False
+        self._store = self._log = None
+
+    # ---- recording ----
+
+    def attempt(self, what: str, action: Callable[[], T], *, epoch: int | None = None) -> T | None:
+        """Run one piece of recording.
+
+        Args:
+            what: what would be missing, as the ``gap`` record names it ("epoch", "batch", "data" …).
+            action: does the recording.
+            epoch: index of the epoch that it belongs to.
+
+        Returns:
+            what ``action`` returned, or None when recording is disabled or failed.
+
+        Raises:
+            StoreError: the run has ended, or this is a forked child.
+            Exception: whatever failed, when the run was started with ``on_error="raise"``.
+        """
+        if self._disabled:
+            return None
+        self._refuse_strangers()
+        if self._depth:
+            return action()
+        started = time.perf_counter()
+        self._depth += 1
+        try:
+            return action()
+        except Exception as error:
+            if self._raises:
+                raise
+            self.gap(what, error, epoch=epoch)
+            return None
+        finally:
+            self._depth -= 1
+            self.seconds += time.perf_counter() - started
+
+    def _refuse_strangers(self) -> None:
+        if self.in_child:
+            raise StoreError(
+                "cannot record from a forked child: the run belongs to its parent process; record there, "
+                "or start a run of its own in the child"
+            )
+        if self._closed:
+            raise StoreError("cannot record: this run has ended; start another with mlprov.start()")
+
+    def gap(self, what: str, error: BaseException, *, epoch: int | None = None, count: int = 1) -> None:
+        """Count something that was lost, warn once for its kind, and note it in the log."""
+        self.gaps += count
+        self.warn(f"not recorded: {what}: {error}", once=f"{what} {describe_error(error)}")
+        if self.active:
+            with contextlib.suppress(Exception):
+                self.append("gap", what=what, epoch=epoch, count=count, error=describe_error(error))
+
+    def warn(self, message: str, *, once: str) -> None:
+        """Warn the user, once for each kind of trouble."""
+        if once not in self._warned:
+            self._warned.add(once)
+            warnings.warn(f"mlprov: {message}", RecordingWarning, stacklevel=2)
+
+    def append(self, type: str, **fields: Json) -> int:
+        """Add a record to those that the next :meth:`commit` writes; returns its seq."""
+        moment = records.next_time(self._last_time)
+        record = records.canonical({"type": type, "seq": self.log.size, "time": moment, **fields})
+        seq = self.log.append(record, type=type, time=moment)
+        self._last_time = moment
+        return seq
+
+    def commit(self, status: str | None = None) -> None:
+        """Write what is pending under a signed head.
+
+        After a failure the records stay pending and the next commit writes them: a disk that was full for
+        an hour costs nothing but the heads of that hour.
+        """
+        try:
+            self.log.commit(status)
+        except MemoryError:
+            raise
+        except Exception as error:
+            self.unwritten = True
+            if self._raises:
+                raise
+            self.warn(f"records wait to be written: {error}", once=f"commit {describe_error(error)}")
+        else:
+            self.unwritten = False
+
+    def require(self, condition: bool, message: str) -> None:
+        """Raise ConfigError for a wrong use of the interface, whatever ``on_error`` says."""
+        if not condition:
+            raise ConfigError(message)

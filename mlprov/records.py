@@ -1,0 +1,145 @@
+"""Records as bytes: canonical JSON, times and run ids (docs/format.md sections 1 and 5)."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import datetime
+import enum
+import math
+import os
+import pathlib
+import time
+import types
+import uuid
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import rfc8785
+
+from mlprov.errors import EvidenceError
+
+__all__ = ["Json", "canonical", "json_number", "json_text", "json_value", "new_run_id", "next_time"]
+
+Json: TypeAlias = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+
+_SAFE_INTEGER = 2**53 - 1
+_MAX_DEPTH = 32  # of a user's value; a record adds a few levels, and a reader allows 64 in all
+
+
+def canonical(value: Any) -> bytes:
+    """The RFC 8785 (JCS) bytes of a JSON value.
+
+    Raises:
+        EvidenceError: the value has no canonical form (NaN, an integer beyond 2^53 - 1, a lone surrogate).
+
+    >>> canonical({"b": 1.0, "a": [True, None]})
+    b'{"a":[true,null],"b":1}'
+    """
+    try:
+        return rfc8785.dumps(value)
+    except (rfc8785.CanonicalizationError, UnicodeError, RecursionError) as error:
+        raise EvidenceError(f"cannot write a record as canonical JSON: {error}") from error
+
+
+def json_number(value: float) -> Json:
+    """A number as records carry it: non-finite floats by name, unsafe integers as decimal text.
+
+    A float from 2^53 up to 10^21 is among the unsafe: RFC 8785 writes it as an integer.
+
+    >>> json_number(float("nan")), json_number(2**60), json_number(0.5), json_number(1e17)
+    ('NaN', '1152921504606846976', 0.5, '100000000000000000')
+    """
+    if isinstance(value, int):
+        return int(value) if abs(value) <= _SAFE_INTEGER else str(int(value))
+    if math.isnan(value):
+        return "NaN"
+    if math.isinf(value):
+        return "Infinity" if value > 0 else "-Infinity"
+    if _SAFE_INTEGER < abs(value) < 1e21:  # RFC 8785 section 3.2.2.3: no exponent below 10^21
+        return rfc8785.dumps(float(value)).decode("ascii")
+    return float(value)
+
+
+def json_text(text: str) -> Json:
+    """Text, or ``{"bytes": base64}`` of it where it is not valid Unicode (a lone surrogate).
+
+    >>> json_text("naïve"), json_text(chr(0xDCFF))
+    ('naïve', {'bytes': '/w=='})
+    """
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        try:
+            raw = text.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:
+            raw = text.encode("utf-8", "surrogatepass")
+        return {"bytes": base64.b64encode(raw).decode("ascii")}
+    return text
+
+
+def _opaque(value: object) -> Json:
+    kind = type(value)
+    return {"opaque": f"{kind.__module__}.{kind.__qualname__}"}
+
+
+def _mapping_value(value: Mapping[Any, Any], depth: int) -> Json:
+    if not all(isinstance(key, str) and isinstance(json_text(key), str) for key in value):
+        return _opaque(value)
+    return {str(key): json_value(item, _depth=depth + 1) for key, item in value.items()}
+
+
+def json_value(value: Any, *, _depth: int = 0) -> Json:
+    """A configuration value as records carry it (docs/format.md section 1).
+
+    Scalars, lists, dicts with text keys, dataclasses, namespaces, enums and paths are converted; anything
+    else becomes ``{"opaque": "module.Class"}``. Values are never called, printed or pickled.
+
+    >>> json_value({"lr": 1e-3, "path": pathlib.Path("a/b"), "f": print})
+    {'lr': 0.001, 'path': 'a/b', 'f': {'opaque': 'builtins.builtin_function_or_method'}}
+    """
+    if value is None or isinstance(value, bool):
+        return value
+    if _depth > _MAX_DEPTH:
+        return _opaque(value)
+    if isinstance(value, enum.Enum):
+        return json_value(value.value, _depth=_depth + 1)
+    if isinstance(value, (int, float)):
+        return json_number(value)
+    if isinstance(value, str):
+        return json_text(str(value))
+    if isinstance(value, pathlib.PurePath):
+        return json_text(str(value))
+    if isinstance(value, Mapping):
+        return _mapping_value(value, _depth)
+    if isinstance(value, (list, tuple)):
+        return [json_value(item, _depth=_depth + 1) for item in value]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        return _mapping_value(fields, _depth)
+    if isinstance(value, types.SimpleNamespace) or type(value).__name__ == "Namespace":
+        return _mapping_value(vars(value), _depth)
+    return _opaque(value)
+
+
+def next_time(previous: str | None) -> str:
+    """The time of a new record: now, or one millisecond after ``previous`` if the clock has not passed it.
+
+    RFC 3339, UTC, milliseconds: ``max(now, previous + 1 ms)`` (docs/format.md section 5).
+    """
+    now_ms = time.time_ns() // 1_000_000
+    if previous is not None:
+        parsed = datetime.datetime.strptime(previous, "%Y-%m-%dT%H:%M:%S.%fZ")
+        epoch = datetime.datetime(1970, 1, 1)
+        now_ms = max(now_ms, (parsed - epoch) // datetime.timedelta(milliseconds=1) + 1)
+    seconds, milliseconds = divmod(now_ms, 1000)
+    moment = datetime.datetime.fromtimestamp(seconds, tz=datetime.UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{milliseconds:03d}Z"
+
+
+def new_run_id() -> str:
+    """A UUIDv7 (RFC 9562 section 5.7): 48 bits of milliseconds, then 74 random bits; lower case."""
+    milliseconds = (time.time_ns() // 1_000_000) & (2**48 - 1)
+    random = int.from_bytes(os.urandom(10))
+    value = milliseconds << 80 | 0x7 << 76 | (random >> 68 & 0xFFF) << 64 | 0b10 << 62
+    return str(uuid.UUID(int=value | (random & (2**62 - 1))))

@@ -1,0 +1,553 @@
+"""Recording a training run: :func:`start` and the :class:`Run` that it returns."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import pathlib
+import re
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from mlprov import checkpoints, configuration, datasets, environment, models, records, redaction, stores
+from mlprov._core import LeafStream
+from mlprov._version import __version__
+from mlprov.configuration import Settings
+from mlprov.epochs import Epoch, Tracked, metric_values, tree_reference
+from mlprov.errors import ConfigError, StoreError
+from mlprov.recorder import Recorder
+from mlprov.records import Json
+
+if TYPE_CHECKING:
+    from mlprov.proofs import Proof
+
+__all__ = ["Run", "start"]
+
+T = TypeVar("T")
+
+_ROLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+
+
+def start(
+    name: str,
+    *,
+    model: Any = None,
+    optimizer: Any = None,
+    project: str | None = None,
+    store: str | os.PathLike[str] | None = None,
+    config: Any = None,
+    parents: Sequence[str] = (),
+    seeds: bool | None = None,
+    anchors: Sequence[str] | None = None,
+    every: str | int | None = None,
+    snapshot: str | None = None,
+    algorithm: str | None = None,
+    on_error: str | None = None,
+    resume: str | None = None,
+    tags: Sequence[str] | None = None,
+    group: str | None = None,
+    notes: str | None = None,
+) -> Run:
+    """Start to record a training run; the returned run is its own context manager.
+
+    Keywords that are not given come from the configuration (:mod:`mlprov.configuration`). With
+    ``MLPROV_DISABLED=1`` the run records nothing and every call on it does nothing.
+
+    Args:
+        name: what the run is called; any text.
+        model: a ``torch.nn.Module`` or a state dict; its weights are recorded now and at every epoch.
+        optimizer: a torch optimizer; its state is recorded at every epoch.
+        project: what the run belongs to.
+        store: the store directory; by default the nearest ``.mlprov``, made here if there is none.
+        config: the settings of the training: a dict, dataclass or namespace. Secrets are redacted.
+        parents: root digests or run ids that this run builds upon.
+        seeds: whether to record seeds and digests of the random generators' states.
+        anchors: kinds of anchors; ``"log"``, the local store log, is always on.
+        every: ``"epoch"``.
+        snapshot: ``"inline"``: weights are hashed, in place, before the recording call returns.
+        algorithm: digest of tensors and batches: ``"blake3"``, or ``"sha256"``, ``"sha384"``, ``"sha512"``.
+        on_error: ``"warn"``: training goes on when evidence fails, the gap is recorded; ``"raise"``: it raises.
+        resume: ``"never"``.
+        tags: words to find the run by.
+        group: what it is grouped under.
+        notes: free text.
+
+    Raises:
+        ConfigError: a setting of the wrong kind.
+        StoreError: the store cannot be used and ``on_error="raise"``.
+    """
+    if not isinstance(name, str) or not name.strip() or not isinstance(records.json_text(name), str):
+        raise ConfigError(f"cannot start a run named {name!r}: expected non-empty Unicode text")
+    arguments = {
+        "project": project, "store": store, "seeds": seeds, "anchors": anchors, "every": every,
+        "snapshot": snapshot, "algorithm": algorithm, "on_error": on_error, "resume": resume,
+        "tags": tags, "group": group, "notes": notes,
+    }  # fmt: skip
+    settings = configuration.resolve(arguments)
+    run = Run(name, settings, model=model, optimizer=optimizer, disabled=configuration.is_disabled())
+    run._begin(config, parents)
+    return run
+
+
+class Run:
+    """One recorded training run; made by :func:`start`.
+
+    Use it from the training thread. Every method that records is a no-op when recording is disabled, and
+    raises StoreError after :meth:`finish` and in forked children.
+
+    Attributes:
+        id: the run id, a lower-case UUIDv7.
+        name: as given to :func:`start`.
+        algorithm: digest algorithm of tensors and batches.
+        recorder: the seam between this run and its log.
+    """
+
+    def __init__(self, name: str, settings: Settings, *, model: Any, optimizer: Any, disabled: bool) -> None:
+        self.id = records.new_run_id()
+        self.name = name
+        self.algorithm = settings.algorithm
+        self.recorder = Recorder(settings.on_error, disabled=disabled)
+        self.current_epoch: Epoch | None = None
+        self.ended = False
+        self._settings = settings
+        self._model = model
+        self._optimizer = optimizer
+        self._status = "disabled" if disabled else "running"
+        self._started = time.perf_counter()
+        self._seconds: float | None = None
+        self._head: tuple[int, bytes] | None = None
+        self._epochs = 0
+        self._batches = 0
+        self._streams = 0
+        self._saved: str | None = None
+        self._exported: str | None = None
+        path = settings.store
+        self.store_path = pathlib.Path(path).absolute() if path is not None else stores.find_store()
+
+    # ---- beginning ----
+
+    def _begin(self, config: Any, parents: Sequence[str]) -> None:
+        if self._status == "disabled":
+            return
+        began = self.recorder.attempt("run", lambda: self._record_start(config, parents))
+        if began is None:
+            self._status = "unrecorded"
+            self.recorder.give_up()
+            return
+        if self._model is not None:
+            self.recorder.attempt("model", self._record_model)
+        self._commit("running")
+        if self.recorder.unwritten:
+            self._status = "unrecorded"
+            self.recorder.give_up()
+            return
+        atexit.register(self._at_exit)
+
+    def _record_start(self, config: Any, parents: Sequence[str]) -> int:
+        settings = self._settings
+        owner = self.recorder.open(self.store_path, self.id, self.name, settings.project)
+        found: list[str] = []
+        return self.recorder.append(
+            "run.start",
+            version=1,
+            run=self.id,
+            name=self.name,
+            project=settings.project,
+            mlprov=__version__,
+            algorithm=settings.algorithm,
+            owner=owner.statement,
+            owner_key=owner.vkey,
+            config=redaction.redact(records.json_value(config), where="config", found=found),
+            code=environment.capture_code(),
+            environment=environment.capture_environment(found),
+            seeds=environment.capture_seeds() if settings.seeds else None,
+            settings={"every": settings.every, "on_error": settings.on_error, "snapshot": settings.snapshot},
+            parents=[records.json_value(parent) for parent in parents],
+            tags=list(settings.tags),
+            group=settings.group,
+            notes=settings.notes,
+            redacted=[records.json_value(where) for where in found],
+        )
+
+    def _record_model(self) -> None:
+        model = models.digest_model(self._model, algorithm=self.algorithm)
+        architecture = models.capture_architecture(self._model)
+        self.recorder.append(
+            "model",
+            weights=self._keep(model.leaves),
+            aliases=[list(group) for group in model.aliases],
+            architecture=None if architecture is None else self._keep(architecture.leaves),
+            **{"class": models.class_name(self._model)},
+            parameters=models.count_parameters(self._model),
+            tensors=model.size,
+            bytes=sum(tensor.len for tensor in model.tensors),
+        )
+
+    # ---- helpers of the recording methods ----
+
+    def _keep(self, leaves: Sequence[bytes]) -> Json:
+        """Keep the leaves of a tree in the store; the reference is what a record names."""
+        return tree_reference(self.recorder.store.put_leaves(leaves), len(leaves))
+
+    def _commit(self, status: str | None = None) -> None:
+        def commit() -> None:
+            self.recorder.commit(status)
+            self._head = self.recorder.log.head
+
+        self.recorder.attempt("head", commit)
+
+    def open_leaf_stream(self) -> LeafStream:
+        """A new open leaves file of this run (docs/format.md section 11)."""
+        self._streams += 1
+        return self.recorder.store.open_stream(self.id, str(self._streams - 1))
+
+    def count_batches(self, count: int) -> None:
+        """Add to the number of batches that the end of the run states."""
+        self._batches += count
+
+    # ---- what users call ----
+
+    def track_data(self, **datasets_by_role: Any) -> None:
+        """Record data sets by the digest of every sample, under roles such as ``train`` and ``test``.
+
+        Args:
+            **datasets_by_role: for each role an array or tensor (samples are rows), a tuple, list or dict of
+                arrays, a ``TensorDataset`` or ``Subset`` of one, or a ``pathlib.Path`` to a file or directory.
+
+        Samples are read where they lie; ``__getitem__`` is never called.
+        """
+        for role, data in datasets_by_role.items():
+            self._check_role(role)
+
+            def record(role: str = role, data: Any = data) -> None:
+                capture = datasets.capture_dataset(data, algorithm=self.algorithm)
+                self.recorder.append(
+                    "data",
+                    role=role,
+                    kind=capture.kind,
+                    tree=self._keep(capture.leaves),
+                    sorted=tree_reference(capture.sorted_root, capture.size),
+                    count=capture.size,
+                    bytes=capture.bytes,
+                    fields=capture.fields,
+                    source=capture.source,
+                    weak=capture.weak,
+                )
+
+            self.recorder.attempt("data", record)
+        self._commit()
+
+    def _check_role(self, role: str) -> None:
+        self.recorder.require(
+            isinstance(role, str) and _ROLE.fullmatch(role) is not None,
+            f"cannot use the role {role!r}: expected letters, digits, '_', '-' or '.', such as 'train'",
+        )
+
+    def epochs(self, epochs: int | Iterable[int]) -> Iterator[Epoch]:
+        """Count epochs, and record weights, optimizer state, batches and metrics at the end of each.
+
+        Args:
+            epochs: how many, or the indices themselves.
+
+        Yields:
+            one :class:`Epoch` per pass. Leaving the loop early records the last one as ``interrupted``.
+        """
+        for index in range(epochs) if isinstance(epochs, int) else epochs:
+            epoch = Epoch(self, index)
+            self.current_epoch = epoch
+            interrupted = True
+            try:
+                yield epoch
+                interrupted = False
+            finally:
+                self.current_epoch = None
+                if not self.recorder.in_child and not self.ended:
+                    self._end_epoch(epoch, interrupted)
+
+    def _end_epoch(self, epoch: Epoch, interrupted: bool) -> None:
+        if self.recorder.attempt("epoch", lambda: self._record_epoch(epoch, interrupted), epoch=epoch.index):
+            self._epochs += 1
+        self._commit()
+
+    def _record_epoch(self, epoch: Epoch, interrupted: bool) -> bool:
+        weights: Json = None
+        aliases: list[Json] = []
+        if self._model is not None:
+            model = models.digest_model(self._model, algorithm=self.algorithm)
+            weights = self._keep(model.leaves)
+            aliases = [list(group) for group in model.aliases]
+        self.recorder.append(
+            "epoch",
+            epoch=epoch.index,
+            interrupted=interrupted,
+            guard="inline",
+            weights=weights,
+            aliases=aliases,
+            buffers=self._keep_state(models.capture_buffers(self._model, algorithm=self.algorithm)),
+            optimizer=self._keep_state(
+                models.capture_optimizer(self._optimizer, self._model, algorithm=self.algorithm)
+            ),
+            rng=environment.capture_generators() if self._settings.seeds else {},
+            streams=epoch.streams,
+            metrics=dict(epoch.metrics),
+            privacy=None,
+        )
+        return True
+
+    def _keep_state(self, state: models.Leaves | None) -> Json:
+        return None if state is None else self._keep(state.leaves)
+
+    def track(self, loader: Iterable[T], *, role: str = "train") -> Tracked[T]:
+        """Record the batches of a loader as they pass: the same objects, in the same order.
+
+        Args:
+            loader: anything that can be iterated; a ``DataLoader`` as well as a list.
+            role: what the batches are used for.
+        """
+        self._check_role(role)
+        return Tracked(self, loader, role)
+
+    def log(self, *, step: int | None = None, **metrics: Any) -> None:
+        """Record metrics outside an epoch's own; they are written with the next head."""
+
+        def record() -> None:
+            self.recorder.append("metrics", step=step, metrics=metric_values(metrics))
+
+        self.recorder.attempt("metric", record)
+
+    def save(self, path: str | os.PathLike[str]) -> pathlib.Path:
+        """Write the model's persistent state dict as safetensors, and record the file.
+
+        The file appears whole or not at all. Of tied tensors one copy is written.
+
+        Raises:
+            ConfigError: the run has no model, or the ``safetensors`` package is missing.
+            OSError: the file cannot be written (the user asked for a file, so this is never a gap).
+        """
+        self.recorder.require(
+            self._model is not None,
+            "cannot save: this run has no model; give it to mlprov.start(model=...), or save it yourself and "
+            "call run.checkpoint(path)",
+        )
+        saved = checkpoints.save_model(self._model, pathlib.Path(path))
+        self.checkpoint(saved)
+        return saved
+
+    def checkpoint(self, path: str | os.PathLike[str]) -> None:
+        """Record a file or directory that something else wrote.
+
+        For safetensors the record maps each tensor of the file to the live model.
+        """
+
+        def record() -> None:
+            live = None
+            if self._model is not None:
+                live = models.digest_model(self._model, algorithm=self.algorithm)
+                weights = self._keep(live.leaves)
+            else:
+                weights = None
+            captured = checkpoints.capture_checkpoint(pathlib.Path(path), live, algorithm=self.algorithm)
+            self.recorder.append(
+                "checkpoint",
+                path=records.json_text(os.fspath(path)),
+                format=captured.format,
+                files=captured.files,
+                epoch=self._epochs - 1 if self._epochs else None,
+                weights=weights,
+                aliases=[] if live is None else [list(group) for group in live.aliases],
+                tensors=None if captured.leaves is None else self._keep(captured.leaves),
+                mapping=captured.mapping,
+            )
+            self._saved = os.fspath(path)
+
+        self.recorder.attempt("checkpoint", record)
+        self._commit()
+
+    # ---- ending ----
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Put every signed head into the store log; true when all of this run's are there."""
+        del timeout  # one bounded write to the local disk; anchors that wait for a network come later
+
+        def integrate() -> bool:
+            if self.recorder.unwritten:
+                self.recorder.commit()
+            self.recorder.store.integrate()
+            return not self.recorder.unwritten
+
+        return bool(self.recorder.attempt("log", integrate))
+
+    def finish(self, timeout: float = 10, *, status: str = "finished", error: BaseException | None = None) -> None:
+        """End the run: the last record, the last head, the store log. A second call does nothing.
+
+        Args:
+            timeout: seconds to wait for anchors at most.
+            status: ``"finished"`` or ``"failed"``.
+            error: what ended a failed run; its type is recorded, never its message.
+        """
+        if self.ended or self.recorder.in_child:
+            return
+        if self._status in ("disabled", "unrecorded"):
+            self.ended = True
+            return
+        self._seconds = time.perf_counter() - self._started
+        kind = None if error is None else f"{type(error).__module__}.{type(error).__qualname__}"
+        self.recorder.attempt("end", lambda: self._record_end(status, kind))
+        self._commit(status)
+        if self.wait(timeout):
+            self.recorder.attempt("key", self.recorder.log.destroy_key)
+        self._status = "incomplete" if self.recorder.unwritten else status
+        self.ended = True
+        self.recorder.close()
+        atexit.unregister(self._at_exit)
+        self._say_gaps()
+
+    def _record_end(self, status: str, kind: str | None) -> None:
+        self.recorder.append(
+            "run.end",
+            status=status,
+            exception=kind,
+            epochs=self._epochs,
+            batches=self._batches,
+            gaps=self.recorder.gaps,
+            overhead=self.overhead,
+            seconds=round(self._seconds or 0.0, 3),
+        )
+
+    def _say_gaps(self) -> None:
+        if self.recorder.unwritten:
+            print(f"mlprov: run {self.id}: the last records could not be written; the log ends earlier", file=sys.stderr)
+        elif self.recorder.gaps:
+            print(
+                f"mlprov: run {self.id}: {self.recorder.gaps} pieces of evidence were not recorded "
+                f"(mlprov log {self.id} lists the gaps)",
+                file=sys.stderr,
+            )
+
+    def _at_exit(self) -> None:
+        """A script that never called finish(): the interpreter's last exception decides the status."""
+        error = getattr(sys, "last_value", None)
+        self.finish(timeout=2, status="finished" if error is None else "failed", error=error)
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.finish(status="finished" if error is None else "failed", error=error)
+
+    # ---- reading ----
+
+    @property
+    def status(self) -> str:
+        """``running``, ``finished``, ``failed``, ``incomplete``, ``unrecorded`` or ``disabled``."""
+        return self._status
+
+    @property
+    def head(self) -> tuple[int, str] | None:
+        """(records, root) of the last signed head: what is acknowledged. None while there is none."""
+        return None if self._head is None else (self._head[0], f"sha256:{self._head[1].hex()}")
+
+    @property
+    def records(self) -> list[dict[str, Json]]:
+        """The acknowledged records, as the store has them."""
+        with self._reading() as store:
+            return stores.decode_records(store, self.id)
+
+    @property
+    def anchors(self) -> list[dict[str, Json]]:
+        """Where the run's heads are: the store log, by origin, index and head size."""
+        with self._reading() as store:
+            return [
+                {"kind": "log", "origin": store.log_origin, "index": head.log_index, "head": head.size}
+                for head in stores.read_heads(store, self.id)
+                if head.log_index is not None
+            ]
+
+    @property
+    def overhead(self) -> dict[str, float]:
+        """What recording cost so far: ``seconds`` on the training thread, ``share`` of the wall time."""
+        wall = self._seconds if self._seconds is not None else time.perf_counter() - self._started
+        return {
+            "seconds": round(self.recorder.seconds, 6),
+            "share": round(self.recorder.seconds / wall, 6) if wall > 0 else 0.0,
+        }
+
+    def _reading(self) -> stores.Reading:
+        if self._status in ("disabled", "unrecorded"):
+            raise StoreError(f"cannot read the run {self.name!r}: it is {self._status}, so there is nothing to read")
+        return stores.Reading(self.store_path, None if self.ended else self.recorder.store)
+
+    def export(self, path: str | os.PathLike[str], *, disclose: Sequence[str] = ()) -> pathlib.Path | None:
+        """Write the run as one file that verifies without the store (docs/format.md section 8).
+
+        Inside a running run the bundle is marked open.
+
+        Args:
+            path: ``NAME.mlprov``; written whole or not at all.
+            disclose: what else to include: ``"batches"``, ``"samples"``, ``"optimizer"``.
+
+        Returns:
+            the path, or None when recording is disabled.
+        """
+        from mlprov import bundles
+
+        if self._status in ("disabled", "unrecorded"):
+            self.recorder.warn(f"nothing to export: the run is {self._status}", once="export")
+            return None
+        if not self.ended:
+            self.wait()
+        with self._reading() as store:
+            written = bundles.export_run(store, self.id, pathlib.Path(path), disclose=disclose)
+        self._exported = os.fspath(path)
+        return written
+
+    def prove(
+        self,
+        *,
+        tensor: str | None = None,
+        batch: int | None = None,
+        sample: int | str | None = None,
+        record: int | None = None,
+        epoch: int | None = None,
+        role: str | None = None,
+    ) -> Proof:
+        """One claim with all that is needed to check it (docs/format.md section 9).
+
+        Give one of ``tensor`` (name; at ``epoch`` or the last weights), ``batch`` (number within ``epoch``),
+        ``sample`` (index or path within the data set of ``role``) or ``record`` (its seq).
+        """
+        from mlprov import proofs
+
+        if not self.ended:
+            self.wait()
+        with self._reading() as store:
+            return proofs.prove(
+                store, self.id, tensor=tensor, batch=batch, sample=sample, record=record, epoch=epoch, role=role
+            )
+
+    def __repr__(self) -> str:
+        return f"<mlprov.Run {self.id} {self.name!r} {self._status}>"
+
+    def __str__(self) -> str:
+        if self._head is None:
+            return f"run {self.id} ({self.name}): {self._status}; nothing recorded"
+        size, root = self._head
+        cost = self.overhead
+        bundle = self._exported or "NAME.mlprov"
+        command = f"mlprov verify {bundle}" + (f" --model {self._saved}" if self._saved else "")
+        if self._exported is None:
+            command = f"mlprov export {self.id} {bundle} && {command}"
+        return "\n".join(
+            (
+                f"run       {self.id} ({self.name}), {self._status}",
+                f"root      sha256:{root.hex()} over {size} records",
+                f"recorded  {self._epochs} epochs, {self._batches} batches, {self.recorder.gaps} gaps",
+                f"cost      {cost['seconds']:.3f} s on the training thread, {cost['share']:.1%} of the run",
+                f"verify    {command}",
+            )
+        )

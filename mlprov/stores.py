@@ -1,0 +1,156 @@
+"""Finding, opening and reading a store (``.mlprov/``; api.md, "Store directory")."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from dataclasses import dataclass
+from typing import Any
+
+from mlprov import _core
+from mlprov._core import Store
+from mlprov.errors import StoreError
+from mlprov.records import Json
+
+__all__ = [
+    "HeadRow", "Reading", "RunRow", "decode_records", "find_run", "find_store", "open_store", "read_heads", "read_records",
+    "read_runs",
+]  # fmt: skip
+
+STORE_NAME = ".mlprov"
+_MIN_PREFIX = 4
+
+
+def find_store(start: str | os.PathLike[str] | None = None) -> pathlib.Path:
+    """The store directory: ``$MLPROV_STORE``, else the nearest ``.mlprov`` upwards, else one to be made here.
+
+    Args:
+        start: directory to look from; the working directory by default.
+    """
+    if explicit := os.environ.get("MLPROV_STORE"):
+        return pathlib.Path(explicit).absolute()
+    here = pathlib.Path(start) if start is not None else pathlib.Path.cwd()
+    here = here.absolute()
+    for directory in (here, *here.parents):
+        if (directory / STORE_NAME / "store.db").is_file():
+            return directory / STORE_NAME
+    return here / STORE_NAME
+
+
+def open_store(
+    path: str | os.PathLike[str] | None = None, *, create: bool = False, read_only: bool = False
+) -> Store:
+    """Open the store at ``path`` (default: :func:`find_store`).
+
+    Raises:
+        StoreError: there is none (``create=False``), it belongs to somebody else, it is corrupt or not writable.
+    """
+    directory = pathlib.Path(path) if path is not None else find_store()
+    if not create and not (directory / "store.db").exists():
+        raise StoreError(
+            f"cannot open the store {directory}: there is none; 'mlprov init' makes one, or name one with "
+            "--store or MLPROV_STORE"
+        )
+    return Store(os.fsencode(directory.absolute()), create=create, read_only=read_only)
+
+
+class Reading:
+    """A store to read from: the one that is open, or opened read-only for the length of a ``with``."""
+
+    def __init__(self, path: pathlib.Path, opened: Store | None = None) -> None:
+        self._path = path
+        self._given = opened
+        self._opened: Store | None = None
+
+    def __enter__(self) -> Store:
+        if self._given is not None:
+            return self._given
+        self._opened = open_store(self._path, read_only=True)
+        return self._opened
+
+    def __exit__(self, *_: object) -> None:
+        if self._opened is not None:
+            self._opened.close()
+
+
+@dataclass(frozen=True)
+class RunRow:
+    """One run as the store lists it; what it claims is in its records."""
+
+    id: str
+    name: str
+    project: str | None
+    status: str
+    created: str
+    updated: str
+    bundle: str | None
+
+    @property
+    def imported(self) -> bool:
+        """Whether the run came from a bundle and was not recorded in this store."""
+        return self.bundle is not None
+
+
+def read_runs(store: Store) -> list[RunRow]:
+    """Every run of a store, newest first."""
+    rows = store.query(
+        "SELECT id, name, project, status, created, updated, bundle FROM runs ORDER BY created DESC, id DESC"
+    )
+    return [RunRow(*row) for row in rows]
+
+
+def find_run(store: Store, which: str) -> RunRow:
+    """A run by id, unique prefix of its id, unique name, or ``@`` for the newest.
+
+    Raises:
+        StoreError: none or several match; the message lists the candidates.
+    """
+    runs = read_runs(store)
+    if which == "@":
+        matching = runs[:1]
+    else:
+        matching = [run for run in runs if run.id == which]
+        if not matching and len(which) >= _MIN_PREFIX:
+            matching = [run for run in runs if run.id.startswith(which)]
+        if not matching:
+            matching = [run for run in runs if run.name == which]
+    if len(matching) == 1:
+        return matching[0]
+    seen = ", ".join(f"{run.id} ({run.name})" for run in (matching or runs)[:5]) or "no runs"
+    problem = "several runs match" if matching else "no run matches"
+    raise StoreError(f"cannot find the run {which!r} in {store.path}: {problem}; the store has {seen}")
+
+
+def read_records(store: Store, run_id: str) -> list[bytes]:
+    """The exact bytes of every record of a run, in order of seq."""
+    return [row[0] for row in store.query("SELECT bytes FROM records WHERE run = ? ORDER BY seq", (run_id,))]
+
+
+def decode_records(store: Store, run_id: str) -> list[dict[str, Json]]:
+    """The records of a run as objects."""
+    decoded: list[dict[str, Json]] = []
+    for record in read_records(store, run_id):
+        value: Any = _core.json_decode(record)
+        decoded.append(value)
+    return decoded
+
+
+@dataclass(frozen=True)
+class HeadRow:
+    """A signed run head and, once it is there, its place in the store log."""
+
+    size: int
+    root: bytes
+    note: bytes
+    log_index: int | None
+
+
+def read_heads(store: Store, run_id: str) -> list[HeadRow]:
+    """Every signed head of a run, smallest first."""
+    rows = store.query("SELECT size, root, note, log_index FROM heads WHERE run = ? ORDER BY size", (run_id,))
+    return [HeadRow(size, root, note, index) for size, root, note, index in rows]
+
+
+def head_sizes(store: Store) -> dict[str, int]:
+    """Run id → records under its last signed head."""
+    return dict(store.query("SELECT run, MAX(size) FROM heads GROUP BY run"))

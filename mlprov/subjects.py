@@ -1,0 +1,247 @@
+"""What a run recorded held against what the caller has: a model, tensors, data (docs/format.md section 10)."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mlprov import _core, checkpoints, datasets, models
+from mlprov.checkpoints import FileTensors
+from mlprov.digests import Digest, TensorDigest
+from mlprov.errors import ConfigError, Error, EvidenceError, StoreError, VerificationError
+from mlprov.verdicts import Mismatch, Unchecked
+
+__all__ = ["Subject", "Weights", "check_data", "check_model", "check_tensor", "find_weights"]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A recorded weights tree with its leaves.
+
+    Attributes:
+        where: which record it is of, for messages.
+        leaves: name → decoded leaf.
+        aliases: name → the alias group that it is in.
+    """
+
+    where: str
+    leaves: dict[str, dict[str, Any]]
+    aliases: dict[str, list[str]]
+
+
+def find_weights(
+    records: Sequence[dict[str, Any]], trees: Mapping[bytes, list[bytes]], epoch: int | None
+) -> Weights:
+    """The weights to compare with: of the named epoch, else of the last record that has any."""
+    for record in reversed(records):
+        kinds = ("epoch",) if epoch is not None else ("model", "epoch", "checkpoint")
+        if record["type"] not in kinds or (epoch is not None and record.get("epoch") != epoch):
+            continue
+        reference = record.get("weights")
+        if not isinstance(reference, dict) and epoch is None:
+            continue
+        where = f"record {record['seq']} ({record['type']}{_epoch_of(record)})"
+        root = _root_of(reference)
+        if root is None:
+            raise Unchecked(f"{where} has no weights")
+        if root not in trees:
+            raise Unchecked(f"the tensors of {where} are not disclosed in the bundle")
+        return Weights(where, _named(trees[root]), _groups(record.get("aliases")))
+    raise Unchecked("no record has weights" if epoch is None else f"there is no record of epoch {epoch}")
+
+
+def _epoch_of(record: dict[str, Any]) -> str:
+    return f" {record['epoch']}" if record["type"] == "epoch" else ""
+
+
+def _root_of(reference: Any) -> bytes | None:
+    root = reference.get("root") if isinstance(reference, dict) else None
+    if not isinstance(root, str) or not root.startswith("sha256:"):
+        return None
+    try:
+        return bytes.fromhex(root[7:])
+    except ValueError:
+        return None
+
+
+def _named(leaves: Sequence[bytes]) -> dict[str, dict[str, Any]]:
+    decoded = [_core.json_decode(leaf) for leaf in leaves]
+    if not all(isinstance(leaf, dict) and isinstance(leaf.get("name"), str) for leaf in decoded):
+        raise EvidenceError("the weights tree has a leaf without a name")
+    return {leaf["name"]: leaf for leaf in decoded}
+
+
+def _groups(aliases: Any) -> dict[str, list[str]]:
+    groups: dict[str, list[str]] = {}
+    for group in aliases if isinstance(aliases, list) else ():
+        if isinstance(group, list):
+            groups.update({name: group for name in group if isinstance(name, str)})
+    return groups
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The model that the caller has, read once.
+
+    Attributes:
+        shown: what to call it.
+        tensors: name → digest; None where the files are not safetensors.
+        files: what was read.
+    """
+
+    shown: str
+    tensors: dict[str, TensorDigest] | None
+    files: tuple[FileTensors, ...] = ()
+
+    @staticmethod
+    def read(model: Any, algorithm: str) -> Subject:
+        """Read a file or directory by path, or digest a live module, state dict or ModelDigest.
+
+        Raises:
+            Unchecked: it cannot be read, or changes while it is.
+        """
+        if not isinstance(model, (str, os.PathLike)):
+            digest = model if isinstance(model, models.ModelDigest) else models.digest_model(model, algorithm=algorithm)
+            return Subject("the live model", {tensor.name: tensor for tensor in digest.tensors})
+        path = pathlib.Path(model)
+        try:
+            return Subject._read_path(path, algorithm)
+        except (StoreError, OSError) as error:
+            raise Unchecked(f"{path} cannot be read: {error}") from error
+
+    @staticmethod
+    def _read_path(path: pathlib.Path, algorithm: str) -> Subject:
+        if not path.exists():
+            raise Unchecked(f"{path} cannot be read: there is no such file or directory")
+        shards = sorted(path.glob("*.safetensors")) if path.is_dir() else [path] * (path.suffix == ".safetensors")
+        if shards:
+            try:
+                files = tuple(checkpoints.read_file(p, p.name, algorithm=algorithm) for p in shards)
+                return Subject(str(path), _union(files), files)
+            except EvidenceError as error:
+                if error.status == "CHANGED":
+                    raise Unchecked(f"{path} changed while it was read: {error}") from error
+                if not path.is_dir():
+                    raise
+        return Subject(str(path), None, _read_all(path))
+
+
+def _union(files: Sequence[FileTensors]) -> dict[str, TensorDigest]:
+    tensors: dict[str, TensorDigest] = {}
+    for file in files:
+        for tensor in file.tensors or ():
+            if tensor.name in tensors:
+                raise EvidenceError(f"two shards hold a tensor named {tensor.name!r}")
+            tensors[tensor.name] = tensor
+    return tensors
+
+
+def _read_all(path: pathlib.Path) -> tuple[FileTensors, ...]:
+    if not path.is_dir():
+        return (_read_whole(path, path.name),)
+    found = sorted(p for p in path.rglob("*") if not p.is_dir())
+    if any(p.is_symlink() or not p.is_file() for p in found):
+        raise Unchecked(f"{path} holds links or special files, which are not read")
+    return tuple(_read_whole(p, p.relative_to(path).as_posix()) for p in found)
+
+
+def _read_whole(path: pathlib.Path, shown: str) -> FileTensors:
+    try:
+        (blake3, sha256), length = _core.hash_file(os.fsencode(path), ["blake3", "sha256"])
+    except EvidenceError as error:
+        raise Unchecked(f"{path} changed while it was read: {error}") from error
+    return FileTensors(shown, length, blake3.hex(), sha256.hex(), None)
+
+
+# ---- model ----
+
+
+def check_model(subject: Subject, records: Sequence[dict[str, Any]], weights: Weights | None) -> str:
+    """Whether the model equals the recorded one, tensor by tensor, or its files the recorded files."""
+    if subject.tensors is None or weights is None:
+        return _check_files(subject, records)
+    seen, expected = subject.tensors, weights.leaves
+    for name in sorted({*seen, *expected}, key=str.encode):
+        if name not in expected:
+            raise VerificationError(f"tensor {name!r} of {subject.shown} is not in {weights.where}")
+        if name in seen:
+            _compare(seen[name], expected[name], f"tensor {name!r} of {subject.shown}", weights.where)
+        elif not any(alias in seen for alias in weights.aliases.get(name, ())):
+            raise VerificationError(f"tensor {name!r} of {weights.where} is missing in {subject.shown}")
+    return f"{len(seen)} tensors of {subject.shown} equal those of {weights.where}"
+
+
+def _compare(tensor: TensorDigest, leaf: dict[str, Any], what: str, where: str) -> None:
+    seen = _core.json_decode(tensor.leaf())
+    if {**seen, "name": None} == {**leaf, "name": None}:
+        return
+    for member in ("dtype", "shape", "len", "digest"):
+        if seen.get(member) != leaf.get(member):
+            raise Mismatch(
+                f"{what} has the {member} {seen.get(member)}, {where} says {leaf.get(member)}",
+                seen=str(seen.get(member)),
+                expected=str(leaf.get(member)),
+            )
+    raise VerificationError(f"{what} is not what {where} says")
+
+
+def _check_files(subject: Subject, records: Sequence[dict[str, Any]]) -> str:
+    recorded = [r for r in records if r["type"] == "checkpoint" and isinstance(r.get("files"), list)]
+    if not recorded:
+        raise Unchecked("no checkpoint record has files to compare with")
+    directory = pathlib.Path(subject.shown).is_dir()
+    key = ("blake3", "len", "sha256", "path") if directory else ("blake3", "len", "sha256")
+    own = sorted(tuple(str(getattr(file, k)) for k in key) for file in subject.files)
+    for record in recorded:
+        listed = sorted(tuple(str(f.get(k)) for k in key) for f in record["files"] if isinstance(f, dict))
+        if own == listed if directory else own[0] in listed:
+            return f"the bytes of {subject.shown} are those that record {record['seq']} (checkpoint) lists; bytes, not tensors, were compared"
+    raise VerificationError(f"the bytes of {subject.shown} are those of no recorded checkpoint; bytes, not tensors, were compared")
+
+
+def check_tensor(name: str, weights: Weights, subject: Subject | None) -> str:
+    """Whether a tensor is in the recorded weights and, with a model at hand, equal in it."""
+    leaf = weights.leaves.get(name)
+    if leaf is None:
+        raise VerificationError(f"{weights.where} has no tensor {name!r}")
+    shown = leaf.get("digest", "parts")
+    if subject is None:
+        return f"{weights.where} has it: {leaf.get('dtype')} {leaf.get('shape')} {shown}"
+    if subject.tensors is None:
+        raise Unchecked(f"{subject.shown} is not safetensors, so its tensors cannot be compared")
+    candidates = [n for n in (name, *weights.aliases.get(name, ())) if n in subject.tensors]
+    if not candidates:
+        raise VerificationError(f"{subject.shown} has no tensor {name!r}")
+    _compare(subject.tensors[candidates[0]], leaf, f"tensor {candidates[0]!r} of {subject.shown}", weights.where)
+    return f"it is {shown} in {weights.where} and in {subject.shown}"
+
+
+# ---- data ----
+
+
+def check_data(role: str, data: Any, records: Sequence[dict[str, Any]]) -> str:
+    """Whether the samples at hand make the tree that the last data record of the role cites."""
+    recorded = [r for r in records if r["type"] == "data" and r.get("role") == role]
+    if not recorded:
+        raise Unchecked(f"the run has no data record of the role {role!r}")
+    record = recorded[-1]
+    reference = record.get("tree")
+    if not isinstance(reference, dict):
+        raise Unchecked(f"record {record['seq']} has no sample tree")
+    try:
+        given = datasets.read_recorded_kind(data, record) if isinstance(data, (str, os.PathLike)) else data
+        capture = datasets.capture_dataset(given, algorithm=str(records[0].get("algorithm", "blake3")))
+    except (ConfigError, OSError, Error) as error:
+        raise Unchecked(f"the data cannot be read as record {record['seq']} has it: {error}") from error
+    seen = {"root": str(Digest("sha256", capture.root)), "size": capture.size}
+    if seen != reference:
+        raise Mismatch(
+            f"the {capture.size} samples given have the root {seen['root']}, record {record['seq']} says "
+            f"{reference.get('root')} over {reference.get('size')}",
+            seen=str(seen["root"]),
+            expected=str(reference.get("root")),
+        )
+    return f"{capture.size} samples equal those of record {record['seq']} (data, {role})"

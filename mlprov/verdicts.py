@@ -1,0 +1,173 @@
+"""What a verifier answers: checks, each ``holds``, ``fails`` or ``unchecked``, and one result.
+
+The rules are docs/format.md section 10.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from mlprov.errors import Error, EvidenceError, VerificationError
+
+__all__ = ["Check", "Checks", "Mismatch", "NewerVersion", "Unchecked", "Verdict"]
+
+State = Literal["holds", "fails", "unchecked"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was compared with another.
+
+    Attributes:
+        name: as docs/format.md section 10 names it.
+        state: ``holds``, ``fails`` or ``unchecked``.
+        detail: what was compared, or why it was not.
+        seen: what a failing check found, where one value says it.
+        expected: what it should have found.
+    """
+
+    name: str
+    state: State
+    detail: str
+    seen: str | None = None
+    expected: str | None = None
+
+
+class Unchecked(Exception):  # noqa: N818 - an answer, not an error
+    """Raised inside a check that cannot be made; the text says why."""
+
+
+class NewerVersion(Exception):  # noqa: N818 - an answer, not an error
+    """Raised inside a check that meets a format version above what this release reads."""
+
+    def __init__(self, version: int) -> None:
+        super().__init__(f"format version {version} is newer than this release")
+        self.version = version
+
+
+class Mismatch(VerificationError):
+    """Raised inside a check that fails, where one value can be shown against another."""
+
+    def __init__(self, message: str, *, seen: str, expected: str) -> None:
+        super().__init__(message)
+        self.seen = seen
+        self.expected = expected
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The answer to "does this hold?".
+
+    Attributes:
+        subject: what was verified, as the caller named it.
+        checks: every check that section 10 lists for it, in order.
+        newer: the format version, where it is above what this release reads.
+        facts: what the evidence says of itself, for display: run, name, signer, records …
+    """
+
+    subject: str
+    checks: tuple[Check, ...]
+    allow_unpinned: bool = False
+    newer: int | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def failing(self) -> tuple[Check, ...]:
+        """The checks that fail."""
+        return tuple(check for check in self.checks if check.state == "fails")
+
+    @property
+    def _missing(self) -> tuple[Check, ...]:
+        excused = {"time", "complete"}
+        if self.allow_unpinned:
+            excused.add("signer")
+        if self.facts.get("open"):
+            excused.add("log")
+        return tuple(c for c in self.checks if c.state == "unchecked" and c.name not in excused)
+
+    @property
+    def ok(self) -> bool:
+        """Nothing fails, and the signer and every check that the caller asked for hold."""
+        return self.exit_code == 0
+
+    @property
+    def result(self) -> str:
+        """``holds``, ``does not hold`` or ``could not check``."""
+        return ("holds", "does not hold", "could not check")[self.exit_code]
+
+    @property
+    def exit_code(self) -> int:
+        """0 holds, 1 does not hold, 2 could not check."""
+        if self.failing:
+            return 1
+        return 2 if self.newer is not None or self._missing else 0
+
+    def __getitem__(self, name: str) -> Check:
+        for check in self.checks:
+            if check.name == name:
+                return check
+        raise KeyError(name)
+
+    def require(self) -> Verdict:
+        """Return the verdict if it holds.
+
+        Raises:
+            VerificationError: a check fails; the message names the first.
+            EvidenceError: nothing fails, but a check that was needed could not be made.
+        """
+        if self.failing:
+            check = self.failing[0]
+            raise VerificationError(f"cannot accept {self.subject}: {check.name}: {check.detail}")
+        if self.newer is not None:
+            raise EvidenceError(
+                f"cannot check {self.subject}: it is of format version {self.newer}, this release reads 1; upgrade mlprov"
+            )
+        if self._missing:
+            check = self._missing[0]
+            raise EvidenceError(f"cannot check {self.subject}: {check.name}: {check.detail}")
+        return self
+
+    def __bool__(self) -> bool:
+        return self.ok
+
+    def __str__(self) -> str:
+        width = max((len(check.name) for check in self.checks), default=0)
+        lines = [f"{check.state:<9}  {check.name:<{width}}  {check.detail}" for check in self.checks]
+        return "\n".join([*lines, f"{self.subject}: {self.result}"])
+
+
+class Checks:
+    """Collects checks in order and knows which held."""
+
+    def __init__(self) -> None:
+        self.list: list[Check] = []
+        self.newer: int | None = None
+
+    def holds(self, name: str) -> bool:
+        """Whether a check of that name was made and holds."""
+        return any(check.name == name and check.state == "holds" for check in self.list)
+
+    def run(self, name: str, action: Callable[[], str], *, needs: Iterable[str] = ()) -> None:
+        """Make one check: the action returns what was compared, or raises what is wrong."""
+        lacking = [need for need in needs if not self.holds(need)]
+        if self.newer is not None:
+            self.list.append(Check(name, "unchecked", str(NewerVersion(self.newer))))
+        elif lacking:
+            self.list.append(Check(name, "unchecked", f"needs {' and '.join(repr(n) for n in lacking)}, which does not hold"))
+        else:
+            self.list.append(self._make(name, action))
+
+    def _make(self, name: str, action: Callable[[], str]) -> Check:
+        try:
+            return Check(name, "holds", action())
+        except Unchecked as reason:
+            return Check(name, "unchecked", str(reason))
+        except NewerVersion as found:
+            self.newer = found.version
+            return Check(name, "unchecked", str(found))
+        except Mismatch as error:
+            return Check(name, "fails", str(error), error.seen, error.expected)
+        except Error as error:
+            return Check(name, "fails", str(error))

@@ -1,0 +1,96 @@
+# The C rooms and their tests in one variant, outside setuptools (which builds the extension modules).
+#
+#   make -f scripts/native.mk VARIANT=check run        build and run the C tests
+#   make -f scripts/native.mk VARIANT=lint-gcc objects  compile everything with -Werror
+#   make -f scripts/native.mk VARIANT=lint-clang tidy   clang-tidy over every file
+#
+# Variants: check, sanitize, coverage, lint-gcc, lint-clang; each has its own folder under build/c.
+# A file is built again when it, a header that it includes or the flags change.
+
+VARIANT ?= check
+PYTHON  ?= .venv/bin/python
+TIDY    ?= clang-tidy
+OUT     := build/c/$(VARIANT)
+
+CC_check      := $(if $(filter default,$(origin CC)),gcc,$(CC))
+CC_sanitize   := $(CC_check)
+CC_coverage   := gcc
+CC_lint-gcc   := gcc
+CC_lint-clang := $(or $(CLANG),clang)
+
+FLAGS_check      := -O2 -g
+FLAGS_sanitize   := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+FLAGS_coverage   := -O0 -g --coverage
+FLAGS_lint-gcc   := -O2 -Werror
+FLAGS_lint-clang := -O1 -Werror
+
+LINK_sanitize := -fsanitize=address,undefined
+LINK_coverage := --coverage
+
+ROOMS   := base hash merkle codec tensor sign store anchor
+DEFINES := -D_POSIX_C_SOURCE=200809L -D_DEFAULT_SOURCE
+STRICT  := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes
+
+CC_USED   := $(CC_$(VARIANT))
+LIBRARIES := $(shell $(PYTHON) scripts/native_libraries.py ldflags)
+INCLUDES  := $(shell $(PYTHON) scripts/native_libraries.py cflags)
+PYTHON_H  := $(shell $(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("include"))')
+CFLAGS_USED := -std=c11 $(DEFINES) -Icsrc $(INCLUDES) $(STRICT) -fvisibility=hidden $(FLAGS_$(VARIANT))
+
+CORE_SOURCES   := $(sort $(foreach room,$(ROOMS),$(wildcard csrc/$(room)/*.c)))
+PYTHON_SOURCES := $(sort $(wildcard csrc/python/*.c))
+TEST_SOURCES   := $(sort $(wildcard tests/c/*.c))
+TESTS          := $(patsubst tests/c/%.c,$(OUT)/%,$(filter tests/c/test_%,$(TEST_SOURCES)))
+
+CORE_OBJECTS   := $(CORE_SOURCES:%.c=$(OUT)/%.o)
+PYTHON_OBJECTS := $(PYTHON_SOURCES:%.c=$(OUT)/%.o)
+TEST_OBJECTS   := $(TEST_SOURCES:%.c=$(OUT)/%.o)
+HELPER_OBJECTS := $(filter-out $(OUT)/tests/c/test_%,$(TEST_OBJECTS))
+ALL_OBJECTS    := $(CORE_OBJECTS) $(PYTHON_OBJECTS) $(TEST_OBJECTS)
+# The tests' own macros make no good reading for clang-tidy; gcc and clang compile them with -Werror.
+TIDY_STAMPS    := $(patsubst %.o,%.tidy,$(CORE_OBJECTS) $(PYTHON_OBJECTS))
+
+TIDY_FACTS := -include scripts/clang_tidy_facts.h
+
+.PHONY: objects tests run tidy FORCE
+.SECONDARY: $(ALL_OBJECTS)
+
+objects: $(ALL_OBJECTS)
+tests: $(TESTS)
+run: tests
+	@bash scripts/run_c_tests.sh $(TESTS)
+tidy: $(TIDY_STAMPS)
+
+# Rewritten only when they say something new, so that objects and library follow flags and file list.
+define note_change
+	@mkdir -p $(@D)
+	@printf '%s\n' '$(1)' | cmp -s - $@ || printf '%s\n' '$(1)' > $@
+endef
+$(OUT)/flags: FORCE
+	$(call note_change,$(CC_USED) $(CFLAGS_USED) $(PYTHON_H))
+$(OUT)/members: FORCE
+	$(call note_change,$(CORE_OBJECTS))
+
+$(PYTHON_OBJECTS): CFLAGS_USED += -DPy_LIMITED_API=0x030B0000 -isystem $(PYTHON_H)
+# Kernels emulated in plain C pass wide vectors in memory; nothing outside the test program sees it.
+$(TEST_OBJECTS): CFLAGS_USED += -Itests/c -Wno-psabi
+
+$(OUT)/%.o: %.c $(OUT)/flags
+	@mkdir -p $(@D)
+	@$(CC_USED) $(CFLAGS_USED) -MMD -MP -c $< -o $@
+
+$(OUT)/libmlprov_core.a: $(CORE_OBJECTS) $(OUT)/members
+	@rm -f $@
+	@ar rcs $@ $(CORE_OBJECTS)
+
+$(OUT)/test_%: $(OUT)/tests/c/test_%.o $(HELPER_OBJECTS) $(OUT)/libmlprov_core.a
+	@$(CC_USED) $(LINK_$(VARIANT)) $^ $(LIBRARIES) -pthread -o $@
+
+# The object stands for the source and every header that it includes.
+$(OUT)/%.tidy: %.c $(OUT)/%.o .clang-tidy scripts/clang_tidy_facts.h
+	@$(TIDY) --quiet $< -- $(CFLAGS_USED) $(TIDY_FACTS) >$@.log 2>&1 || { cat $@.log; exit 1; }
+	@touch $@
+$(OUT)/csrc/base/status.tidy: TIDY_FACTS :=
+$(PYTHON_OBJECTS:.o=.tidy): CFLAGS_USED += -DPy_LIMITED_API=0x030B0000 -isystem $(PYTHON_H)
+
+-include $(ALL_OBJECTS:.o=.d)

@@ -1,0 +1,108 @@
+/* Private creation, whole replacement, opening beneath a directory. */
+#include "base/bytes.h"
+#include "base/file.h"
+#include "check.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static int directory = -1; /* a fresh temporary directory */
+
+static mode_t mode_of(const char *path)
+{
+    struct stat facts;
+    return fstatat(directory, path, &facts, AT_SYMLINK_NOFOLLOW) == 0 ? facts.st_mode & 07777 : 0;
+}
+
+static void put_file(const char *path, const void *bytes, size_t bytes_len)
+{
+    mlp_file_unlink_quietly(directory, path);
+    CHECK(mlp_file_replace(directory, path, bytes, bytes_len, NULL) == 0);
+}
+
+static void paths_from_evidence_stay_beneath_their_directory(void)
+{
+    static const char *const bad[] = {"",     "/etc/passwd", "../x", "a/../x", "./x",
+                                      "a//x", "a/.",         "a/",   "..",     "."};
+    int fd = -1;
+    struct mlp_error error;
+    CHECK(mlp_file_make_private_directory(directory, "a", NULL) == 0);
+    CHECK(mlp_file_make_private_directory(directory, "a", NULL) == 0);
+    CHECK(mlp_file_make_private_directory(directory, "a/b", NULL) == 0 && mode_of("a/b") == 0700);
+    put_file("a/b/f", "data", 4);
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        CHECK(mlp_file_open_beneath(&fd, directory, bad[i], NULL) == MLP_E_MALFORMED);
+    CHECK(mlp_file_open_beneath(&fd, directory, "a/b/f", NULL) == 0);
+    mlp_file_close(&fd);
+    CHECK(mlp_file_open_directory_beneath(&fd, directory, "a/b", NULL) == 0);
+    mlp_file_close(&fd);
+    CHECK(symlinkat("b", directory, "a/link") == 0 && symlinkat("f", directory, "a/b/link") == 0);
+    CHECK(mlp_file_open_beneath(&fd, directory, "a/link/f", &error) == MLP_E_IO);
+    CHECK(error.system_errno == ENOTDIR || error.system_errno == ELOOP);
+    CHECK(mlp_file_open_beneath(&fd, directory, "a/b/link", &error) == MLP_E_IO);
+    CHECK(error.system_errno == ELOOP);
+    CHECK(mlp_file_open_beneath(&fd, directory, "a/b", &error) == MLP_E_IO);
+    CHECK(mlp_file_open_beneath(&fd, directory, "a/none/f", &error) == MLP_E_NOT_FOUND);
+    CHECK(mlp_file_make_private_directory(directory, "a/link", &error) == MLP_E_IO);
+    CHECK(fd == -1);
+}
+
+static void a_replaced_file_is_whole_and_private(void)
+{
+    struct mlp_buffer bytes = {0};
+    put_file("state", "old", 3);
+    CHECK(mlp_file_replace(directory, "state", "newer", 5, NULL) == 0 && mode_of("state") == 0600);
+    CHECK(mlp_file_read_path(&bytes, directory, "state", 4, NULL) == MLP_E_MALFORMED);
+    CHECK(bytes.len == 0);
+    CHECK(mlp_file_read_path(&bytes, directory, "state", 5, NULL) == 0);
+    CHECK(bytes.len == 5 && memcmp(bytes.data, "newer", 5) == 0);
+    CHECK(mlp_file_replace(directory, "a", "x", 1, NULL) != 0); /* a directory stands there */
+    CHECK(mlp_file_replace(directory, "gone/state", "x", 1, NULL) == MLP_E_NOT_FOUND);
+    mlp_buffer_clear(&bytes);
+}
+
+static void a_read_beyond_the_end_says_that_the_file_changed(void)
+{
+    uint8_t out[8];
+    int fd = -1;
+    put_file("ten", "0123456789", 10);
+    CHECK(mlp_file_open_read(&fd, directory, "ten", NULL) == 0);
+    CHECK(mlp_file_read_at(fd, 2, out, 8, "ten", NULL) == 0 && memcmp(out, "23456789", 8) == 0);
+    CHECK(mlp_file_read_at(fd, 3, out, 8, "ten", NULL) == MLP_E_CHANGED);
+    CHECK(mlp_file_read_at(fd, UINT64_MAX, out, 8, "ten", NULL) == MLP_E_RANGE);
+    mlp_file_close(&fd);
+}
+
+static void writing_to_a_full_device_says_so(void)
+{
+    struct mlp_error error;
+    int fd = open("/dev/full", O_WRONLY | O_CLOEXEC);
+    if (fd < 0) {
+        SKIP("no /dev/full here");
+        return;
+    }
+    CHECK(mlp_file_write_all(fd, "x", 1, "the test", &error) == MLP_E_FULL);
+    CHECK(error.system_errno == ENOSPC);
+    mlp_file_close(&fd);
+}
+
+int main(void)
+{
+    char path[] = "/tmp/mlprov-test-XXXXXX";
+    if (!CHECK(mkdtemp(path) != NULL) ||
+        !CHECK(mlp_file_open_directory(&directory, AT_FDCWD, path, NULL) == 0))
+        return 1;
+    RUN(paths_from_evidence_stay_beneath_their_directory);
+    RUN(a_replaced_file_is_whole_and_private);
+    RUN(a_read_beyond_the_end_says_that_the_file_changed);
+    RUN(writing_to_a_full_device_says_so);
+    mlp_file_close(&directory);
+    char command[64];
+    (void)snprintf(command, sizeof command, "rm -rf %s", path);
+    if (system(command) != 0)
+        printf("  cannot remove %s\n", path);
+    return check_finish();
+}

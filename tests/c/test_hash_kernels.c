@@ -1,0 +1,167 @@
+/* The self-test that stands before every kernel: good kernels pass it, each broken one is refused.
+ */
+#include "check.h"
+#include "hash/blake3_kernel.h"
+#include "hash/cpu.h"
+
+/* ---- a kernel that is wrong on purpose, around one that is right ---- */
+
+enum defect {
+    NONE,
+    ONE_BIT_WRONG,
+    SWAPPED_WITH_NEXT_LANE,
+    HIGH_COUNTER_LOST,
+    LOW_COUNTER_LOST,
+    END_FLAGS_LOST,
+    LENGTH_IGNORED,
+    LAST_BLOCK_OF_ANOTHER_LANE,
+    LANE_NOT_WRITTEN,
+    LANE_DEFECTS_COUNT,
+    START_FLAG_LOST = LANE_DEFECTS_COUNT,
+    MODE_FLAGS_LOST,
+    KEY_IGNORED,
+    ONE_BLOCK_SHORT,
+    ROW_BEYOND_COUNT_WRITTEN,
+    CHILDREN_OVERWRITTEN,
+    BLOCK_COUNTER_CUT,
+    BLOCK_LENGTH_IGNORED,
+    BLOCK_FLAGS_IGNORED,
+    UPPER_HALF_WRONG,
+    DEFECTS_COUNT,
+};
+
+static const struct mlp_blake3_kernel *right;
+static enum defect defect;
+static size_t broken_lane;
+
+static void swap_outputs(const struct mlp_blake3_work *work, size_t one, size_t other)
+{
+    uint8_t cv[32];
+    memcpy(cv, work->cvs[one], 32);
+    memcpy(work->cvs[one], work->cvs[other], 32);
+    memcpy(work->cvs[other], cv, 32);
+}
+
+/* Wrong inputs for the right kernel. */
+static void spoil_work(struct mlp_blake3_work *work, uint8_t discarded[32])
+{
+    size_t lane = broken_lane;
+    if (defect == HIGH_COUNTER_LOST)
+        work->counter_high[lane] = 0;
+    else if (defect == LOW_COUNTER_LOST)
+        work->counter_low[lane] = 0;
+    else if (defect == END_FLAGS_LOST)
+        work->flags_end[lane] = 0;
+    else if (defect == LENGTH_IGNORED)
+        work->last_len[lane] = MLP_BLAKE3_BLOCK_LEN;
+    else if (defect == LAST_BLOCK_OF_ANOTHER_LANE && lane < work->count)
+        work->last_block[lane] = work->last_block[lane > 0 ? lane - 1 : work->count - 1];
+    else if (defect == LANE_NOT_WRITTEN && lane < work->count)
+        work->cvs[lane] = discarded;
+    else if (defect == START_FLAG_LOST)
+        work->flags_start = 0;
+    else if (defect == MODE_FLAGS_LOST)
+        work->flags = 0;
+    else if (defect == KEY_IGNORED)
+        work->key = mlp_blake3_iv;
+    else if (defect == ONE_BLOCK_SHORT && work->blocks_count > 1)
+        work->blocks_count--;
+}
+
+static void broken_compress_lanes(const struct mlp_blake3_work *work)
+{
+    struct mlp_blake3_work spoiled = *work;
+    uint8_t discarded[32];
+    if (defect == CHILDREN_OVERWRITTEN) { /* the lanes one by one, from the last */
+        for (size_t i = work->count; i-- > 0;)
+            mlp_blake3_lane_by_blocks(work, i, &mlp_blake3_portable);
+        return;
+    }
+    spoil_work(&spoiled, discarded);
+    right->compress_lanes(&spoiled);
+    if (defect == ONE_BIT_WRONG && broken_lane < work->count)
+        work->cvs[broken_lane][31] ^= 0x80;
+    else if (defect == SWAPPED_WITH_NEXT_LANE && broken_lane + 1 < work->count)
+        swap_outputs(work, broken_lane, broken_lane + 1);
+    else if (defect == ROW_BEYOND_COUNT_WRITTEN && work->count < MLP_BLAKE3_LANES_MAX)
+        work->cvs[work->count][0] ^= 1;
+}
+
+static void broken_compress(uint32_t out[16], const uint32_t cv[8], const uint8_t block[64],
+                            uint64_t counter, uint32_t block_len, uint32_t flags)
+{
+    if (defect == BLOCK_COUNTER_CUT)
+        counter = (uint32_t)counter;
+    else if (defect == BLOCK_LENGTH_IGNORED)
+        block_len = MLP_BLAKE3_BLOCK_LEN;
+    else if (defect == BLOCK_FLAGS_IGNORED)
+        flags &= ~(uint32_t)MLP_BLAKE3_ROOT;
+    right->compress(out, cv, block, counter, block_len, flags);
+    if (defect == UPPER_HALF_WRONG)
+        out[15] ^= 1;
+}
+
+static const struct mlp_blake3_kernel broken = {
+    .name = "broken",
+    .lanes = 1,
+    .compress = broken_compress,
+    .compress_lanes = broken_compress_lanes,
+};
+
+static bool broken_passes(enum defect how, size_t lane)
+{
+    defect = how;
+    broken_lane = lane;
+    bool passes = mlp_blake3_self_test(&broken);
+    if (passes != (how == NONE))
+        printf("  kernel %s, defect %d, lane %zu\n", right->name, (int)how, lane);
+    return passes;
+}
+
+/* ---- tests, for one right kernel after another ---- */
+
+static void a_good_kernel_passes_its_self_test(void)
+{
+    CHECK(mlp_blake3_self_test(right));
+    CHECK(broken_passes(NONE, 0));
+}
+
+static void a_kernel_broken_in_any_one_lane_is_refused(void)
+{
+    for (int how = NONE + 1; how < LANE_DEFECTS_COUNT; how++)
+        for (size_t lane = 0; lane < MLP_BLAKE3_LANES_MAX; lane++) {
+            bool has_next = lane + 1 < MLP_BLAKE3_LANES_MAX;
+            if (how != SWAPPED_WITH_NEXT_LANE || has_next)
+                CHECK(!broken_passes((enum defect)how, lane));
+        }
+}
+
+static void a_kernel_broken_in_all_lanes_is_refused(void)
+{
+    for (int how = LANE_DEFECTS_COUNT; how < DEFECTS_COUNT; how++)
+        CHECK(!broken_passes((enum defect)how, 0));
+}
+
+static void test_kernel(const struct mlp_blake3_kernel *kernel, bool in_cpu)
+{
+    printf("  kernel %s\n", kernel->name);
+    if (!in_cpu) {
+        SKIP("this processor or system does not have it");
+        return;
+    }
+    right = kernel;
+    RUN(a_good_kernel_passes_its_self_test);
+    RUN(a_kernel_broken_in_any_one_lane_is_refused);
+    RUN(a_kernel_broken_in_all_lanes_is_refused);
+}
+
+int main(void)
+{
+    test_kernel(&mlp_blake3_portable, true);
+#if defined(__x86_64__)
+    test_kernel(&mlp_blake3_sse41, mlp_cpu_has_sse41());
+    test_kernel(&mlp_blake3_avx2, mlp_cpu_has_avx2());
+    test_kernel(&mlp_blake3_avx512, mlp_cpu_has_avx512());
+#endif
+    return check_finish();
+}

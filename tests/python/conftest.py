@@ -1,0 +1,104 @@
+"""What the tests share: third-party vectors, hash kernels, stores in temporary directories.
+
+No test reads or writes the keys and the configuration of whoever runs it: ``isolated_user`` gives every
+test a home of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import mlprov.errors  # noqa: F401  (hands the exception classes to the core)
+from mlprov import _core
+
+ROOT = Path(__file__).resolve().parents[2]
+VECTORS = ROOT.parent / "shared" / "vectors"
+
+# Variables that say how the code under test was built or which kernel it is to use; all others go.
+KEPT_VARIABLES = ("MLPROV_HASH_IMPL", "MLPROV_BUILD_", "MLPROV_WITH_TORCH")
+
+# Every length at which the BLAKE3 tree, a block or a SIMD group of chunks begins or ends.
+BOUNDARY_LENGTHS = sorted(
+    {0, 1, 2, 63, 64, 65, 127, 128, 129, 1023, 1024, 1025}
+    | {2**power + offset for power in range(11, 21) for offset in (-1, 0, 1)}
+    | {3 * 1024, 5 * 1024 + 1, 7 * 1024 - 1, 9 * 1024, 17 * 1024 + 63, 31 * 1024}
+)
+
+
+def pattern(length: int) -> bytes:
+    """The input of the official BLAKE3 vectors: byte i is i mod 251."""
+    period = bytes(range(251))
+    return (period * (length // 251 + 1))[:length]
+
+
+@pytest.fixture(autouse=True)
+def isolated_user(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A user of the test's own: no owner key, no trusted keys, no configuration, no default store."""
+    for name in list(os.environ):
+        if name.startswith("MLPROV_") and not name.startswith(KEPT_VARIABLES):
+            monkeypatch.delenv(name)
+    home = tmp_path_factory.mktemp("user")
+    monkeypatch.setenv("MLPROV_HOME", str(home / "mlprov"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(home / "config"))
+    return home
+
+
+@pytest.fixture(scope="session")
+def vectors() -> Path:
+    """The folder of third-party test vectors."""
+    if not VECTORS.is_dir():
+        pytest.skip(f"third-party vectors are not at {VECTORS}")
+    return VECTORS
+
+
+@pytest.fixture(params=[name for name, _ in _core.hash_kernels()])
+def kernel(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Each kernel of the build in turn, in use during the test."""
+    name = str(request.param)
+    if not dict(_core.hash_kernels())[name]:
+        pytest.skip(f"this processor cannot use the kernel {name}")
+    before = _core.hash_kernel()
+    _core.set_hash_kernel(name)
+    yield name
+    _core.set_hash_kernel(before)
+
+
+@pytest.fixture
+def store_path(tmp_path: Path) -> Path:
+    """Where ``store`` is."""
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def store(store_path: Path) -> Iterator[_core.Store]:
+    """A new store in a temporary directory, closed afterwards."""
+    opened = _core.Store(store_path, create=True)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def run_python() -> Callable[..., str]:
+    """Runs code in a new interpreter and gives what it printed; a failure shows its errors."""
+
+    def run(code: str, *arguments: str, check: bool = True, **variables: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-c", code, *arguments],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            env={**os.environ, **variables},
+            cwd=ROOT,
+        )
+        if check:
+            assert done.returncode == 0, done.stderr
+            return done.stdout
+        return done.stdout + done.stderr
+
+    return run

@@ -1,0 +1,206 @@
+"""The public face of digests: values, options and refusals. Every tensor's bytes: test_tensor_digests.py."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import pathlib
+import subprocess
+import sys
+
+import blake3
+import pytest
+import rfc8785
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlprov import _core
+from mlprov.digests import Digest, Hasher, TensorDigest, digest, digest_many
+from mlprov.errors import ConfigError, EvidenceError, UnsupportedTensorError
+
+np = pytest.importorskip("numpy")
+torch = pytest.importorskip("torch")
+
+ALGORITHMS = {"blake3": blake3.blake3, "sha256": hashlib.sha256, "sha384": hashlib.sha384}
+BOUNDARY_LENGTHS = (0, 1, 63, 64, 65, 1023, 1024, 1025, 65537)
+
+
+def reference(algorithm: str, data: bytes) -> str:
+    return f"{algorithm}:{ALGORITHMS[algorithm](data).hexdigest()}"
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("length", BOUNDARY_LENGTHS)
+def test_bytes_arrays_tensors_and_files_of_the_same_bytes_have_one_digest(
+    algorithm, length, tmp_path
+):
+    data = bytes(index * 7 % 251 for index in range(length))
+    path = tmp_path / "data.bin"
+    path.write_bytes(data)
+    array = np.frombuffer(data, dtype=np.uint8)
+    tensor = torch.tensor(list(data), dtype=torch.uint8)
+    objs = [data, bytearray(data), memoryview(data), array, tensor, path]
+    expected = reference(algorithm, data)
+    assert [str(digest(obj, algorithm=algorithm)) for obj in objs] == [expected] * len(objs)
+    assert [str(one) for one in digest_many(objs, algorithm=algorithm)] == [expected] * len(objs)
+
+
+@given(st.binary(min_size=32, max_size=32))
+def test_a_digest_survives_its_own_text(value):
+    one = Digest("blake3", value)
+    assert Digest.parse(str(one)) == one
+    assert hash(Digest.parse(str(one))) == hash(one)
+    assert bytes(one) == value
+    assert one.hex() == value.hex()
+    assert eval(repr(one).replace("Digest(", "Digest.parse(")) == one
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "blake3",
+        "blake3:",
+        "blake3:" + "0" * 63,
+        "blake3:" + "0" * 62,
+        "blake3:" + "0" * 66,
+        "blake3:" + "A" * 64,
+        "BLAKE3:" + "0" * 64,
+        " blake3:" + "0" * 64,
+        "blake3:" + "0" * 64 + "\n",
+        "md5:" + "0" * 32,
+        "sha256:" + "0" * 128,
+        "sha512:" + "0" * 64,
+        "0" * 64,
+    ],
+)
+def test_a_digest_in_any_other_spelling_is_refused(text):
+    with pytest.raises(EvidenceError, match="not a digest"):
+        Digest.parse(text)
+
+
+def test_digests_of_other_algorithms_or_values_are_different():
+    one = Digest("blake3", bytes(32))
+    assert one != Digest("sha256", bytes(32))
+    assert one != Digest("blake3", bytes(31) + b"\1")
+    assert one != bytes(32)
+    assert one != str(one)
+    assert len({one, Digest("blake3", bytes(32)), Digest("sha256", bytes(32))}) == 2
+
+
+def test_a_digest_cannot_be_changed():
+    with pytest.raises(AttributeError):
+        Digest("blake3", bytes(32)).value = bytes(32)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(("algorithm", "length"), [("md5", 16), ("blake3", 31), ("sha512", 32)])
+def test_a_digest_of_a_wrong_length_or_algorithm_cannot_be_made(algorithm, length):
+    with pytest.raises(ConfigError):
+        Digest(algorithm, bytes(length))
+
+
+def test_text_is_refused_because_it_could_be_a_path():
+    for refused in (lambda: digest("a.txt"), lambda: digest_many(["a"]), lambda: digest_many("a")):
+        with pytest.raises(TypeError, match=r"could be text or a path: pass text\.encode\(\)"):
+            refused()
+
+
+@pytest.mark.parametrize("obj", [5, 0.5, None, object(), {"a": 1}])
+def test_what_holds_no_values_is_refused(obj):
+    with pytest.raises(TypeError, match="tensor"):
+        digest(obj)
+
+
+def test_a_directory_is_refused_with_what_to_do(tmp_path):
+    with pytest.raises(ConfigError, match=r"is a directory; use mlprov\.digest_model"):
+        digest(tmp_path)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(OSError, match=r"gone\.bin"):
+        digest(tmp_path / "gone.bin")
+
+
+def test_a_file_with_a_name_that_is_not_text_is_read(tmp_path):
+    path = pathlib.Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.bin"))
+    path.write_bytes(b"abc")
+    assert str(digest(path)) == reference("blake3", b"abc")
+
+
+@pytest.mark.parametrize("threads", [0, -1, 1.0, "2", True])
+def test_a_number_of_threads_that_is_none_is_refused(threads):
+    with pytest.raises(ConfigError, match="threads"):
+        digest(b"", threads=threads)
+
+
+@pytest.mark.parametrize("threads", [None, 1, 8])
+def test_a_number_of_threads_changes_no_digest(threads):
+    assert digest(b"abc", threads=threads) == digest(b"abc")
+
+
+def test_an_unknown_algorithm_is_refused_by_name():
+    with pytest.raises(ConfigError, match="md5"):
+        digest(b"", algorithm="md5")
+
+
+def test_a_tensor_without_values_is_named_by_its_position():
+    with pytest.raises(UnsupportedTensorError, match="object 2") as caught:
+        digest_many([b"a", torch.zeros(2), torch.empty(2, device="meta")])
+    assert caught.value.index == 2
+    with pytest.raises(UnsupportedTensorError, match="object 0"):
+        digest_many([np.array([None])])
+
+
+def test_the_digest_of_a_sparse_tensor_is_that_of_its_parts_leaf_without_the_name():
+    sparse = torch.eye(3).to_sparse()
+    indices, values = sparse.indices().numpy(), sparse.values().numpy()
+    leaf = {
+        "coalesced": True,
+        "layout": "sparse_coo",
+        "parts": {
+            "indices": {
+                "digest": reference("blake3", indices.tobytes()),
+                "dtype": "I64",
+                "len": 48,
+                "shape": [2, 3],
+            },
+            "values": {
+                "digest": reference("blake3", values.tobytes()),
+                "dtype": "F32",
+                "len": 12,
+                "shape": [3],
+            },
+        },
+        "shape": [3, 3],
+    }
+    assert str(digest(sparse)) == reference("blake3", rfc8785.dumps(leaf))
+    assert digest_many([b"a", sparse, b"b"]) == [digest(b"a"), digest(sparse), digest(b"b")]
+
+
+def test_a_tensor_in_mkldnn_layout_has_the_digest_of_its_dense_values():
+    dense = torch.arange(6.0).reshape(2, 3)
+    assert digest(dense.to_mkldnn()) == digest(dense)
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")))
+def test_the_leaf_of_a_tensor_is_canonical_json(name):
+    value = digest(b"abc")
+    leaf = TensorDigest(name, "U8", (3,), 3, value).leaf()
+    members = {"digest": str(value), "dtype": "U8", "len": 3, "name": name, "shape": [3]}
+    assert leaf == rfc8785.dumps(members)
+
+
+def test_hashlib_reads_a_file_with_the_hasher():
+    assert hashlib.file_digest(io.BytesIO(b"abc"), Hasher).hexdigest() == digest(b"abc").hex()
+    assert Hasher is _core.Hasher
+
+
+def test_importing_the_capture_modules_imports_neither_torch_nor_numpy():
+    code = (
+        "import sys, mlprov.digests, mlprov.trees, mlprov.models, mlprov.datasets, mlprov.batches\n"
+        "mlprov.models.digest_model({}); mlprov.batches.capture_batch(0, [1])\n"
+        "print([m for m in ('torch', 'numpy', 'mlprov._parts') if m in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (result.stdout.strip(), result.returncode) == ("[]", 0), result.stderr

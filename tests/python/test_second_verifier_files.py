@@ -1,0 +1,540 @@
+"""The second verifier on models and data (docs/format.md section 10, "Model" and "Data")."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import threading
+import unicodedata
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bundles_for_tests import (
+    FILES,
+    FLOATS,
+    LABELS,
+    OPAQUE,
+    SAMPLES,
+    VECTORS,
+    BundleBuilder,
+    check_states,
+    failing,
+    standard_run,
+    v,
+    weights,
+    write_npy,
+    write_safetensors,
+)
+
+Tensors = dict[str, tuple[bytes, str, list[int]]]
+
+
+@pytest.fixture(scope="module")
+def bundle() -> bytes:
+    return standard_run().build()
+
+
+def verify(bundle: bytes, **asked: Any) -> v.Verdict:
+    return v.verify_bytes(bundle, v.Request(keys=[BundleBuilder().owner_key], **asked))
+
+
+def saved(folder: Path, tensors: Tensors, name: str = "model.safetensors") -> Path:
+    path = folder / name
+    path.write_bytes(write_safetensors(tensors))
+    return path
+
+
+def check(verdict: v.Verdict, name: str) -> v.Check:
+    return next(check for check in verdict.checks if check.name == name)
+
+
+def without(tensors: Tensors, *names: str) -> Tensors:
+    return {name: tensor for name, tensor in tensors.items() if name not in names}
+
+
+# -- models that equal the record
+
+
+@pytest.mark.parametrize("left_out", [(), ("head.weight",), ("embed.weight",)])
+def test_a_model_holds_with_either_name_of_a_tied_tensor(
+    bundle: bytes, tmp_path: Path, left_out: tuple[str, ...]
+) -> None:
+    path = saved(tmp_path, without(weights(2), *left_out))
+    assert verify(bundle, model=path).result == "holds"
+
+
+def test_a_model_is_compared_with_the_epoch_that_was_named(bundle: bytes, tmp_path: Path) -> None:
+    path = saved(tmp_path, weights(1))
+    assert failing(verify(bundle, model=path)) == ["model"]
+    assert verify(bundle, model=path, epoch=0).result == "holds"
+    assert verify(bundle, model=path, epoch=7).result == "could not check"
+
+
+def test_a_directory_of_shards_holds_and_other_files_in_it_are_let_be(
+    bundle: bytes, tmp_path: Path
+) -> None:
+    tensors = weights(2)
+    saved(tmp_path, without(tensors, "bias", "scale"), "model-1.safetensors")
+    second = saved(tmp_path, {n: tensors[n] for n in ("bias", "scale")}, "model-2.safetensors")
+    (tmp_path / "config.json").write_text("{}")
+    assert verify(bundle, model=tmp_path).result == "holds"
+    second.unlink()
+    assert check(verify(bundle, model=tmp_path), "model").detail == "tensor bias is missing"
+    saved(tmp_path, tensors, "model-2.safetensors")
+    assert "in two files" in check(verify(bundle, model=tmp_path), "model").detail
+
+
+@pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
+def test_a_model_is_hashed_with_the_runs_algorithm(tmp_path: Path, algorithm: str) -> None:
+    path = saved(tmp_path, weights(2))
+    builder = standard_run(algorithm=algorithm)
+    request = v.Request(keys=[builder.owner_key], model=path)
+    assert v.verify_bytes(builder.build(), request).result == "holds"
+
+
+# -- models that do not
+
+DIFFERENT: dict[str, Tensors] = {
+    "tensor bias differs": {"bias": (struct.pack("<2f", 2, -2.5), "F32", [2])},
+    "tensor bias differs in dtype": {"bias": (bytes(8), "I32", [2])},
+    "tensor bias differs in shape": {"bias": (struct.pack("<2f", 2, -2), "F32", [1, 2])},
+    "tensor aaa is extra": {"aaa": (b"\0", "U8", [1])},
+    "tensor head.weight differs": {"head.weight": (FLOATS[::-1], "F32", [2, 2])},
+}
+
+
+@pytest.mark.parametrize("detail", DIFFERENT)
+def test_a_model_that_differs_fails_by_the_name_of_the_tensor(
+    bundle: bytes, tmp_path: Path, detail: str
+) -> None:
+    verdict = verify(bundle, model=saved(tmp_path, weights(2) | DIFFERENT[detail]))
+    assert failing(verdict) == ["model"]
+    assert verdict.result == "does not hold"
+    assert check(verdict, "model").detail.startswith(detail)
+
+
+def test_the_first_difference_by_order_of_name_is_named(bundle: bytes, tmp_path: Path) -> None:
+    tensors = without(weights(1), "counter")
+    verdict = verify(bundle, model=saved(tmp_path, tensors))
+    assert check(verdict, "model").detail == "tensor bias differs"
+
+
+def test_a_tensor_that_is_missing_without_alias_fails(bundle: bytes, tmp_path: Path) -> None:
+    for left_out in (["scale"], ["embed.weight", "head.weight"]):
+        verdict = verify(bundle, model=saved(tmp_path, without(weights(2), *left_out)))
+        assert check(verdict, "model").detail == f"tensor {left_out[0]} is missing"
+
+
+def test_an_alias_of_other_content_stands_for_nothing(tmp_path: Path) -> None:
+    builder = standard_run()
+    for record in builder.records:
+        if "aliases" in record:
+            record["aliases"] = [["bias", "scale"]]
+    path = saved(tmp_path, without(weights(2), "scale"))
+    assert failing(verify(builder.build(), model=path)) == ["model"]
+
+
+def test_every_flipped_bit_of_a_model_file_is_noticed(bundle: bytes, tmp_path: Path) -> None:
+    original = write_safetensors(weights(2))
+    path = tmp_path / "model.safetensors"
+    for at in range(8, len(original), 5):
+        changed = bytearray(original)
+        changed[at] ^= 1
+        path.write_bytes(changed)
+        assert verify(bundle, model=path).result == "does not hold", at
+
+
+def test_weights_that_are_not_disclosed_leave_the_model_unchecked(tmp_path: Path) -> None:
+    builder = standard_run()
+    del builder.trees[builder.records[6]["weights"]["root"][7:]]
+    bundle = builder.build()
+    for asked in ({"model": saved(tmp_path, weights(2))}, {"tensors": ["bias"]}):
+        verdict = verify(bundle, **asked)
+        assert verdict.result == "could not check"
+        assert failing(verdict) == []
+
+
+def test_a_model_that_cannot_be_read_is_unchecked(bundle: bytes, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "absent", tmp_path / "pipe"):
+        assert verify(bundle, model=path).result == "could not check"
+
+
+# -- files that are not safetensors
+
+
+def test_an_opaque_file_is_compared_as_bytes(bundle: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "renamed.bin"
+    path.write_bytes(OPAQUE)
+    verdict = verify(bundle, model=path)
+    assert verdict.result == "holds"
+    assert check(verdict, "model").detail == "bytes, not tensors, equal the files of record 7"
+    path.write_bytes(OPAQUE + b"\n")
+    assert failing(verify(bundle, model=path)) == ["model"]
+
+
+def test_an_opaque_directory_is_compared_path_by_path(bundle: bytes, tmp_path: Path) -> None:
+    (tmp_path / "model.pt").write_bytes(OPAQUE)
+    assert verify(bundle, model=tmp_path).result == "holds"
+    (tmp_path / "more").write_bytes(b"")
+    assert failing(verify(bundle, model=tmp_path)) == ["model"]
+
+
+def test_an_opaque_file_without_checkpoint_records_is_unchecked(tmp_path: Path) -> None:
+    builder = standard_run()
+    builder.records[7]["type"] = "metrics"
+    path = tmp_path / "model.pt"
+    path.write_bytes(OPAQUE)
+    assert verify(builder.build(), model=path).result == "could not check"
+
+
+# -- single tensors
+
+
+def test_a_named_tensor_is_looked_up_and_held_against_the_file(
+    bundle: bytes, tmp_path: Path
+) -> None:
+    assert verify(bundle, tensors=["bias", "scale"]).result == "holds"
+    assert failing(verify(bundle, tensors=["bias", "absent"])) == ["tensor:absent"]
+    tied = saved(tmp_path, without(weights(2), "head.weight"))
+    assert verify(bundle, model=tied, tensors=["head.weight"]).result == "holds"
+    old = saved(tmp_path, weights(1))
+    verdict = verify(bundle, model=old, tensors=["bias", "embed.weight"])
+    assert failing(verdict) == ["model", "tensor:bias"]
+    gone = saved(tmp_path, without(weights(2), "scale"))
+    assert failing(verify(bundle, model=gone, tensors=["scale"])) == ["model", "tensor:scale"]
+
+
+# -- the safetensors reader
+
+
+def test_the_files_of_the_safetensors_library_are_read_or_refused() -> None:
+    folder = VECTORS / "safetensors-files"
+    if not folder.exists():
+        pytest.skip(f"no test vectors at {folder}")
+    for name, expected in json.loads((folder / "expect.json").read_text())["files"].items():
+        with v.Source(folder / f"{name}.safetensors") as source:
+            try:
+                v.read_safetensors(source)
+                valid = True
+            except v.RefusedError:
+                valid = False
+        assert valid is expected["valid"], name
+
+
+def test_every_element_type_of_the_safetensors_library_is_known() -> None:
+    safetensors = pytest.importorskip("safetensors", reason="safetensors is not installed")
+    library = next(Path(safetensors.__file__).parent.glob("*.so")).read_bytes()
+    for name in v.SAFETENSORS_BITS:
+        assert name.encode() in library, name
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"a": {"dtype": "F33", "shape": [1], "data_offsets": [0, 4]}},
+        {"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4], "x": 1}},
+        {"a": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]}},
+        {"a": {"dtype": "F32", "shape": [1.0], "data_offsets": [0, 4]}},
+        {"a": {"dtype": "F32", "shape": [1], "data_offsets": [4, 0]}},
+        {"a": {"dtype": "F32", "shape": [1], "data_offsets": [0]}},
+        {"a": {"dtype": "F32", "shape": [1], "data_offsets": [1, 5]}},
+        {"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 4]}},
+        {"a": {"dtype": "F4", "shape": [1], "data_offsets": [0, 1]}},
+        {"a": {"dtype": "U8", "shape": [4]}},
+        {"a": {"dtype": "U8", "shape": [3], "data_offsets": [0, 3]}},
+        {n: {"dtype": "U8", "shape": [4], "data_offsets": [0, 4]} for n in "ab"},
+        {"__metadata__": {"a": 1}},
+        {"__metadata__": []},
+        [],
+    ],
+    ids=str,
+)
+def test_a_header_that_does_not_describe_the_file_is_refused(tmp_path: Path, header: Any) -> None:
+    text = json.dumps(header).encode()
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(struct.pack("<Q", len(text)) + text + b"\0\0\0\0")
+    with v.Source(path) as source, pytest.raises(v.RefusedError):
+        v.read_safetensors(source)
+
+
+@pytest.mark.parametrize("length", [2**63, 2**64 - 1, 10**12, v.MAX_JSON + 1, 3])
+def test_a_huge_declared_header_is_refused_before_it_is_read(tmp_path: Path, length: int) -> None:
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(struct.pack("<Q", length) + b"{}")
+    with v.Source(path) as source, pytest.raises(v.RefusedError):
+        v.read_safetensors(source)
+
+
+def test_a_header_of_deep_brackets_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(struct.pack("<Q", 100_000) + b"[" * 100_000)
+    with v.Source(path) as source, pytest.raises(v.RefusedError):
+        v.read_safetensors(source)
+
+
+def test_a_file_that_shrinks_while_it_is_read_is_an_error_not_a_signal(tmp_path: Path) -> None:
+    path = tmp_path / "large.safetensors"
+    path.write_bytes(write_safetensors({"a": (bytes(1 << 20), "U8", [1 << 20])}))
+    with v.Source(path) as source:
+        tensors = v.read_safetensors(source)
+        os.truncate(path, 1000)
+        with pytest.raises(v.UncheckableError, match="sooner"):
+            tensors["a"].digest("blake3")
+
+
+def test_a_file_that_changes_while_it_is_read_is_noticed(tmp_path: Path) -> None:
+    path = saved(tmp_path, weights(2))
+    with v.Source(path) as source:
+        tensors = v.read_safetensors(source)
+        data = path.read_bytes()
+        path.write_bytes(data[:-1] + b"\0")
+        with pytest.raises(v.UncheckableError, match="changed"):
+            tensors["scale"].digest("blake3")
+
+
+def test_a_file_swapped_again_and_again_never_holds_wrongly(bundle: bytes, tmp_path: Path) -> None:
+    path = saved(tmp_path, weights(2))
+    bad, done = write_safetensors(weights(1)), threading.Event()
+    verdicts = []
+
+    def swap() -> None:
+        while not done.is_set():
+            os.truncate(path, 10)
+            path.write_bytes(bad)
+
+    path.write_bytes(bad)
+    thread = threading.Thread(target=swap)
+    thread.start()
+    try:
+        verdicts = [verify(bundle, model=path).result for _ in range(10)]
+    finally:
+        done.set()
+        thread.join()
+    assert "holds" not in verdicts
+
+
+# -- data
+
+
+def arrays_file(folder: Path, tensors: Tensors) -> Path:
+    return saved(folder, tensors, "data.safetensors")
+
+
+PAIRS: Tensors = {"0": (SAMPLES, "F32", [3, 2]), "1": (LABELS, "I64", [3])}
+
+
+def test_pairs_of_arrays_are_recomputed_from_safetensors(bundle: bytes, tmp_path: Path) -> None:
+    path = arrays_file(tmp_path, PAIRS)
+    verdict = verify(bundle, data={"train": path})
+    assert verdict.result == "holds"
+    assert check(verdict, "data:train").detail == "3 samples equal record 1"
+
+
+def test_a_sample_that_differs_is_named(bundle: bytes, tmp_path: Path) -> None:
+    labels = LABELS[:16] + struct.pack("<q", 10)
+    path = arrays_file(tmp_path, PAIRS | {"1": (labels, "I64", [3])})
+    verdict = verify(bundle, data={"train": path})
+    assert failing(verdict) == ["data:train"]
+    assert check(verdict, "data:train").detail == "sample 2 differs from the record's"
+
+
+def test_a_difference_is_seen_where_no_leaves_are_disclosed(tmp_path: Path) -> None:
+    builder = standard_run()
+    del builder.trees[builder.records[1]["tree"]["root"][7:]]
+    short = {
+        name: (data[: len(data) // 3], dtype, [1, *shape[1:]])
+        for name, (data, dtype, shape) in PAIRS.items()
+    }
+    verdict = verify(builder.build(), data={"train": arrays_file(tmp_path, short)})
+    assert failing(verdict) == ["data:train"]
+    assert check(verdict, "data:train").detail == "sample tree"
+
+
+@pytest.mark.parametrize(
+    "tensors",
+    [
+        {"0": PAIRS["0"]},
+        PAIRS | {"2": PAIRS["0"]},
+        PAIRS | {"0": (SAMPLES, "I32", [3, 2])},
+        PAIRS | {"0": (SAMPLES, "F32", [3, 1, 2])},
+        PAIRS | {"1": (LABELS[:16], "I64", [2])},
+    ],
+    ids=["one is missing", "one is extra", "other dtype", "other shape", "other count"],
+)
+def test_arrays_of_another_form_fail(bundle: bytes, tmp_path: Path, tensors: Tensors) -> None:
+    assert failing(verify(bundle, data={"train": arrays_file(tmp_path, tensors)})) == ["data:train"]
+
+
+def test_objects_of_arrays_are_found_by_their_keys(tmp_path: Path) -> None:
+    builder = standard_run()
+    row = {"digest": v.digest_text(SAMPLES), "dtype": "F32", "len": 24, "shape": [6]}
+    items = {"$$x": {"$tensor": row}, "inner": [{"$tensor": row}]}
+    text = v.canonical_json(items)
+    end = {"dtype": "F32", "shape": [6]}
+    builder.records[1]["fields"] = {"$$x": end, "inner": [end]}
+    builder.retree(1, "tree", [{"digest": v.digest_text(text), "index": 0, "len": len(text)}])
+    array = (SAMPLES, "F32", [1, 6])
+    path = arrays_file(tmp_path, {"$x": array, "inner.0": array})
+    assert verify(builder.build(), data={"train": path}).result == "holds"
+
+
+def test_a_bare_array_is_recomputed_from_npy_and_safetensors(bundle: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "x.npy"
+    path.write_bytes(write_npy(SAMPLES, "<f4", (3, 2)))
+    assert verify(bundle, data={"bare": path}).result == "holds"
+    any_name = arrays_file(tmp_path, {"whatever": (SAMPLES, "F32", [3, 2])})
+    assert verify(bundle, data={"bare": any_name}).result == "holds"
+
+
+def test_big_endian_and_fortran_arrays_are_the_same_data(bundle: bytes, tmp_path: Path) -> None:
+    values = struct.unpack("<6f", SAMPLES)
+    path = tmp_path / "x.npy"
+    path.write_bytes(write_npy(struct.pack(">6f", *values), ">f4", (3, 2)))
+    assert verify(bundle, data={"bare": path}).result == "holds"
+    columns = struct.pack("<6f", *values[::2], *values[1::2])
+    path.write_bytes(write_npy(columns, "<f4", (3, 2), fortran=True))
+    assert verify(bundle, data={"bare": path}).result == "holds"
+
+
+def npy_cases() -> list[Any]:
+    np = pytest.importorskip("numpy", reason="numpy is not installed")
+    base = np.arange(24).reshape(2, 3, 4)
+    arrays = [base.astype(kind) for kind in ("<i2", ">i8", "u1", "<f8", ">f2", "<c8", ">c16", "?")]
+    arrays += [np.asfortranarray(base.astype(">i4")), base.transpose(2, 0, 1).copy(order="F")]
+    arrays += [np.array(["ab", "cdé"]), np.array(["ab", "c"], dtype=">U2"), np.array([b"x", b"yz"])]
+    arrays += [np.array([1, 2], dtype=">M8[25s]"), np.array([1], dtype="m8"), np.zeros((0, 3))]
+    return [*arrays, np.array([b"\0\1"], dtype="V2")]
+
+
+@pytest.mark.parametrize("number", range(17))
+def test_npy_files_of_numpy_give_numpys_values(tmp_path: Path, number: int) -> None:
+    import numpy as np
+
+    array = npy_cases()[number]
+    np.save(tmp_path / "x.npy", array)
+    with v.Source(tmp_path / "x.npy") as source:
+        rows = v.read_npy(source)
+        little = array.astype(array.dtype.newbyteorder("<"))
+        assert rows.shape == list(array.shape)
+        for index in range(len(array)):
+            assert rows.row(index) == little[index : index + 1].tobytes()
+
+
+def test_npy_names_are_those_of_section_2(tmp_path: Path) -> None:
+    expected = ["I16", "I64", "U8", "F64", "F16", "C64", "C128", "BOOL", "I32", "I64", "U3_UCS4"]
+    expected += ["U2_UCS4", "S2", "DATETIME64[25s]", "TIMEDELTA64[generic]", "F64", "V2"]
+    import numpy as np
+
+    for array, name in zip(npy_cases(), expected, strict=True):
+        np.save(tmp_path / "x.npy", array)
+        with v.Source(tmp_path / "x.npy") as source:
+            assert v.read_npy(source).dtype == name
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\x93NUMPY\x01\x00\xff\xff",
+        b"\x93NUMPY\x02\x00\xff\xff\xff\xff" + bytes(20),
+        b"\x93NUMPY\x09\x00" + bytes(20),
+        write_npy(b"\x80\x04.", "|O", (1,)),
+        write_npy(SAMPLES, "<f4", (3, 3)),
+        write_npy(SAMPLES, "<f4", (10**15, 10**15)),
+        write_npy(SAMPLES[:4], "<f4", ()),
+        write_npy(SAMPLES, "<f4", (3, 2)).replace(b"False", b"[[[[["),
+        write_npy(bytes(16), "<f16", (1,)),
+    ],
+)
+def test_an_npy_file_of_another_form_is_unchecked(
+    bundle: bytes, tmp_path: Path, content: bytes
+) -> None:
+    path = tmp_path / "x.npy"
+    path.write_bytes(content)
+    verdict = verify(bundle, data={"bare": path})
+    assert (verdict.result, failing(verdict)) == ("could not check", [])
+
+
+def test_a_npy_file_cannot_be_a_data_set_of_pairs(bundle: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "x.npy"
+    path.write_bytes(write_npy(SAMPLES, "<f4", (3, 2)))
+    assert verify(bundle, data={"train": path}).result == "could not check"
+
+
+@pytest.fixture
+def file_set(tmp_path: Path) -> Path:
+    folder = tmp_path / "set"
+    for name, content in FILES.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def test_a_set_of_files_is_recomputed(bundle: bytes, file_set: Path) -> None:
+    assert verify(bundle, data={"files": file_set}).result == "holds"
+
+
+@pytest.mark.parametrize("change", ["content", "name", "extra", "hidden", "missing"])
+def test_a_set_of_files_that_differs_fails(bundle: bytes, file_set: Path, change: str) -> None:
+    if change == "content":
+        (file_set / "a.txt").write_bytes(b"First\n")
+    elif change == "name":
+        (file_set / "a.txt").rename(file_set / "A.txt")
+    elif change == "missing":
+        (file_set / "a.txt").unlink()
+    else:
+        (file_set / {"extra": "z", "hidden": ".z"}[change]).write_bytes(b"")
+    assert failing(verify(bundle, data={"files": file_set})) == ["data:files"]
+
+
+@pytest.mark.parametrize("kind", ["link", "cycle", "fifo", "not utf-8", "nfd twin"])
+def test_a_set_of_files_with_something_else_in_it_is_unchecked(
+    bundle: bytes, file_set: Path, kind: str
+) -> None:
+    if kind == "link":
+        (file_set / "link").symlink_to("a.txt")
+    elif kind == "cycle":
+        (file_set / "b" / "up").symlink_to("..")
+    elif kind == "fifo":
+        os.mkfifo(file_set / "pipe")
+    elif kind == "not utf-8":
+        os.close(os.open(os.fsencode(file_set) + b"/\xff", os.O_CREAT | os.O_WRONLY))
+    else:
+        (file_set / "b" / unicodedata.normalize("NFD", "ü.txt")).write_bytes(b"")
+    verdict = verify(bundle, data={"files": file_set})
+    assert (verdict.result, failing(verdict)) == ("could not check", [])
+
+
+def test_one_file_is_a_set_of_its_base_name(tmp_path: Path) -> None:
+    builder = standard_run()
+    builder.records[3]["kind"] = "file"
+    leaf = {"digest": v.digest_text(b"abc"), "len": 3, "path": "corpus.txt"}
+    builder.retree(3, "tree", [leaf])
+    path = tmp_path / "corpus.txt"
+    path.write_bytes(b"abc")
+    assert verify(builder.build(), data={"files": path}).result == "holds"
+    other = path.rename(tmp_path / "other.txt")
+    assert failing(verify(builder.build(), data={"files": other})) == ["data:files"]
+
+
+def test_data_that_no_record_can_be_compared_with_is_unchecked(tmp_path: Path) -> None:
+    builder = standard_run()
+    builder.records[2] |= {"kind": "stream", "role": "stream"}
+    builder.records[3] |= {"tree": None}
+    builder.trees = {}
+    bundle = builder.build()
+    for role in ("absent", "stream", "files"):
+        verdict = verify(bundle, data={role: tmp_path})
+        assert check_states(verdict)[f"data:{role}"] == "unchecked"
+        assert verdict.result == "could not check"
+
+
+def test_the_last_record_of_a_role_counts(tmp_path: Path) -> None:
+    builder = standard_run()
+    builder.records[2]["role"] = "train"
+    path = tmp_path / "x.npy"
+    path.write_bytes(write_npy(SAMPLES, "<f4", (3, 2)))
+    assert verify(builder.build(), data={"train": path}).result == "holds"

@@ -1,0 +1,2452 @@
+#!/usr/bin/env python3
+"""The second opinion: verifies mlprov bundles and proof files, written from docs/format.md alone.
+
+One file, Python 3.11 or newer, the standard library and two packages from PyPI: ``cryptography``
+(Ed25519) and ``blake3``. It shares no code with mlprov, opens no socket, unpickles nothing, maps no
+file into memory, and is plain rather than fast: it is also the slow reference that mlprov's tests
+compare with. "Section" in the comments is a section of docs/format.md.
+
+    mlprov_verify.py digits.mlprov --key owner.vkey --model model.safetensors
+
+Exit code: 0 holds, 1 does not hold, 2 could not check (or wrong use).
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import binascii
+import contextlib
+import dataclasses
+import datetime
+import functools
+import hashlib
+import itertools
+import json
+import math
+import os
+import re
+import stat
+import struct
+import sys
+import unicodedata
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn, Protocol, TypeAlias, TypeGuard
+
+try:
+    from blake3 import blake3
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import (
+        Ed25519PrivateKey,
+        Ed25519PublicKey,
+    )
+except ImportError as missing:
+    sys.stderr.write(
+        f"mlprov_verify: cannot start: {missing}\n"
+        "mlprov_verify: install what it needs with: pip install cryptography blake3\n"
+    )
+    raise SystemExit(2) from None
+
+# Section 1, "Limits".
+MAX_JSON = 16 * 1024 * 1024
+MAX_LEAF = 16 * 1024 * 1024
+MAX_NOTE = 65_535
+MAX_BUNDLE = 1024 * 1024 * 1024
+MAX_ENTRIES = 60_000
+MAX_DEPTH = 64
+MAX_INTEGER = 2**53 - 1
+# Section 6: C2SP signed-note asks for a limit; Go's implementation has 100 too.
+MAX_SIGNATURES = 100
+
+BUNDLE_MAGIC = b"PK\x03\x04"
+READ_SIZE = 1024 * 1024
+DIGEST_BYTES = {"blake3": 32, "sha256": 32, "sha384": 48, "sha512": 64}
+EMPTY_ROOT = hashlib.sha256(b"").digest()
+
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+JsonObject: TypeAlias = "dict[str, Json]"
+Buffer: TypeAlias = "bytes | memoryview"
+
+
+class RefusedError(Exception):
+    """The evidence breaks a rule: the check that reads it fails."""
+
+    def __init__(self, detail: str, seen: object = None, expected: object = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.seen = None if seen is None else str(seen)
+        self.expected = None if expected is None else str(expected)
+
+
+class UncheckableError(Exception):
+    """Nothing is wrong that could be seen, but the check cannot be made: it is unchecked."""
+
+
+# ---------------------------------------------------------------------------------------------
+# Text: everything that is printed goes through here
+# ---------------------------------------------------------------------------------------------
+
+_SHOWN = 200
+
+
+def printable(text: str, limit: int = _SHOWN) -> str:
+    r"""Escape what a terminal could obey or hide: control, bidi and format characters, surrogates.
+
+    >>> printable("a\x1b[2Jb")
+    'a\\x1b[2Jb'
+    """
+    shown = text[:limit]
+    escaped = "".join(
+        character
+        if character == " " or (unicodedata.category(character)[0] not in "CZ")
+        else character.encode("unicode_escape", "surrogatepass").decode("ascii")
+        for character in shown
+    )
+    return escaped + ("…" if len(text) > limit else "")
+
+
+# ---------------------------------------------------------------------------------------------
+# JSON: the profile of section 1 and RFC 8785 (JCS)
+# ---------------------------------------------------------------------------------------------
+
+# A string with its quotes. What is left after their removal has the structure alone.
+_STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+_BRACKET = re.compile(r"[\[\]{}]")
+
+
+def strict_json(data: bytes) -> Json:
+    """Read one JSON text under the profile of section 1, JCS form not asked for.
+
+    Args:
+        data: the whole text, UTF-8.
+
+    Raises:
+        RefusedError: it is no JSON, or the profile forbids it.
+    """
+    if len(data) > MAX_JSON:
+        raise RefusedError("JSON text is too long", f"{len(data)} bytes", f"at most {MAX_JSON}")
+    if b"\0" in data:
+        raise RefusedError("JSON text contains a zero byte")
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise RefusedError(f"JSON text is not UTF-8 at byte {error.start}") from None
+    _check_structure(text)
+    try:
+        value: Json = json.loads(
+            text,
+            object_pairs_hook=_object_from_pairs,
+            parse_int=_integer,
+            parse_float=_float,
+            parse_constant=_constant,
+        )
+    except ValueError as error:
+        raise RefusedError(f"not JSON: {error}") from None
+    if "\\u" in text:
+        _refuse_lone_surrogates(value)
+    return value
+
+
+def _check_structure(text: str) -> None:
+    """Bound the nesting before the parser recurses; no byte outside ASCII between the strings."""
+    outside = _STRING.sub("", text)
+    if '"' in outside:
+        raise RefusedError("not JSON: a string does not end")
+    if not outside.isascii():
+        raise RefusedError("not JSON: a byte outside ASCII between the values")
+    depth = 0
+    for match in _BRACKET.finditer(outside):
+        depth += 1 if match.group() in "[{" else -1
+        if depth > MAX_DEPTH:
+            raise RefusedError("JSON is nested too deeply", expected=f"at most {MAX_DEPTH} levels")
+
+
+def _object_from_pairs(pairs: list[tuple[str, Any]]) -> JsonObject:
+    result: JsonObject = dict(pairs)
+    if len(result) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise RefusedError(f"JSON object has the key {printable(twice)!r} twice")
+    if any("\0" in name for name in result):
+        raise RefusedError("JSON key contains U+0000")
+    return result
+
+
+def _integer(text: str) -> int:
+    if len(text) > 17 or abs(int(text)) > MAX_INTEGER:
+        raise RefusedError("JSON integer is outside ±(2^53 - 1)", printable(text, 40))
+    return int(text)
+
+
+def _float(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise RefusedError("JSON number is not finite as binary64", printable(text, 40))
+    return value
+
+
+def _constant(text: str) -> NoReturn:
+    raise RefusedError(f"not JSON: {text}")
+
+
+def _refuse_lone_surrogates(value: Json) -> None:
+    pending: list[Json] = [value]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, dict):
+            pending.extend(item.keys())
+            pending.extend(item.values())
+        elif isinstance(item, list):
+            pending.extend(item)
+        elif isinstance(item, str):
+            _utf(item, "utf-8")
+
+
+def _utf(text: str, encoding: str) -> bytes:
+    try:
+        return text.encode(encoding)
+    except UnicodeEncodeError:
+        raise RefusedError(f"text has a lone surrogate: {printable(text)}") from None
+
+
+def number_text(value: float) -> str:
+    """ECMAScript's shortest form of a finite binary64 (RFC 8785 section 3.2.2.3).
+
+    >>> [number_text(x) for x in (0.1, -0.0, 1e21, 1e-7, 123456789012345680000.0)]
+    ['0.1', '0', '1e+21', '1e-7', '123456789012345680000']
+    """
+    if not math.isfinite(value):
+        raise RefusedError(f"{value} is no JSON number")
+    if value == 0:
+        return "0"
+    # repr gives the shortest digits that round-trip, as ECMAScript's Number::toString demands.
+    _, digit_tuple, exponent = Decimal(repr(abs(value))).normalize().as_tuple()
+    digits = "".join(map(str, digit_tuple))
+    count = len(digits)
+    point = count + int(exponent)
+    if count <= point <= 21:
+        text = digits + "0" * (point - count)
+    elif 0 < point <= 21:
+        text = digits[:point] + "." + digits[point:]
+    elif -6 < point <= 0:
+        text = "0." + "0" * -point + digits
+    else:
+        mantissa = digits[0] + ("." + digits[1:] if count > 1 else "")
+        text = f"{mantissa}e{'+' if point > 0 else '-'}{abs(point - 1)}"
+    return ("-" if value < 0 else "") + text
+
+
+def canonical_json(value: Json) -> bytes:
+    """The JCS form (RFC 8785) of a value, UTF-8.
+
+    Raises:
+        RefusedError: the value has no form under the profile of section 1.
+    """
+    parts: list[str] = []
+    _write_canonical(value, parts, 0)
+    return _utf("".join(parts), "utf-8")
+
+
+def _write_canonical(value: Json, parts: list[str], depth: int) -> None:
+    if depth > MAX_DEPTH or (depth == MAX_DEPTH and isinstance(value, list | dict)):
+        raise RefusedError("value is nested too deeply", expected=f"at most {MAX_DEPTH} levels")
+    if value is None or isinstance(value, bool):
+        parts.append({None: "null", True: "true", False: "false"}[value])
+    elif isinstance(value, int):
+        if abs(value) > MAX_INTEGER:
+            raise RefusedError("integer is outside ±(2^53 - 1)")
+        parts.append(str(value))
+    elif isinstance(value, float):
+        parts.append(number_text(value))
+    elif isinstance(value, str):
+        parts.append(json.dumps(value, ensure_ascii=False))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            parts.append("," if index else "[")
+            _write_canonical(item, parts, depth + 1)
+        parts.append("]" if value else "[]")
+    else:
+        # RFC 8785 section 3.2.3: members in the order of the names' UTF-16 code units.
+        for index, name in enumerate(sorted(value, key=lambda name: _utf(name, "utf-16-be"))):
+            parts.append(("," if index else "{") + json.dumps(name, ensure_ascii=False) + ":")
+            _write_canonical(value[name], parts, depth + 1)
+        parts.append("}" if value else "{}")
+
+
+def read_canonical(data: Buffer) -> Json:
+    """Read a text that must be JCS: strict JSON that equals the JCS form of itself."""
+    exact = bytes(data)
+    value = strict_json(exact)
+    if canonical_json(value) != exact:
+        raise RefusedError("JSON text is not in its canonical form (RFC 8785)")
+    return value
+
+
+def read_canonical_object(data: Buffer, what: str) -> JsonObject:
+    """Read a JCS object; the message of a refusal names ``what``."""
+    try:
+        value = read_canonical(data)
+    except RefusedError as error:
+        detail = f"{what}: {error.detail}"
+        raise RefusedError(detail, error.seen, error.expected) from None
+    return _as_object(value, what)
+
+
+def _as_object(value: Json, what: str) -> JsonObject:
+    if not isinstance(value, dict):
+        raise RefusedError(f"{what} is not a JSON object")
+    return value
+
+
+def _member(value: JsonObject, name: str, what: str) -> Json:
+    if name not in value:
+        raise RefusedError(f"{what} has no member {name!r}")
+    return value[name]
+
+
+def _text(value: JsonObject, name: str, what: str) -> str:
+    member = _member(value, name, what)
+    if not isinstance(member, str):
+        raise RefusedError(f"{name!r} of {what} is not text")
+    return member
+
+
+def _whole(value: JsonObject, name: str, what: str) -> int:
+    """A size or index: an integer from 0 to 2^53 - 1 (section 1)."""
+    member = _member(value, name, what)
+    if not _is_whole(member):
+        raise RefusedError(f"{name!r} of {what} is not an integer of at least 0")
+    return member
+
+
+def _is_whole(value: Json) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _exactly(value: JsonObject, names: Iterable[str], what: str) -> None:
+    expected = sorted(names)
+    if sorted(value) != expected:
+        seen = ", ".join(printable(name, 40) for name in sorted(value)[:20])
+        raise RefusedError(f"{what} has other members", seen, ", ".join(expected))
+
+
+# ---------------------------------------------------------------------------------------------
+# Small texts: base64, hex, digests, times, run ids (section 1)
+# ---------------------------------------------------------------------------------------------
+
+_TIME = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{2}):([0-9]{2}):([0-9]{2})\.[0-9]{3}Z")
+_RUN_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+_HEX32 = re.compile(r"[0-9a-f]{64}")
+_DECIMAL = re.compile(r"0|[1-9][0-9]{0,15}")
+
+
+def decode_base64(text: str, what: str) -> bytes:
+    """RFC 4648 section 4 with padding; every other spelling of the same bytes is refused."""
+    try:
+        data = base64.b64decode(text.encode("ascii"), validate=True)
+    except (UnicodeEncodeError, binascii.Error):
+        raise RefusedError(f"{what} is not base64") from None
+    if base64.b64encode(data).decode("ascii") != text:
+        raise RefusedError(f"{what} is not the canonical base64 of its bytes")
+    return data
+
+
+def check_time(text: str, what: str) -> None:
+    """Refuse a text that is not RFC 3339 in UTC with three digits of a second."""
+    match = _TIME.fullmatch(text)
+    try:
+        if match is None:
+            raise ValueError
+        year, month, day, hour, minute, second = map(int, match.groups())
+        datetime.datetime(year, month, day, hour, minute, second, tzinfo=datetime.UTC)
+    except ValueError:
+        raise RefusedError(f"time of {what} is malformed", printable(text, 40)) from None
+
+
+def _decimal(text: str, what: str) -> int:
+    if not _DECIMAL.fullmatch(text) or int(text) > MAX_INTEGER:
+        raise RefusedError(f"{what} is not a decimal size", printable(text, 40))
+    return int(text)
+
+
+class TreeReference(NamedTuple):
+    """A tree by root and size together (section 1)."""
+
+    root: bytes
+    size: int
+
+    def __str__(self) -> str:
+        return f"sha256:{self.root.hex()}, {self.size} leaves"
+
+
+def tree_reference(value: Json) -> TreeReference | None:
+    """The tree that a JSON value names, or None where it is no tree reference."""
+    if not isinstance(value, dict) or set(value) != {"root", "size"}:
+        return None
+    root, size = value["root"], value["size"]
+    if not isinstance(root, str) or not _is_whole(size) or not root.startswith("sha256:"):
+        return None
+    hexadecimal = root.removeprefix("sha256:")
+    if not _HEX32.fullmatch(hexadecimal):
+        return None
+    return TreeReference(bytes.fromhex(hexadecimal), size)
+
+
+# ---------------------------------------------------------------------------------------------
+# Digests
+# ---------------------------------------------------------------------------------------------
+
+
+class Hash(Protocol):
+    """The part of hashlib's shape that is used here."""
+
+    def update(self, data: Any, /) -> object:
+        """Take in more bytes."""
+
+    def hexdigest(self) -> str:
+        """The digest of what was taken in, lower-case hex."""
+
+
+def new_hash(algorithm: str) -> Hash:
+    """A hash object for one of the four algorithms of section 1."""
+    if algorithm == "blake3":
+        return blake3()
+    if algorithm not in DIGEST_BYTES:
+        raise RefusedError("unknown algorithm", printable(algorithm, 40), ", ".join(DIGEST_BYTES))
+    return hashlib.new(algorithm)
+
+
+def digest_text(data: Buffer, algorithm: str = "blake3") -> str:
+    """The text form of a digest, ``<algorithm>:<hex>`` (section 1)."""
+    state = new_hash(algorithm)
+    state.update(data)
+    return f"{algorithm}:{state.hexdigest()}"
+
+
+# ---------------------------------------------------------------------------------------------
+# Trees (section 3, RFC 6962 section 2.1): slow and plain
+# ---------------------------------------------------------------------------------------------
+
+
+def leaf_hash(leaf: Buffer) -> bytes:
+    """SHA-256(0x00 || leaf)."""
+    state = hashlib.sha256(b"\x00")
+    state.update(leaf)
+    return state.digest()
+
+
+def node_hash(left: bytes, right: bytes) -> bytes:
+    """SHA-256(0x01 || left || right)."""
+    return hashlib.sha256(b"\x01" + left + right).digest()
+
+
+def _split(size: int) -> int:
+    """The largest power of two below ``size``, for sizes above 1."""
+    return int(1 << (size - 1).bit_length() - 1)
+
+
+def merkle_root(leaves: Sequence[Buffer]) -> bytes:
+    """MTH of RFC 6962 section 2.1, as it is written there."""
+    if not leaves:
+        return EMPTY_ROOT
+    if len(leaves) == 1:
+        return leaf_hash(leaves[0])
+    k = _split(len(leaves))
+    return node_hash(merkle_root(leaves[:k]), merkle_root(leaves[k:]))
+
+
+def inclusion_proof(index: int, leaves: Sequence[Buffer]) -> list[bytes]:
+    """PATH(index, leaves) of RFC 6962 section 2.1.1."""
+    if not 0 <= index < len(leaves):
+        raise IndexError(f"leaf {index} of a tree of {len(leaves)} leaves")
+    if len(leaves) == 1:
+        return []
+    k = _split(len(leaves))
+    if index < k:
+        return [*inclusion_proof(index, leaves[:k]), merkle_root(leaves[k:])]
+    return [*inclusion_proof(index - k, leaves[k:]), merkle_root(leaves[:k])]
+
+
+def consistency_proof(old_size: int, leaves: Sequence[Buffer]) -> list[bytes]:
+    """PROOF(old_size, leaves) of RFC 6962 section 2.1.2; empty where the trees are equal."""
+    if not 0 < old_size <= len(leaves):
+        raise IndexError(f"no consistency proof from {old_size} to {len(leaves)} leaves")
+    return _subproof(old_size, leaves, whole=True)
+
+
+def _subproof(old_size: int, leaves: Sequence[Buffer], *, whole: bool) -> list[bytes]:
+    if old_size == len(leaves):
+        return [] if whole else [merkle_root(leaves)]
+    k = _split(len(leaves))
+    if old_size <= k:
+        return [*_subproof(old_size, leaves[:k], whole=whole), merkle_root(leaves[k:])]
+    return [*_subproof(old_size - k, leaves[k:], whole=False), merkle_root(leaves[:k])]
+
+
+def _path_length(index: int, size: int) -> int:
+    length = 0
+    while size > 1:
+        k = _split(size)
+        index, size = (index, k) if index < k else (index - k, size - k)
+        length += 1
+    return length
+
+
+def _climb(index: int, size: int, start: bytes, path: Sequence[bytes]) -> bytes:
+    if size == 1:
+        return start
+    k = _split(size)
+    if index < k:
+        return node_hash(_climb(index, k, start, path[:-1]), path[-1])
+    return node_hash(path[-1], _climb(index - k, size - k, start, path[:-1]))
+
+
+def verify_inclusion_hash(
+    hashed: bytes, index: int, size: int, root: bytes, path: Sequence[bytes]
+) -> bool:
+    """Whether the leaf with this leaf hash is leaf ``index`` of the tree (root, size)."""
+    if not 0 <= index < size or any(len(item) != 32 for item in (hashed, root, *path)):
+        return False
+    if len(path) != _path_length(index, size):
+        return False
+    return _climb(index, size, hashed, path) == root
+
+
+def verify_inclusion(
+    leaf: Buffer, index: int, size: int, root: bytes, path: Sequence[bytes]
+) -> bool:
+    """Whether ``leaf`` is leaf ``index`` of the tree (root, size): bounds first, exact length."""
+    return verify_inclusion_hash(leaf_hash(leaf), index, size, root, path)
+
+
+def verify_consistency(
+    old_size: int, old_root: bytes, new_size: int, new_root: bytes, path: Sequence[bytes]
+) -> bool:
+    """Whether the tree (new_root, new_size) extends the tree (old_root, old_size).
+
+    Every tree extends the empty one, with an empty path; a tree extends itself likewise.
+    """
+    if not 0 <= old_size <= new_size:
+        return False
+    if any(len(item) != 32 for item in (old_root, new_root, *path)):
+        return False
+    if old_size == 0:
+        return not path and old_root == EMPTY_ROOT
+    left = list(path)
+    roots = _rebuild(old_size, new_size, old_root, left, whole=True)
+    return roots == (old_root, new_root) and not left
+
+
+def _rebuild(
+    old_size: int, new_size: int, old_root: bytes, path: list[bytes], *, whole: bool
+) -> tuple[bytes, bytes] | None:
+    """The two roots that a consistency path leads to; takes its hashes from the end of ``path``."""
+    if old_size == new_size:
+        if whole:
+            return old_root, old_root
+        return (path[-1], path.pop()) if path else None
+    if not path:
+        return None
+    k = _split(new_size)
+    sibling = path.pop()
+    if old_size <= k:
+        below = _rebuild(old_size, k, old_root, path, whole=whole)
+        return None if below is None else (below[0], node_hash(below[1], sibling))
+    below = _rebuild(old_size - k, new_size - k, old_root, path, whole=False)
+    if below is None:
+        return None
+    return node_hash(sibling, below[0]), node_hash(sibling, below[1])
+
+
+class Frontier:
+    """The full subtrees of a growing tree: its root after any leaf, in little memory."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._subtrees: list[tuple[int, bytes]] = []
+
+    def append(self, leaf: Buffer) -> None:
+        """Add one leaf."""
+        count, root = 1, leaf_hash(leaf)
+        while self._subtrees and self._subtrees[-1][0] == count:
+            root = node_hash(self._subtrees.pop()[1], root)
+            count *= 2
+        self._subtrees.append((count, root))
+        self.size += 1
+
+    def root(self) -> bytes:
+        """The root over the leaves added so far."""
+        if not self._subtrees:
+            return EMPTY_ROOT
+        root = self._subtrees[-1][1]
+        for _, left in reversed(self._subtrees[:-1]):
+            root = node_hash(left, root)
+        return root
+
+    def reference(self) -> TreeReference:
+        """Root and size together."""
+        return TreeReference(self.root(), self.size)
+
+
+# ---------------------------------------------------------------------------------------------
+# Leaves files (section 3)
+# ---------------------------------------------------------------------------------------------
+
+
+def _crc32c_table() -> list[int]:
+    table = []
+    for byte in range(256):
+        for _ in range(8):
+            byte = byte >> 1 ^ (0x82F63B78 if byte & 1 else 0)
+        table.append(byte)
+    return table
+
+
+_CRC32C = _crc32c_table()
+
+
+def crc32c(data: Buffer) -> int:
+    """CRC-32C (Castagnoli), reflected.
+
+    >>> hex(crc32c(b"123456789"))
+    '0xe3069283'
+    """
+    value = 0xFFFFFFFF
+    for byte in data:
+        value = value >> 8 ^ _CRC32C[(value ^ byte) & 0xFF]
+    return value ^ 0xFFFFFFFF
+
+
+def write_leaves(leaves: Iterable[bytes]) -> bytes:
+    """The leaves file of these leaves."""
+    parts = []
+    for leaf in leaves:
+        framed = struct.pack(">I", len(leaf)) + leaf
+        parts.append(framed + struct.pack(">I", crc32c(framed)))
+    return b"".join(parts)
+
+
+def read_leaves(data: Buffer) -> Iterator[bytes]:
+    """The leaves of a leaves file, in order.
+
+    Raises:
+        RefusedError: lengths or checksums are wrong, or something is left over.
+    """
+    view = memoryview(data)
+    position = index = 0
+    while position < len(view):
+        if len(view) - position < 8:
+            raise RefusedError(f"leaves file ends within leaf {index}")
+        (length,) = struct.unpack_from(">I", view, position)
+        if length > MAX_LEAF:
+            raise RefusedError(f"leaf {index} is too long", f"{length} bytes", f"<= {MAX_LEAF}")
+        end = position + 4 + length
+        if len(view) < end + 4:
+            raise RefusedError(f"leaves file ends within leaf {index}")
+        (expected,) = struct.unpack_from(">I", view, end)
+        seen = crc32c(view[position:end])
+        if seen != expected:
+            raise RefusedError(f"checksum of leaf {index}", f"{seen:08x}", f"{expected:08x}")
+        yield bytes(view[position + 4 : end])
+        position, index = end + 4, index + 1
+
+
+# ---------------------------------------------------------------------------------------------
+# Keys, signatures, notes, checkpoints (section 6)
+# ---------------------------------------------------------------------------------------------
+
+_FIELD_PRIME = 2**255 - 19
+_GROUP_ORDER = 2**252 + 27742317777372353535851937790883648493
+
+
+def verify_ed25519(public: bytes, message: bytes, signature: bytes) -> bool:
+    """RFC 8032 section 5.1.7 without the cofactor, S < L, canonical public key."""
+    if len(public) != 32 or len(signature) != 64:
+        return False
+    sign, y = divmod(int.from_bytes(public, "little"), 2**255)
+    # RFC 8032 section 5.1.3: y below p; x = 0 (that is y = 1 or -1) has no negative twin.
+    if y >= _FIELD_PRIME or (sign and y in (1, _FIELD_PRIME - 1)):
+        return False
+    if int.from_bytes(signature[32:], "little") >= _GROUP_ORDER:
+        return False
+    try:
+        Ed25519PublicKey.from_public_bytes(public).verify(signature, message)
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+def public_key(seed: bytes) -> bytes:
+    """The public key of a 32-byte Ed25519 seed."""
+    return Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
+
+
+@dataclasses.dataclass(frozen=True)
+class Key:
+    """A public key with its name: what a vkey says."""
+
+    name: str
+    public: bytes
+
+    @property
+    def key_id(self) -> bytes:
+        """SHA-256(name || 0x0A || 0x01 || public key)[:4]."""
+        return hashlib.sha256(self.name.encode() + b"\n\x01" + self.public).digest()[:4]
+
+    def __str__(self) -> str:
+        encoded = base64.b64encode(b"\x01" + self.public).decode("ascii")
+        return f"{self.name}+{self.key_id.hex()}+{encoded}"
+
+
+def owner_name(public: bytes) -> str:
+    """The name that an owner key must have: computed from its public key."""
+    return f"mlprov/owner/{hashlib.sha256(public).hexdigest()[:16]}"
+
+
+def _check_key_name(name: str) -> None:
+    if not name or any(c in "+\x7f" or c.isspace() or c < " " for c in name):
+        raise RefusedError("malformed key name", printable(name))
+
+
+def parse_vkey(text: str) -> Key:
+    """Read a key text, ``<name>+<key id>+<base64>``.
+
+    Raises:
+        RefusedError: it is malformed, of another kind than Ed25519, or its id is wrong.
+    """
+    parts = text.split("+", 2)
+    if len(parts) != 3:
+        raise RefusedError("key text is not <name>+<key id>+<base64>", printable(text))
+    name, key_id, encoded = parts
+    _check_key_name(name)
+    material = decode_base64(encoded, "key")
+    if len(material) != 33 or material[0] != 1:
+        raise RefusedError(f"key {printable(name)} is not an Ed25519 key")
+    key = Key(name, material[1:])
+    if key.key_id.hex() != key_id:
+        raise RefusedError(f"id of key {printable(name)}", printable(key_id), key.key_id.hex())
+    return key
+
+
+class Signature(NamedTuple):
+    """One signature line of a note."""
+
+    name: str
+    key_id: bytes
+    signature: bytes
+
+
+class Note(NamedTuple):
+    """A signed note: its text, final newline included, and its signature lines."""
+
+    text: bytes
+    signatures: list[Signature]
+
+
+def parse_note(data: Buffer) -> Note:
+    """Read a C2SP signed note; verifies nothing yet."""
+    exact = bytes(data)
+    if len(exact) > MAX_NOTE:
+        raise RefusedError("note is too long", f"{len(exact)} bytes", f"at most {MAX_NOTE}")
+    try:
+        text = exact.decode("utf-8")
+    except UnicodeDecodeError:
+        raise RefusedError("note is not UTF-8") from None
+    if any(character < " " and character != "\n" for character in text):
+        raise RefusedError("note contains a control character")
+    body, blank, tail = text.rpartition("\n\n")
+    if not blank or not tail.endswith("\n"):
+        raise RefusedError("note has no signature lines")
+    lines = tail[:-1].split("\n")
+    if len(lines) > MAX_SIGNATURES:
+        raise RefusedError("note has too many signatures", len(lines), f"<= {MAX_SIGNATURES}")
+    return Note((body + "\n").encode(), [_parse_signature(line) for line in lines])
+
+
+def _parse_signature(line: str) -> Signature:
+    parts = line.split(" ")
+    if len(parts) != 3 or parts[0] != "\u2014":
+        raise RefusedError("malformed signature line of a note", printable(line))
+    _check_key_name(parts[1])
+    material = decode_base64(parts[2], "signature of a note")
+    if len(material) <= 4:
+        raise RefusedError("signature of a note is too short")
+    return Signature(parts[1], material[:4], material[4:])
+
+
+def open_note(data: Buffer, key: Key) -> bytes:
+    """The text of a note, once its one signature by ``key`` has been verified."""
+    note = parse_note(data)
+    own = [s for s in note.signatures if s.name == key.name and s.key_id == key.key_id]
+    if len(own) != 1:
+        names = ", ".join(printable(s.name, 80) for s in note.signatures[:5])
+        raise RefusedError(
+            f"note has {len(own)} signatures by its key", f"signed by {names}", f"one by {key}"
+        )
+    if not verify_ed25519(key.public, note.text, own[0].signature):
+        raise RefusedError(f"signature of {printable(key.name)} over a note is wrong")
+    return note.text
+
+
+def sign_note(text: bytes, name: str, seed: bytes) -> bytes:
+    """A note with one signature, by the Ed25519 key of a 32-byte seed."""
+    key = Key(name, public_key(seed))
+    signature = Ed25519PrivateKey.from_private_bytes(seed).sign(text)
+    encoded = base64.b64encode(key.key_id + signature)
+    return text + b"\n\xe2\x80\x94 " + name.encode() + b" " + encoded + b"\n"
+
+
+class Checkpoint(NamedTuple):
+    """The text of a C2SP checkpoint."""
+
+    origin: str
+    size: int
+    root: bytes
+
+
+def checkpoint_text(origin: str, size: int, root: bytes) -> bytes:
+    """Origin, size and root, a line each."""
+    return f"{origin}\n{size}\n{base64.b64encode(root).decode('ascii')}\n".encode()
+
+
+def parse_checkpoint(text: bytes) -> Checkpoint:
+    """Read the text of a checkpoint: three lines, no extension lines."""
+    lines = text.decode("utf-8").split("\n")
+    if len(lines) != 4 or lines[3] or not lines[0]:
+        raise RefusedError("checkpoint is not origin, size and root, a line each")
+    root = decode_base64(lines[2], "root of a checkpoint")
+    if len(root) != 32:
+        raise RefusedError("root of a checkpoint has not 32 bytes")
+    return Checkpoint(lines[0], _decimal(lines[1], "size of a checkpoint"), root)
+
+
+def open_checkpoint(data: Buffer, key: Key) -> Checkpoint:
+    """The checkpoint in a note that ``key`` signed; its origin must be the key's name."""
+    checkpoint = parse_checkpoint(open_note(data, key))
+    if checkpoint.origin != key.name:
+        raise RefusedError("origin of a checkpoint", printable(checkpoint.origin), key.name)
+    return checkpoint
+
+
+class Statement(NamedTuple):
+    """What the owner's statement binds to the run."""
+
+    run: str
+    run_key: Key
+    log_key: Key
+
+
+STATEMENT_TYPE = b"mlprov/run-key@v1\n"
+MANIFEST_TYPE = b"mlprov/manifest@v1\n"
+_STATEMENT_MEMBERS = ("log_key", "log_origin", "run", "run_key", "time", "version")
+
+
+def open_statement(note: bytes, owner: Key) -> Statement:
+    """Verify the owner's statement and read it.
+
+    Raises:
+        RefusedError: the signature or one of the statement's rules does not hold.
+        UncheckableError: the statement is of a later version.
+    """
+    what = "owner's statement"
+    if owner.name != owner_name(owner.public):
+        raise RefusedError("name of the owner key", printable(owner.name), owner_name(owner.public))
+    text = open_note(note, owner)
+    if not text.startswith(STATEMENT_TYPE):
+        raise RefusedError(f"{what} has another type line", printable(repr(text[:40])))
+    statement = read_canonical_object(text[len(STATEMENT_TYPE) : -1], what)
+    check_version(statement, what)
+    _exactly(statement, _STATEMENT_MEMBERS, what)
+    check_time(_text(statement, "time", what), what)
+    run = _run_id(statement, what)
+    run_key = parse_vkey(_text(statement, "run_key", what))
+    log_key = parse_vkey(_text(statement, "log_key", what))
+    if run_key.name != f"mlprov/run/{run}":
+        raise RefusedError("name of the run key", printable(run_key.name), f"mlprov/run/{run}")
+    origin = _text(statement, "log_origin", what)
+    if log_key.name != origin:
+        raise RefusedError("name of the log key", printable(log_key.name), printable(origin))
+    return Statement(run, run_key, log_key)
+
+
+def _run_id(value: JsonObject, what: str) -> str:
+    run = _text(value, "run", what)
+    if not _RUN_ID.fullmatch(run):
+        raise RefusedError(f"run id of {what} is not a lower-case UUIDv7", printable(run))
+    return run
+
+
+def check_version(value: JsonObject, what: str) -> None:
+    """Version 1 passes, a later one cannot be checked, anything else is refused."""
+    version = _member(value, "version", what)
+    if not _is_whole(version) or version == 0:
+        raise RefusedError(f"version of {what} is not an integer of at least 1")
+    if version != 1:
+        raise UncheckableError(f"{what} is of version {version}; this verifier knows version 1")
+
+
+# ---------------------------------------------------------------------------------------------
+# Archive (section 8, "Archive bytes")
+# ---------------------------------------------------------------------------------------------
+
+_LOCAL = struct.Struct("<4s5H3I2H")
+_CENTRAL = struct.Struct("<4s6H3I5H2I")
+_END = struct.Struct("<4s4H2IH")
+_DATE = 0x0021  # 1980-01-01
+_MODE = 0o100600 << 16
+
+
+def archive_chunks(entries: dict[str, Buffer]) -> Iterator[Buffer]:
+    """The bytes of the archive of these entries, piece by piece."""
+    offset = 0
+    directory = []
+    for name in sorted(entries, key=lambda name: name.encode("ascii")):
+        content, raw = entries[name], name.encode("ascii")
+        common = (zlib.crc32(content), len(content), len(content), len(raw))
+        directory.append(
+            _CENTRAL.pack(
+                b"PK\x01\x02", 0x0314, 20, 0, 0, 0, _DATE, *common, 0, 0, 0, 0, _MODE, offset
+            )
+            + raw
+        )
+        yield _LOCAL.pack(BUNDLE_MAGIC, 20, 0, 0, 0, _DATE, *common, 0) + raw
+        yield content
+        offset += _LOCAL.size + len(raw) + len(content)
+    yield from directory
+    count, size = len(directory), sum(map(len, directory))
+    yield _END.pack(b"PK\x05\x06", 0, 0, count, count, size, offset, 0)
+
+
+def write_archive(entries: dict[str, Buffer]) -> bytes:
+    """The archive of these entries."""
+    return b"".join(archive_chunks(entries))
+
+
+def read_archive(data: Buffer) -> dict[str, Buffer]:
+    """The entries of an archive that is byte for byte the one section 8 makes of them.
+
+    The local headers say where the entries are; then the whole archive is made again from the
+    entries and compared, so that nothing else in the file needs to be trusted or even read.
+    """
+    if len(data) > MAX_BUNDLE:
+        raise RefusedError("bundle is too large", f"{len(data)} bytes", f"at most {MAX_BUNDLE}")
+    view = memoryview(data)
+    entries: dict[str, Buffer] = {}
+    position = 0
+    while view[position : position + 4] == BUNDLE_MAGIC:
+        if len(view) - position < _LOCAL.size:
+            raise RefusedError("archive ends within a local header")
+        fields = _LOCAL.unpack_from(view, position)
+        size, name_length = fields[7], fields[9]
+        start = position + _LOCAL.size + name_length
+        position = start + size
+        if position > len(view):
+            raise RefusedError("archive ends within an entry")
+        name = bytes(view[start - name_length : start]).decode("latin-1")
+        if name in entries or not name.isascii():
+            raise RefusedError("archive has an entry twice or a name outside ASCII", name)
+        entries[name] = view[start:position]
+        if len(entries) > MAX_ENTRIES:
+            raise RefusedError("archive has too many entries", expected=f"at most {MAX_ENTRIES}")
+    _compare_chunks(view, archive_chunks(entries))
+    return entries
+
+
+def _compare_chunks(view: memoryview, chunks: Iterator[Buffer]) -> None:
+    position = 0
+    for chunk in chunks:
+        end = position + len(chunk)
+        seen = view[position:end]
+        if seen != chunk:
+            pairs = enumerate(zip(seen, chunk, strict=False))
+            first = next((at for at, (one, other) in pairs if one != other), len(seen))
+            raise RefusedError(
+                f"archive differs at byte {position + first} from the one made of its entries"
+            )
+        position = end
+    if position != len(view):
+        raise RefusedError("archive goes on after its end", f"{len(view)} bytes", position)
+
+
+# ---------------------------------------------------------------------------------------------
+# Files: read by position from one descriptor, compared before and after, never mapped
+# ---------------------------------------------------------------------------------------------
+
+
+class Source:
+    """A regular file open for reading.
+
+    Sizes come from the descriptor; a file that shrinks gives short reads, never a signal; a file
+    that changes while it is read is noticed by :meth:`unchanged`.
+    """
+
+    def __init__(self, path: Path, *, follow: bool = True) -> None:
+        self.path = path
+        # Without O_NONBLOCK a FIFO would hold the verifier until somebody writes to it.
+        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
+        try:
+            self._descriptor = os.open(path, flags)
+        except (OSError, ValueError) as error:
+            raise self._trouble(error) from None
+        self._before = os.fstat(self._descriptor)
+        if not stat.S_ISREG(self._before.st_mode):
+            self.close()
+            raise UncheckableError(f"{printable(str(path))} is not a regular file")
+        self.size = self._before.st_size
+
+    def __enter__(self) -> Source:
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        os.close(self._descriptor)
+
+    def _trouble(self, error: OSError | ValueError) -> UncheckableError:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        return UncheckableError(f"cannot read {printable(str(self.path))}: {reason}")
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """Exactly ``length`` bytes from ``offset``."""
+        parts = []
+        while length:
+            try:
+                part = os.pread(self._descriptor, min(length, READ_SIZE), offset)
+            except OSError as error:
+                raise self._trouble(error) from None
+            if not part:
+                raise UncheckableError(f"{printable(str(self.path))} ends sooner than it should")
+            parts.append(part)
+            offset, length = offset + len(part), length - len(part)
+        return b"".join(parts)
+
+    def chunks(self, offset: int, length: int) -> Iterator[bytes]:
+        """The bytes of a range, a piece at a time."""
+        while length:
+            part = self.read_at(offset, min(length, READ_SIZE))
+            yield part
+            offset, length = offset + len(part), length - len(part)
+
+    def digests(self, offset: int, length: int, algorithms: Sequence[str]) -> list[str]:
+        """Hex digests of a range by several algorithms, from one read."""
+        states = [new_hash(algorithm) for algorithm in algorithms]
+        for part in self.chunks(offset, length):
+            for state in states:
+                state.update(part)
+        return [state.hexdigest() for state in states]
+
+    def unchanged(self) -> None:
+        """Raise UncheckableError where the file is no longer the one that was opened."""
+        now = os.fstat(self._descriptor)
+        for field in ("st_size", "st_mtime_ns", "st_ctime_ns"):
+            if getattr(now, field) != getattr(self._before, field):
+                raise UncheckableError(f"{printable(str(self.path))} changed while it was read")
+
+
+def read_whole(path: Path, limit: int) -> bytes:
+    """The bytes of a file of at most ``limit`` bytes."""
+    with Source(path) as source:
+        if source.size > limit:
+            raise UncheckableError(f"{printable(str(path))} is larger than {limit} bytes")
+        data = source.read_at(0, source.size)
+        source.unchanged()
+    return data
+
+
+def walk_files(root: Path, *, follow: bool) -> dict[str, Path]:
+    """All regular files below a directory: relative path with ``/`` → path.
+
+    Raises:
+        UncheckableError: something is neither file nor directory, or a name is no UTF-8; where
+            ``follow`` is false, also for a symbolic link.
+    """
+    found: dict[str, Path] = {}
+    pending = [root]
+    try:
+        while pending:
+            for entry in sorted(os.scandir(pending.pop()), key=lambda entry: entry.name):
+                path = Path(entry.path)
+                if entry.is_dir(follow_symlinks=False):
+                    pending.append(path)
+                elif entry.is_file(follow_symlinks=follow):
+                    found[_relative(path, root)] = path
+                else:
+                    raise UncheckableError(
+                        f"{printable(entry.path)} is a link or a special file, not a file"
+                    )
+    except OSError as error:
+        name = printable(str(error.filename))
+        raise UncheckableError(f"cannot read {name}: {error.strerror}") from None
+    return found
+
+
+def _relative(path: Path, root: Path) -> str:
+    relative = path.relative_to(root).as_posix()
+    try:
+        relative.encode("utf-8")
+    except UnicodeEncodeError:
+        raise UncheckableError(f"name of {printable(str(path))} is not UTF-8") from None
+    return relative
+
+
+# ---------------------------------------------------------------------------------------------
+# Tensors in files: safetensors (section 10, "Model") and .npy
+# ---------------------------------------------------------------------------------------------
+
+# Section 2: the element types that are not an own name, with their bits.
+_NAMES_BY_BITS = {
+    4: "F4",
+    6: "F6_E2M3 F6_E3M2",
+    8: "BOOL I8 U8 F8_E4M3 F8_E5M2 F8_E8M0 F8_E4M3FNUZ F8_E5M2FNUZ",
+    16: "I16 U16 F16 BF16",
+    32: "I32 U32 F32",
+    64: "I64 U64 F64 C64",
+}
+SAFETENSORS_BITS = {name: bits for bits, names in _NAMES_BY_BITS.items() for name in names.split()}
+
+
+class FileTensor(NamedTuple):
+    """A tensor in a file: where its bytes are."""
+
+    source: Source
+    dtype: str
+    shape: list[int]
+    offset: int
+    length: int
+
+    def digest(self, algorithm: str) -> str:
+        """The text digest of its bytes."""
+        digest = self.source.digests(self.offset, self.length, [algorithm])[0]
+        self.source.unchanged()
+        return f"{algorithm}:{digest}"
+
+
+def read_safetensors(source: Source) -> dict[str, FileTensor]:
+    """The tensors of a safetensors file by name; no data is read.
+
+    Raises:
+        RefusedError: it is not a safetensors file as section 10 defines one.
+    """
+    if source.size < 8:
+        raise RefusedError("file is too short for safetensors")
+    (length,) = struct.unpack("<Q", source.read_at(0, 8))
+    if length > min(MAX_JSON, source.size - 8):
+        raise RefusedError("header of the safetensors file is too long", length)
+    header = _as_object(strict_json(source.read_at(8, length)), "safetensors header")
+    metadata = _as_object(header.pop("__metadata__", {}), "__metadata__")
+    if not all(isinstance(value, str) for value in metadata.values()):
+        raise RefusedError("__metadata__ of the safetensors file is not all text")
+    start = 8 + length
+    tensors = {name: _safetensor(source, name, header[name], start) for name in header}
+    position = start
+    for tensor in sorted(tensors.values(), key=lambda tensor: (tensor.offset, tensor.length)):
+        if tensor.offset != position:
+            raise RefusedError("tensors of the safetensors file have gaps or overlap")
+        position += tensor.length
+    if position != source.size:
+        raise RefusedError("safetensors file is longer or shorter than its tensors")
+    return tensors
+
+
+def _safetensor(source: Source, name: str, value: Json, start: int) -> FileTensor:
+    what = f"tensor {printable(name)}"
+    entry = _as_object(value, what)
+    _exactly(entry, ("data_offsets", "dtype", "shape"), what)
+    dtype, shape, offsets = _text(entry, "dtype", what), entry["shape"], entry["data_offsets"]
+    if dtype not in SAFETENSORS_BITS:
+        raise RefusedError(f"element type of {what}", printable(dtype, 40))
+    dimensions, (begin, end) = _wholes(shape, what), _pair(_wholes(offsets, what), what)
+    bits = math.prod(dimensions) * SAFETENSORS_BITS[dtype]
+    if begin > end or (end - begin) * 8 != bits:
+        raise RefusedError(f"range of {what} does not fit its shape")
+    return FileTensor(source, dtype, dimensions, start + begin, end - begin)
+
+
+def _wholes(value: Json, what: str) -> list[int]:
+    if not isinstance(value, list) or not all(_is_whole(item) for item in value):
+        raise RefusedError(f"{what}: not a list of sizes")
+    return [item for item in value if _is_whole(item)]
+
+
+def _pair(value: list[int], what: str) -> tuple[int, int]:
+    if len(value) != 2:
+        raise RefusedError(f"{what}: not a pair of offsets")
+    return value[0], value[1]
+
+
+# NumPy's .npy format (numpy.lib.format): a literal that NumPy always writes in this form.
+_NPY_HEADER = re.compile(
+    rb"\{'descr': '([<>|])([biufcMmSUV])([0-9]{0,9})(\[[0-9]*[a-zA-Z]+\])?',"
+    rb" 'fortran_order': (True|False), 'shape': \(((?:[0-9]{1,16}(?:, ?|(?=\))))*)\),? ?\} *\n?"
+)
+
+
+class Rows(NamedTuple):
+    """An array as samples along its first dimension."""
+
+    source: Source
+    dtype: str
+    shape: list[int]
+    row_length: int
+    row: Callable[[int], bytes]
+
+
+def read_npy(source: Source) -> Rows:
+    """Read the header of a .npy file.
+
+    Raises:
+        UncheckableError: it is not one, or of a form that has no canonical bytes here.
+    """
+    fixed = source.read_at(0, min(12, source.size))
+    if fixed[:6] != b"\x93NUMPY" or len(fixed) < 12 or fixed[6] not in (1, 2, 3):
+        raise UncheckableError(f"{printable(str(source.path))} is not a .npy file")
+    wide = fixed[6] > 1
+    start = 12 if wide else 10
+    (length,) = struct.unpack_from("<I" if wide else "<H", fixed, 8)
+    if length > 65_536 or start + length > source.size:
+        raise UncheckableError(f"header of {printable(str(source.path))} is too long")
+    match = _NPY_HEADER.fullmatch(source.read_at(start, length))
+    if match is None:
+        raise UncheckableError(f"{printable(str(source.path))}: an array of another form")
+    order, kind, width, unit, fortran, dimensions = (part or b"" for part in match.groups())
+    dtype, item, swap = _npy_type(kind.decode(), int(width or 0), unit.decode())
+    shape = [int(part) for part in dimensions.replace(b" ", b"").split(b",") if part]
+    if math.prod(shape) * item != source.size - start - length:
+        raise UncheckableError(f"{printable(str(source.path))} does not fit its shape")
+    if not shape:
+        raise UncheckableError("an array without dimensions has no samples")
+    fetch = _fetch_rows(source, start + length, shape, item, columns_first=fortran == b"True")
+    unit_length = swap if order == b">" else 1
+
+    def row(index: int) -> bytes:
+        return _little_endian(fetch(index), unit_length, boolean=kind == b"b")
+
+    return Rows(source, dtype, shape, item * math.prod(shape[1:]), row)
+
+
+def _npy_type(kind: str, width: int, unit: str) -> tuple[str, int, int]:
+    """Name, bytes an element, bytes of the unit that a big-endian array has the other way round."""
+    if kind in "Mm":
+        name = "DATETIME64" if kind == "M" else "TIMEDELTA64"
+        return f"{name}{unit or '[generic]'}", 8, 8
+    if kind in "SV":
+        return f"{kind}{width}", width, 1
+    if kind == "U":
+        return f"U{width}_UCS4", 4 * width, 4
+    name = "BOOL" if kind == "b" else f"{kind.upper()}{8 * width}"
+    if name not in (*SAFETENSORS_BITS, "C128"):
+        raise UncheckableError(f"arrays of {kind}{width} differ between platforms")
+    return name, width, width // 2 if kind == "c" else width
+
+
+def _fetch_rows(
+    source: Source, start: int, shape: list[int], item: int, *, columns_first: bool
+) -> Callable[[int], bytes]:
+    count = math.prod(shape[1:])
+    if not columns_first or len(shape) == 1:
+        return lambda index: source.read_at(start + index * count * item, count * item)
+    if count * shape[0] * item > MAX_BUNDLE:
+        raise UncheckableError("an array in Fortran order above 1 GiB")
+    whole = source.read_at(start, count * shape[0] * item)
+    strides = list(itertools.accumulate(shape[:-1], lambda a, b: a * b, initial=1))
+    steps = [
+        sum(i * stride for i, stride in zip(where, strides[1:], strict=True))
+        for where in itertools.product(*map(range, shape[1:]))
+    ]
+    return lambda index: b"".join(
+        whole[(index + step) * item : (index + step + 1) * item] for step in steps
+    )
+
+
+_BOOLEAN = bytes([0]) + bytes([1]) * 255
+
+
+def _little_endian(row: bytes, unit: int, *, boolean: bool) -> bytes:
+    if boolean:
+        return row.translate(_BOOLEAN)
+    if unit <= 1:
+        return row
+    swapped = bytearray(len(row))
+    for byte in range(unit):
+        swapped[byte::unit] = row[unit - 1 - byte :: unit]
+    return bytes(swapped)
+
+
+def safetensor_rows(tensor: FileTensor) -> Rows:
+    """A tensor of a safetensors file as samples."""
+    if not tensor.shape:
+        raise UncheckableError("a tensor without dimensions has no samples")
+    bits = math.prod(tensor.shape[1:]) * SAFETENSORS_BITS[tensor.dtype]
+    if bits % 8:
+        raise UncheckableError("samples that are not whole bytes")
+    length = bits // 8
+    source, start = tensor.source, tensor.offset
+    return Rows(
+        source,
+        tensor.dtype,
+        tensor.shape,
+        length,
+        lambda index: source.read_at(start + index * length, length),
+    )
+
+
+# ---------------------------------------------------------------------------------------------
+# Verdicts (section 10)
+# ---------------------------------------------------------------------------------------------
+
+HOLDS, FAILS, UNCHECKED = "holds", "fails", "unchecked"
+EXIT_CODES = {"holds": 0, "does not hold": 1, "could not check": 2}
+
+
+@dataclasses.dataclass
+class Check:
+    """One check: its state, what was seen and expected, and a line of detail."""
+
+    name: str
+    state: str
+    seen: str | None = None
+    expected: str | None = None
+    detail: str = ""
+
+
+@dataclasses.dataclass
+class Request:
+    """What the caller asks: paths, names and whose key he trusts."""
+
+    keys: list[Key] = dataclasses.field(default_factory=list)
+    allow_unpinned: bool = False
+    model: Path | None = None
+    data: dict[str, Path] = dataclasses.field(default_factory=dict)
+    tensors: list[str] = dataclasses.field(default_factory=list)
+    epoch: int | None = None
+
+
+class Verdict:
+    """The checks made so far, and the result that they add up to."""
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.checks: list[Check] = []
+        self.required: list[str] = []
+        self.requested: list[str] = []
+        self.excused: set[str] = {"signer"} if request.allow_unpinned else set()
+
+    def state(self, name: str) -> str:
+        """The state of an earlier check; unchecked where there was none."""
+        return next((check.state for check in self.checks if check.name == name), UNCHECKED)
+
+    def run(self, name: str, needs: Sequence[str], check: Callable[[], str]) -> None:
+        """Make one check: ``check`` returns a detail, or raises what it found."""
+        lacking = [need for need in needs if self.state(need) != HOLDS]
+        try:
+            if lacking:
+                raise UncheckableError(f"needs {lacking[0]}, which does not hold")
+            self.checks.append(Check(name, HOLDS, detail=check()))
+        except RefusedError as error:
+            self.checks.append(Check(name, FAILS, error.seen, error.expected, error.detail))
+        except UncheckableError as error:
+            self.checks.append(Check(name, UNCHECKED, detail=str(error)))
+
+    @property
+    def result(self) -> str:
+        """Section 10's result: one of the keys of EXIT_CODES."""
+        states = {check.name: check.state for check in self.checks}
+        if FAILS in states.values():
+            return "does not hold"
+        for name in (*self.required, *self.requested):
+            state = states.get(name, UNCHECKED)
+            if state != HOLDS and not (state == UNCHECKED and name in self.excused):
+                return "could not check"
+        return "holds" if self.required else "could not check"
+
+
+def _check_signer(owner: Key, request: Request) -> str:
+    name = printable(owner.name)
+    if not request.keys:
+        raise UncheckableError(
+            f"{name} signed; no key is pinned (--key gives one, --allow-unpinned does without)"
+        )
+    if owner.public not in {key.public for key in request.keys}:
+        expected = ", ".join(printable(str(key)) for key in request.keys[:5])
+        raise RefusedError("signed by a key that was not given", printable(str(owner)), expected)
+    return name
+
+
+def _claimed_times() -> str:
+    raise UncheckableError("times are claimed by the writer; no anchor is in version 1")
+
+
+# ---------------------------------------------------------------------------------------------
+# Bundles
+# ---------------------------------------------------------------------------------------------
+
+_ENTRY_NAME = re.compile(
+    r"SPEC\.md|manifest\.json|manifest\.sig|run\.jsonl"
+    r"|keys/(?:owner|run|log)\.vkey"
+    r"|heads/(?:0|[1-9][0-9]{0,15})\.note"
+    r"|log/(?:0|[1-9][0-9]{0,15})/(?:checkpoint|(?:0|[1-9][0-9]{0,15})\.proof)"
+    r"|trees/[0-9a-f]{64}\.leaves"
+)
+_REQUIRED_ENTRIES = (
+    *("SPEC.md", "manifest.json", "manifest.sig", "run.jsonl"),
+    *("keys/owner.vkey", "keys/run.vkey", "keys/log.vkey"),
+)
+_MANIFEST_MEMBERS = (
+    *("entries", "format", "open", "previous", "revision", "run", "spec", "version"),
+)
+_KEPT_TYPES = {"run.start", "data", "model", "epoch", "checkpoint", "run.end"}
+
+
+class BundleVerifier:
+    """The checks of a bundle, in the order of section 10."""
+
+    def __init__(self, data: bytes, request: Request) -> None:
+        self.verdict = Verdict(request)
+        self._request = request
+        self._data = data
+        self._entries: dict[str, Buffer] = {}
+        self._manifest: JsonObject = {}
+        self._records: list[JsonObject] = []
+        self._record_count = 0
+        self._has_gap = False
+        self._roots: dict[int, bytes] = {}
+        self._cited: set[TreeReference] = set()
+
+    def verify(self) -> Verdict:
+        """Make every check."""
+        verdict, request = self.verdict, self._request
+        verdict.run("archive", [], self._check_archive)
+        verdict.run("manifest", ["archive"], self._check_manifest)
+        # Of a later version nothing but the archive is known (section 10).
+        known = ["manifest"] if verdict.state("manifest") == UNCHECKED else []
+        verdict.run("signature", ["archive", *known], self._check_signature)
+        verdict.run("signer", ["signature"], lambda: _check_signer(self._owner, request))
+        verdict.run("owner", ["manifest", "signature"], self._check_owner)
+        verdict.run("records", ["manifest"], self._check_records)
+        verdict.run("heads", ["owner", "records"], self._check_heads)
+        verdict.run("log", ["heads"], self._check_log)
+        verdict.run("trees", ["records"], self._check_trees)
+        verdict.required = [check.name for check in verdict.checks]
+        if self._manifest.get("open") is True:
+            verdict.excused.add("log")
+        verdict.run("complete", ["heads"], self._check_complete)
+        self._run_requested()
+        verdict.run("time", [], _claimed_times)
+        return verdict
+
+    def _run_requested(self) -> None:
+        verdict, request = self.verdict, self._request
+        before = len(verdict.checks)
+        model = request.model
+        if model is not None:
+            verdict.run("model", ["trees"], lambda: self._check_model(model))
+        for role, path in request.data.items():
+            check = functools.partial(self._check_data, role, path)
+            verdict.run(f"data:{role}", ["records"], check)
+        for name in request.tensors:
+            verdict.run(f"tensor:{name}", ["trees"], functools.partial(self._check_tensor, name))
+        verdict.requested = [check.name for check in verdict.checks[before:]]
+
+    # -- archive, manifest, signature, owner
+
+    def _check_archive(self) -> str:
+        self._entries = read_archive(self._data)
+        for name in self._entries:
+            if not _ENTRY_NAME.fullmatch(name):
+                raise RefusedError("entry with a name that no bundle has", printable(name))
+        for name in _REQUIRED_ENTRIES:
+            if name not in self._entries:
+                raise RefusedError(f"entry {name} is missing")
+        return f"{len(self._entries)} entries, {len(self._data)} bytes"
+
+    def _check_manifest(self) -> str:
+        manifest = read_canonical_object(self._entries["manifest.json"], "manifest.json")
+        if manifest.get("format") != "mlprov-bundle":
+            raise RefusedError("manifest.json is not of format mlprov-bundle")
+        check_version(manifest, "manifest.json")
+        _exactly(manifest, _MANIFEST_MEMBERS, "manifest.json")
+        if not isinstance(manifest["open"], bool):
+            raise RefusedError("'open' of manifest.json is neither true nor false")
+        _run_id(manifest, "manifest.json")
+        _check_revision(manifest)
+        self._check_listing(_as_object(manifest["entries"], "'entries' of manifest.json"))
+        spec = hashlib.sha256(self._entries["SPEC.md"]).hexdigest()
+        if manifest["spec"] != spec:
+            raise RefusedError("SHA-256 of SPEC.md", spec, printable(str(manifest["spec"])))
+        self._manifest = manifest
+        state = "open" if manifest["open"] else "closed"
+        return f"revision {manifest['revision']}, {state}"
+
+    def _check_listing(self, listed: JsonObject) -> None:
+        present = set(self._entries) - {"manifest.json", "manifest.sig"}
+        for name in sorted(present ^ set(listed)):
+            where = "the archive alone" if name in present else "manifest.json alone"
+            raise RefusedError(f"entry {printable(name)} is in {where}")
+        for name in sorted(present):
+            what = f"entry {name} of manifest.json"
+            entry = _as_object(listed[name], what)
+            _exactly(entry, ("sha256", "size"), what)
+            seen = hashlib.sha256(self._entries[name]).hexdigest()
+            if _whole(entry, "size", what) != len(self._entries[name]):
+                raise RefusedError(f"size of {name}", len(self._entries[name]), entry["size"])
+            if _text(entry, "sha256", what) != seen:
+                raise RefusedError(f"SHA-256 of {name}", seen, printable(str(entry["sha256"])))
+
+    def _check_signature(self) -> str:
+        self._owner = self._key("owner")
+        if self._owner.name != owner_name(self._owner.public):
+            raise RefusedError(
+                "name of the owner key", printable(self._owner.name), owner_name(self._owner.public)
+            )
+        text = open_note(self._entries["manifest.sig"], self._owner)
+        digest = hashlib.sha256(self._entries["manifest.json"]).hexdigest()
+        if text != MANIFEST_TYPE + f"sha256:{digest}\n".encode():
+            raise RefusedError(
+                "manifest.sig signs something else",
+                printable(text.decode("utf-8")),
+                f"sha256:{digest}",
+            )
+        return printable(str(self._owner))
+
+    def _key(self, name: str) -> Key:
+        entry = self._entries[f"keys/{name}.vkey"]
+        if len(entry) > MAX_NOTE:
+            raise RefusedError(f"keys/{name}.vkey is too long")
+        try:
+            text = bytes(entry).decode("utf-8")
+        except UnicodeDecodeError:
+            raise RefusedError(f"keys/{name}.vkey is not UTF-8") from None
+        if not text.endswith("\n"):
+            raise RefusedError(f"keys/{name}.vkey does not end in a newline")
+        return parse_vkey(text[:-1])
+
+    def _check_owner(self) -> str:
+        first = next(_lines(self._entries["run.jsonl"]), None)
+        if first is None:
+            raise RefusedError("run.jsonl has no first record")
+        what = "run.start"
+        start = read_canonical_object(first, what)
+        if _text(start, "owner_key", what) != str(self._owner):
+            raise RefusedError(
+                "owner_key of run.start", printable(str(start["owner_key"])), self._owner
+            )
+        statement = open_statement(_utf(_text(start, "owner", what), "utf-8"), self._owner)
+        for name, key in (("run", statement.run_key), ("log", statement.log_key)):
+            if self._key(name) != key:
+                raise RefusedError(f"keys/{name}.vkey is not the key of the owner's statement")
+        for other, where in ((self._manifest, "manifest.json"), (start, what)):
+            if other.get("run") != statement.run:
+                raise RefusedError(f"run of {where} is not that of the owner's statement")
+        self._statement = statement
+        return f"run {statement.run}"
+
+    # -- records, heads, log
+
+    def _check_records(self) -> str:
+        self._heads = self._numbers(re.compile(r"heads/([0-9]+)\.note"))
+        tree, previous, last_type = Frontier(), "", ""
+        for seq, line in enumerate(_lines(self._entries["run.jsonl"])):
+            record = self._read_record(line, seq, previous, last_type)
+            previous, last_type = str(record["time"]), str(record["type"])
+            tree.append(line)
+            if tree.size in self._heads:
+                self._roots[tree.size] = tree.root()
+            self._cite(record)
+            self._has_gap = self._has_gap or last_type == "gap"
+            if last_type in _KEPT_TYPES:
+                self._records.append(record)
+        if not tree.size:
+            raise RefusedError("run.jsonl has no records")
+        self._record_count = tree.size
+        return f"{tree.size} records, {previous} the last"
+
+    def _read_record(self, line: Buffer, seq: int, previous: str, last_type: str) -> JsonObject:
+        what = f"record {seq}"
+        record = read_canonical_object(line, what)
+        kind, time = _check_record(record, seq, what)
+        if time <= previous:
+            raise RefusedError(f"time of {what} is not later than the one before", time, previous)
+        if (kind == "run.start") != (seq == 0):
+            raise RefusedError(f"{what}: run.start is first and only there", printable(kind))
+        if last_type == "run.end":
+            raise RefusedError(f"{what} follows run.end")
+        if kind == "run.start":
+            self._check_start(record)
+        return record
+
+    def _check_start(self, record: JsonObject) -> None:
+        check_version(record, "run.start")
+        _run_id(record, "run.start")
+        algorithm = _text(record, "algorithm", "run.start")
+        if algorithm not in DIGEST_BYTES:
+            raise RefusedError("algorithm of run.start", printable(algorithm), list(DIGEST_BYTES))
+        self._algorithm = algorithm
+
+    def _cite(self, record: JsonObject) -> None:
+        """Note every tree reference in a record, at any depth."""
+        pending: list[Json] = [record]
+        while pending:
+            value = pending.pop()
+            reference = tree_reference(value)
+            if reference is not None:
+                self._cited.add(reference)
+            elif isinstance(value, dict):
+                pending.extend(value.values())
+            elif isinstance(value, list):
+                pending.extend(value)
+
+    def _numbers(self, pattern: re.Pattern[str]) -> dict[int, str]:
+        """Entries whose names match, by the number in the name, ascending."""
+        matches = [match for name in self._entries if (match := pattern.fullmatch(name))]
+        return dict(sorted((int(match[1]), match[0]) for match in matches))
+
+    def _check_heads(self) -> str:
+        if not self._heads:
+            raise RefusedError("bundle has no heads")
+        for size, name in self._heads.items():
+            try:
+                head = open_checkpoint(self._entries[name], self._statement.run_key)
+            except RefusedError as error:
+                detail = f"{name}: {error.detail}"
+                raise RefusedError(detail, error.seen, error.expected) from None
+            if head.size != size or size not in self._roots:
+                raise RefusedError(f"size of {name}", head.size, f"1 to {self._record_count}")
+            if head.root != self._roots[size]:
+                raise RefusedError(f"root of {name}", head.root.hex(), self._roots[size].hex())
+        largest = max(self._heads)
+        if largest != self._record_count and not self._manifest["open"]:
+            raise RefusedError(
+                "largest head does not cover all records", largest, self._record_count
+            )
+        return f"{len(self._heads)} heads, the last over {largest} of {self._record_count} records"
+
+    def _check_log(self) -> str:
+        logs = sorted({name.split("/")[1] for name in self._entries if name.startswith("log/")})
+        if not logs and self._manifest["open"]:
+            raise UncheckableError("open bundle: no head is in the store log yet")
+        if len(logs) != 1:
+            raise RefusedError("bundle has not exactly one log folder", len(logs), 1)
+        folder = f"log/{logs[0]}"
+        if f"{folder}/checkpoint" not in self._entries:
+            raise RefusedError(f"{folder}/checkpoint is missing")
+        log = open_checkpoint(self._entries[f"{folder}/checkpoint"], self._statement.log_key)
+        if str(log.size) != logs[0]:
+            raise RefusedError(f"size of {folder}/checkpoint", log.size, logs[0])
+        proofs = self._numbers(re.compile(rf"{folder}/([0-9]+)\.proof"))
+        stray = sorted(set(proofs) - set(self._heads))
+        if stray or not proofs:
+            raise RefusedError(f"{folder} has no proofs, or some without a head", stray[:5])
+        for size, name in proofs.items():
+            self._check_log_proof(name, self._entries[self._heads[size]], log)
+        lacking = sorted(set(self._heads) - set(proofs))
+        if lacking and (not self._manifest["open"] or lacking[0] < max(proofs)):
+            raise RefusedError(f"head {lacking[0]} has no proof in the store log")
+        if lacking:
+            raise UncheckableError(f"open bundle: head {lacking[0]} is not in the store log yet")
+        return f"{len(proofs)} heads in {printable(log.origin)} of size {log.size}"
+
+    def _check_log_proof(self, name: str, head: Buffer, log: Checkpoint) -> None:
+        proof = read_canonical_object(self._entries[name], name)
+        _exactly(proof, ("index", "path"), name)
+        index, path = _whole(proof, "index", name), _hashes(proof, name)
+        if not verify_inclusion(head, index, log.size, log.root, path):
+            raise RefusedError(f"{name} does not prove that the head is entry {index} of the log")
+
+    # -- trees, completeness
+
+    def _check_trees(self) -> str:
+        names = [name for name in self._entries if name.startswith("trees/")]
+        cited_as_sorted = {
+            reference
+            for record in self._records
+            if record["type"] == "data" and (reference := tree_reference(record.get("sorted")))
+        }
+        total = 0
+        for name in names:
+            root = bytes.fromhex(name[len("trees/") : -len(".leaves")])
+            is_sorted = any(reference.root == root for reference in cited_as_sorted)
+            seen = _check_leaves_file(
+                self._entries[name], name, DIGEST_BYTES[self._algorithm] if is_sorted else None
+            )
+            if seen.root != root:
+                raise RefusedError(f"root of {name}", seen.root.hex(), root.hex())
+            if seen not in self._cited:
+                raise RefusedError(f"no record cites {name} with its size", seen.size)
+            total += seen.size
+        return f"{len(names)} trees, {total} leaves"
+
+    def _check_complete(self) -> str:
+        last = self._records[-1] if self._records else {}
+        if last.get("seq") != self._record_count - 1 or last.get("type") != "run.end":
+            raise UncheckableError("the run has not ended: its last record is not run.end")
+        if last.get("status") not in ("finished", "failed"):
+            raise UncheckableError("run.end has neither status finished nor failed")
+        if not _is_whole(last.get("gaps")) or last["gaps"] != 0 or self._has_gap:
+            raise UncheckableError("something was not recorded: the run has gaps")
+        if max(self._heads) != self._record_count:
+            raise UncheckableError("the largest head does not cover run.end")
+        return f"run.end, {last['status']}"
+
+    # -- what was asked for
+
+    def _weights(self) -> tuple[JsonObject, dict[str, JsonObject]]:
+        """The record whose weights are compared with, and its disclosed leaves by name."""
+        epoch = self._request.epoch
+        for record in reversed(self._records):
+            if record["type"] not in ("model", "epoch", "checkpoint"):
+                continue
+            if epoch is not None and (record["type"] != "epoch" or record.get("epoch") != epoch):
+                continue
+            reference = tree_reference(record.get("weights"))
+            if reference is not None:
+                return record, self._leaves_by_name(reference, record)
+        where = "no record" if epoch is None else f"no epoch record {epoch}"
+        raise UncheckableError(f"{where} has a weights tree")
+
+    def _leaves_by_name(
+        self, reference: TreeReference, record: JsonObject
+    ) -> dict[str, JsonObject]:
+        entry = self._entries.get(f"trees/{reference.root.hex()}.leaves")
+        if entry is None:
+            raise UncheckableError(f"weights tree of record {record['seq']} is not disclosed")
+        leaves = [read_canonical_object(leaf, "leaf") for leaf in read_leaves(entry)]
+        return {str(leaf["name"]): leaf for leaf in leaves if "name" in leaf}
+
+    def _check_model(self, path: Path) -> str:
+        record, leaves = self._weights()
+        with contextlib.ExitStack() as stack:
+            tensors = open_model(path, stack)
+            if tensors is None:
+                return self._check_files(path)
+            _compare_model(tensors, leaves, _alias_groups(record), self._algorithm)
+        return f"{len(tensors)} tensors equal those of record {record['seq']} ({record['type']})"
+
+    def _check_files(self, path: Path) -> str:
+        """Compare files that are not safetensors, as bytes, with the checkpoint records."""
+        checkpoints = [
+            (record, _listed_files(record))
+            for record in self._records
+            if record["type"] == "checkpoint"
+        ]
+        if not checkpoints:
+            raise UncheckableError("not safetensors, and no checkpoint record names files")
+        found = _files_below(path)
+        seen = {name: _file_identity(file) for name, file in found.items()}
+        for record, listed in checkpoints:
+            same = seen == listed if path.is_dir() else set(seen.values()) <= set(listed.values())
+            if same:
+                return f"bytes, not tensors, equal the files of record {record['seq']}"
+        raise RefusedError(
+            "bytes (it is not safetensors) are in no checkpoint record",
+            ", ".join(f"sha256:{identity.sha256}" for identity in list(seen.values())[:3]),
+        )
+
+    def _check_tensor(self, name: str) -> str:
+        record, leaves = self._weights()
+        if name not in leaves:
+            raise RefusedError(f"weights of record {record['seq']} have no such tensor")
+        leaf, path = leaves[name], self._request.model
+        summary = printable(str(leaf.get("digest", "composite")))
+        if path is None:
+            return f"{summary} in record {record['seq']} ({record['type']})"
+        with contextlib.ExitStack() as stack:
+            tensors = open_model(path, stack)
+            if tensors is None:
+                raise UncheckableError("the model's files are not safetensors")
+            names = [name, *sorted(_alias_groups(record).get(name, set()) - {name})]
+            found = next((other for other in names if other in tensors), None)
+            if found is None:
+                raise RefusedError("the model has no tensor of that name")
+            _compare_tensor(name, tensors[found], leaf, self._algorithm)
+        return f"{summary} in record {record['seq']} and in the file"
+
+    def _check_data(self, role: str, path: Path) -> str:
+        record = next(
+            (r for r in reversed(self._records) if r["type"] == "data" and r.get("role") == role),
+            None,
+        )
+        if record is None:
+            raise UncheckableError("no data record has that role")
+        reference = tree_reference(record.get("tree"))
+        if reference is None:
+            raise UncheckableError("its data record has no sample tree")
+        entry = self._entries.get(f"trees/{reference.root.hex()}.leaves", b"")
+        disclosed = read_leaves(entry) if self.verdict.state("trees") == HOLDS else iter(())
+        tree, first = Frontier(), None
+        with contextlib.ExitStack() as stack:
+            for leaf in sample_leaves(record, path, self._algorithm, stack):
+                recorded = next(disclosed, None)
+                if first is None and recorded is not None and recorded != leaf:
+                    first = RefusedError(
+                        f"sample {tree.size} differs from the record's",
+                        printable(leaf.decode("utf-8")),
+                        printable(recorded.decode("utf-8", "replace")),
+                    )
+                tree.append(leaf)
+        if tree.reference() == reference:
+            return f"{tree.size} samples equal record {record['seq']}"
+        raise first or RefusedError("sample tree", tree.reference(), reference)
+
+
+def _lines(data: Buffer) -> Iterator[Buffer]:
+    """The records of run.jsonl; every one must be followed by a newline."""
+    # memoryview cannot search; one copy of a run's records is within the limit of a bundle.
+    exact = bytes(data)
+    start = 0
+    while start < len(exact):
+        end = exact.find(b"\n", start)
+        if end < 0:
+            raise RefusedError("run.jsonl does not end in a newline")
+        yield exact[start:end]
+        start = end + 1
+
+
+def _check_record(record: JsonObject, seq: int, what: str) -> tuple[str, str]:
+    """The rules of every record (section 5); its type and time."""
+    kind, time = _text(record, "type", what), _text(record, "time", what)
+    check_time(time, what)
+    if _whole(record, "seq", what) != seq:
+        raise RefusedError(f"seq of {what}", record["seq"], seq)
+    return kind, time
+
+
+def _check_revision(manifest: JsonObject) -> None:
+    revision, previous = _whole(manifest, "revision", "manifest.json"), manifest["previous"]
+    if revision == 0 or (revision == 1) != (previous is None):
+        raise RefusedError("revision of manifest.json does not fit 'previous'", revision)
+    if previous is not None and not (isinstance(previous, str) and _HEX32.fullmatch(previous)):
+        raise RefusedError("'previous' of manifest.json is not a SHA-256 in hex")
+
+
+def _hashes(value: JsonObject, what: str) -> list[bytes]:
+    path = _member(value, "path", what)
+    if not isinstance(path, list) or len(path) > 64:
+        raise RefusedError(f"'path' of {what} is not a list of at most 64 hashes")
+    hashes = []
+    for item in path:
+        if not isinstance(item, str):
+            raise RefusedError(f"'path' of {what} is not a list of text")
+        hashes.append(decode_base64(item, f"'path' of {what}"))
+        if len(hashes[-1]) != 32:
+            raise RefusedError(f"hash in 'path' of {what} has not 32 bytes")
+    return hashes
+
+
+def _check_leaves_file(data: Buffer, name: str, raw_length: int | None) -> TreeReference:
+    """Check the leaves of one file (sections 3 and 4) and compute its tree.
+
+    Args:
+        data: the leaves file.
+        name: the entry's name, for messages.
+        raw_length: bytes of a digest where this is a sorted sample tree, else None.
+    """
+    tree, previous, previous_name = Frontier(), b"", b""
+    named = None
+    for index, leaf in enumerate(read_leaves(data)):
+        tree.append(leaf)
+        what = f"leaf {index} of {name}"
+        if raw_length is not None:
+            if len(leaf) != raw_length or leaf < previous:
+                raise RefusedError(f"{what}: not digests in ascending order")
+            previous = leaf
+            continue
+        value = read_canonical_object(leaf, what)
+        if named is not None and named != ("name" in value):
+            raise RefusedError(f"{what}: some leaves have a name, others not")
+        named = "name" in value
+        if named:
+            leaf_name = _text(value, "name", what).encode()
+            if index and leaf_name <= previous_name:
+                raise RefusedError(f"{what}: names are not unique and in ascending order")
+            previous_name = leaf_name
+    return tree.reference()
+
+
+# ---------------------------------------------------------------------------------------------
+# Models and data against records (section 10, "Model" and "Data")
+# ---------------------------------------------------------------------------------------------
+
+
+def _kind_of_path(path: Path) -> str:
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise UncheckableError(f"cannot read {printable(str(path))}: {reason}") from None
+    return "directory" if stat.S_ISDIR(mode) else "file"
+
+
+def open_model(path: Path, stack: contextlib.ExitStack) -> dict[str, FileTensor] | None:
+    """The tensors of a safetensors file or of a directory's shards, or None for other files."""
+    shards = [path]
+    if _kind_of_path(path) == "directory":
+        try:
+            shards = sorted(p for p in path.iterdir() if p.name.endswith(".safetensors"))
+        except OSError as error:
+            raise UncheckableError(f"cannot read {path}: {error.strerror}") from None
+    tensors: dict[str, FileTensor] = {}
+    for shard in shards:
+        try:
+            found = read_safetensors(stack.enter_context(Source(shard)))
+        except RefusedError:
+            return None
+        for name in sorted(found):
+            if name in tensors:
+                raise RefusedError(f"tensor {printable(name)} is in two files of the model")
+        tensors.update(found)
+    return tensors if shards else None
+
+
+def _alias_groups(record: JsonObject) -> dict[str, set[str]]:
+    groups: dict[str, set[str]] = {}
+    aliases = record.get("aliases")
+    for group in aliases if isinstance(aliases, list) else []:
+        names = {n for n in group if isinstance(n, str)} if isinstance(group, list) else set()
+        groups.update(dict.fromkeys(names, names))
+    return groups
+
+
+_TENSOR_MEMBERS = ("dtype", "shape", "len", "digest")
+
+
+def _compare_tensor(name: str, tensor: FileTensor, leaf: JsonObject, algorithm: str) -> None:
+    what = f"tensor {printable(name)} differs"
+    if "digest" not in leaf:
+        raise RefusedError(f"{what}: it was recorded as a composite")
+    seen: JsonObject = {"dtype": tensor.dtype, "shape": list(tensor.shape), "len": tensor.length}
+    for member, value in seen.items():
+        if leaf.get(member) != value:
+            expected = printable(str(leaf.get(member)))
+            raise RefusedError(f"{what} in {member}", value, expected)
+    digest = tensor.digest(algorithm)
+    if digest != leaf["digest"]:
+        raise RefusedError(what, digest, printable(str(leaf["digest"])))
+
+
+def _compare_model(
+    tensors: dict[str, FileTensor],
+    leaves: dict[str, JsonObject],
+    aliases: dict[str, set[str]],
+    algorithm: str,
+) -> None:
+    """Section 10, "Model": every tensor equals its leaf, every leaf is there, by alias too."""
+    for name in sorted({*tensors, *leaves}, key=lambda name: _utf(name, "utf-8")):
+        if name not in leaves:
+            raise RefusedError(f"tensor {printable(name)} is extra: the record has none")
+        if name in tensors:
+            _compare_tensor(name, tensors[name], leaves[name], algorithm)
+            continue
+        twins = [other for other in aliases.get(name, set()) if other in tensors]
+        if not any(_same_leaf(leaves[name], leaves.get(twin)) for twin in twins):
+            raise RefusedError(f"tensor {printable(name)} is missing")
+
+
+def _same_leaf(one: JsonObject, other: JsonObject | None) -> bool:
+    return other is not None and {**one, "name": None} == {**other, "name": None}
+
+
+class FileIdentity(NamedTuple):
+    """What a checkpoint record says of a file."""
+
+    length: Json
+    sha256: Json
+    blake3: Json
+
+
+def _listed_files(record: JsonObject) -> dict[str, FileIdentity]:
+    listed = record.get("files")
+    found = {}
+    for file in listed if isinstance(listed, list) else []:
+        if isinstance(file, dict) and isinstance(file.get("path"), str):
+            identity = FileIdentity(file.get("len"), file.get("sha256"), file.get("blake3"))
+            if all(isinstance(item, int | str) for item in identity):
+                found[str(file["path"])] = identity
+    return found
+
+
+def _files_below(path: Path) -> dict[str, Path]:
+    if _kind_of_path(path) == "directory":
+        return walk_files(path, follow=True)
+    return {path.name: path}
+
+
+def _file_identity(path: Path) -> FileIdentity:
+    with Source(path) as source:
+        sha256, other = source.digests(0, source.size, ["sha256", "blake3"])
+        source.unchanged()
+        return FileIdentity(source.size, sha256, other)
+
+
+def sample_leaves(
+    record: JsonObject, path: Path, algorithm: str, stack: contextlib.ExitStack
+) -> Iterator[bytes]:
+    """The sample leaves (section 4) of what lies at ``path``, read as the data record says."""
+    kind = record.get("kind")
+    if kind in ("files", "file"):
+        yield from _file_leaves(path, algorithm)
+    elif kind == "arrays":
+        yield from _array_leaves(record.get("fields"), path, algorithm, stack)
+    else:
+        raise UncheckableError(f"data of kind {printable(str(kind), 40)} cannot be recomputed")
+
+
+def _file_leaves(path: Path, algorithm: str) -> Iterator[bytes]:
+    if _kind_of_path(path) == "directory":
+        files = walk_files(path, follow=False)
+    else:
+        files = {_relative(path, path.parent): path}
+    if len({unicodedata.normalize("NFC", name) for name in files}) != len(files):
+        raise UncheckableError("two paths are the same after Unicode NFC")
+    for name in sorted(files, key=lambda name: name.encode("utf-8")):
+        with Source(files[name]) as source:
+            digest = source.digests(0, source.size, [algorithm])[0]
+            source.unchanged()
+        leaf: JsonObject = {"digest": f"{algorithm}:{digest}", "len": source.size, "path": name}
+        yield canonical_json(leaf)
+
+
+def field_ends(fields: Json, where: tuple[str, ...] = ()) -> Iterator[tuple[str, JsonObject]]:
+    """The ends of ``fields`` with the names that a safetensors file has for them."""
+    if isinstance(fields, dict) and isinstance(fields.get("dtype"), str):
+        yield ".".join(where), fields
+    elif isinstance(fields, dict):
+        for key in sorted(fields):
+            if key.startswith("$") and not key.startswith("$$"):
+                raise UncheckableError("samples of another form than lists and objects of arrays")
+            yield from field_ends(fields[key], (*where, key.removeprefix("$")))
+    elif isinstance(fields, list):
+        for index, item in enumerate(fields):
+            yield from field_ends(item, (*where, str(index)))
+    else:
+        raise UncheckableError("'fields' of the data record is malformed")
+
+
+def _open_arrays(
+    ends: dict[str, JsonObject], path: Path, stack: contextlib.ExitStack
+) -> dict[str, Rows]:
+    source = stack.enter_context(Source(path))
+    if path.name.endswith(".npy"):
+        if len(ends) != 1:
+            raise UncheckableError(f"a sample has {len(ends)} arrays, a .npy file one")
+        return dict.fromkeys(ends, read_npy(source))
+    try:
+        tensors = read_safetensors(source)
+    except RefusedError:
+        raise UncheckableError(f"{printable(str(path))} is neither .npy nor safetensors") from None
+    arrays = {name: safetensor_rows(tensor) for name, tensor in tensors.items()}
+    if set(ends) == {""} and len(arrays) == 1:
+        return {"": next(iter(arrays.values()))}
+    for name in sorted({*ends} ^ {*arrays}):
+        where = "the record alone" if name in ends else "the file alone"
+        raise RefusedError(f"array {printable(name)} is in {where}")
+    return arrays
+
+
+def _array_leaves(
+    fields: Json, path: Path, algorithm: str, stack: contextlib.ExitStack
+) -> Iterator[bytes]:
+    ends = dict(field_ends(fields))
+    arrays = _open_arrays(ends, path, stack)
+    for name, end in ends.items():
+        rows = arrays[name]
+        seen: JsonObject = {"dtype": rows.dtype, "shape": list(rows.shape[1:])}
+        if {key: end.get(key) for key in seen} != seen:
+            raise RefusedError(f"samples of array {printable(name)!r}", seen, printable(str(end)))
+    counts = {rows.shape[0] for rows in arrays.values()}
+    if len(counts) != 1:
+        raise RefusedError("arrays have different numbers of samples", sorted(counts))
+    for index in range(counts.pop()):
+        yield _array_leaf(index, fields, arrays, algorithm)
+    for rows in arrays.values():
+        rows.source.unchanged()
+
+
+def _array_leaf(index: int, fields: Json, arrays: dict[str, Rows], algorithm: str) -> bytes:
+    if set(arrays) == {""}:
+        row = arrays[""].row(index)
+        digest, length = digest_text(row, algorithm), len(row)
+    else:
+        items = canonical_json(_sample_items(fields, (), index, arrays, algorithm))
+        digest, length = digest_text(items, algorithm), len(items)
+    leaf: JsonObject = {"digest": digest, "index": index, "len": length}
+    return canonical_json(leaf)
+
+
+def _sample_items(
+    fields: Json, where: tuple[str, ...], index: int, arrays: dict[str, Rows], algorithm: str
+) -> Json:
+    """Items of one sample by the rules of a batch leaf; ``fields`` gives the nesting."""
+    if isinstance(fields, dict) and not isinstance(fields.get("dtype"), str):
+        return {
+            key: _sample_items(value, (*where, key.removeprefix("$")), index, arrays, algorithm)
+            for key, value in fields.items()
+        }
+    if isinstance(fields, list):
+        return [
+            _sample_items(item, (*where, str(position)), index, arrays, algorithm)
+            for position, item in enumerate(fields)
+        ]
+    rows = arrays[".".join(where)]
+    row = rows.row(index)
+    shape: list[Json] = list(rows.shape[1:])
+    tensor: JsonObject = {
+        "digest": digest_text(row, algorithm),
+        "dtype": rows.dtype,
+        "len": len(row),
+        "shape": shape,
+    }
+    return {"$tensor": tensor}
+
+
+# ---------------------------------------------------------------------------------------------
+# Proof files (section 9)
+# ---------------------------------------------------------------------------------------------
+
+_PROOF_MEMBERS = ("format", "head", "kind", "log", "owner", "owner_key", "record", "version")
+# Section 9: which record has which tree; "#" stands for a list index.
+_FIELDS: dict[str, dict[tuple[str, ...], set[str]]] = {
+    "tensor": {
+        ("weights",): {"model", "epoch", "checkpoint"},
+        ("optimizer",): {"epoch"},
+        ("buffers",): {"epoch"},
+        ("tensors",): {"checkpoint"},
+    },
+    "batch": {("streams", "#", "tree"): {"epoch"}},
+    "sample": {("tree",): {"data"}},
+}
+
+
+class ProofVerifier:
+    """The checks of a proof file, in the order of section 10."""
+
+    def __init__(self, data: bytes, request: Request) -> None:
+        self.verdict = Verdict(request)
+        self._request = request
+        self._data = data
+        self._proof: JsonObject = {}
+
+    def verify(self) -> Verdict:
+        """Make every check."""
+        verdict, request = self.verdict, self._request
+        verdict.run("proof", [], self._check_proof)
+        verdict.run("owner", ["proof"], self._check_owner)
+        verdict.run("signer", ["owner"], lambda: _check_signer(self._owner, request))
+        verdict.run("head", ["owner"], self._check_head)
+        verdict.run("log", ["head"], self._check_log)
+        verdict.run("record", ["log"], self._check_record)
+        if self._proof.get("kind") != "record":
+            verdict.run("claim", ["record"], self._check_claim)
+        verdict.required = [check.name for check in verdict.checks]
+        self._run_requested()
+        verdict.run("time", [], _claimed_times)
+        return verdict
+
+    def _run_requested(self) -> None:
+        verdict, request = self.verdict, self._request
+        before = len(verdict.checks)
+        name = self._leaf_name()
+        if request.model is not None and name is not None:
+            verdict.run(f"tensor:{name}", ["claim"], lambda: self._check_model_tensor(name))
+        elif request.model is not None:
+            verdict.run("model", [], self._says_nothing)
+        for role in request.data:
+            verdict.run(f"data:{role}", [], self._says_nothing)
+        for asked in request.tensors:
+            if asked == name and request.model is None:
+                verdict.run(f"tensor:{name}", ["claim"], lambda: "the claim of this proof")
+            elif asked != name:
+                verdict.run(f"tensor:{asked}", [], self._says_nothing)
+        verdict.requested = [check.name for check in verdict.checks[before:]]
+
+    def _says_nothing(self) -> str:
+        raise UncheckableError("a proof file of this kind says nothing about it")
+
+    def _leaf_name(self) -> str | None:
+        if self.verdict.state("claim") == HOLDS and self._proof["kind"] == "tensor":
+            return str(self._leaf["name"])
+        return None
+
+    def _check_proof(self) -> str:
+        proof = read_canonical_object(self._data, "proof file")
+        if proof.get("format") != "mlprov-proof":
+            raise RefusedError("file is not of format mlprov-proof")
+        check_version(proof, "proof file")
+        kind = _text(proof, "kind", "proof file")
+        if kind not in (*_FIELDS, "record"):
+            raise RefusedError("kind of the proof file", printable(kind))
+        extra = () if kind == "record" else ("claim",)
+        _exactly(proof, (*_PROOF_MEMBERS, *extra), "proof file")
+        for name in ("head", "owner", "owner_key"):
+            _text(proof, name, "proof file")
+        self._part(proof, "record", ("index", "leaf", "path", "size"))
+        self._part(proof, "log", ("checkpoint", "index", "path"))
+        if kind != "record":
+            claim = self._part(proof, "claim", ("field", "index", "leaf", "path", "size"))
+            if not isinstance(claim["field"], list):
+                raise RefusedError("'field' of the claim is not a list")
+        self._proof = proof
+        return f"kind {kind}"
+
+    @staticmethod
+    def _part(proof: JsonObject, name: str, members: Sequence[str]) -> JsonObject:
+        part = _as_object(proof[name], f"{name!r} of the proof file")
+        _exactly(part, members, name)
+        _whole(part, "index", name)
+        _hashes(part, name)
+        _text(part, "checkpoint" if name == "log" else "leaf", name)
+        if "size" in members and _whole(part, "index", name) >= _whole(part, "size", name):
+            raise RefusedError(f"index of {name} is not below its size", part["index"])
+        return part
+
+    def _check_owner(self) -> str:
+        self._owner = parse_vkey(str(self._proof["owner_key"]))
+        note = _utf(str(self._proof["owner"]), "utf-8")
+        self._statement = open_statement(note, self._owner)
+        return f"run {self._statement.run}"
+
+    def _check_head(self) -> str:
+        note = _utf(str(self._proof["head"]), "utf-8")
+        # The run key's name is mlprov/run/<run id> of the statement: the origin has that run id.
+        self._head = open_checkpoint(note, self._statement.run_key)
+        size = _whole(_as_object(self._proof["record"], "record"), "size", "record")
+        if size != self._head.size:
+            raise RefusedError("size beside the record is not the head's", size, self._head.size)
+        return f"{self._head.size} records"
+
+    def _check_log(self) -> str:
+        part = _as_object(self._proof["log"], "log")
+        note = _utf(_text(part, "checkpoint", "log"), "utf-8")
+        log = open_checkpoint(note, self._statement.log_key)
+        index = _whole(part, "index", "log")
+        head = _utf(str(self._proof["head"]), "utf-8")
+        if not verify_inclusion(head, index, log.size, log.root, _hashes(part, "log")):
+            raise RefusedError(f"the head is not entry {index} of the store log")
+        return f"entry {index} of {log.size} in {printable(log.origin)}"
+
+    def _check_record(self) -> str:
+        part = _as_object(self._proof["record"], "record")
+        index, size = _whole(part, "index", "record"), _whole(part, "size", "record")
+        leaf = _utf(_text(part, "leaf", "record"), "utf-8")
+        if not verify_inclusion(leaf, index, size, self._head.root, _hashes(part, "record")):
+            raise RefusedError(f"the record is not leaf {index} of the head's tree")
+        self._record = read_canonical_object(leaf, "record")
+        kind, time = _check_record(self._record, index, "record")
+        return f"record {index}, {printable(kind)}, claimed at {time}"
+
+    def _check_claim(self) -> str:
+        part = _as_object(self._proof["claim"], "claim")
+        kind, index = str(self._proof["kind"]), _whole(part, "index", "claim")
+        tree = _cited_tree(self._record, _proof_field(part, kind), kind)
+        if tree.size != _whole(part, "size", "claim"):
+            raise RefusedError("size of the claim is not the record's", part["size"], tree.size)
+        leaf = _utf(_text(part, "leaf", "claim"), "utf-8")
+        if not verify_inclusion(leaf, index, tree.size, tree.root, _hashes(part, "claim")):
+            raise RefusedError(f"the claim is not leaf {index} of the tree in the record")
+        self._leaf = read_canonical_object(leaf, "leaf of the claim")
+        _check_leaf_shape(self._leaf, kind, index)
+        name = printable(str(self._leaf.get("name", index)))
+        return f"{kind} {name}, leaf {index} of {tree.size}"
+
+    def _check_model_tensor(self, name: str) -> str:
+        path = self._request.model
+        assert path is not None
+        digest = str(self._leaf.get("digest", ""))
+        with contextlib.ExitStack() as stack:
+            tensors = open_model(path, stack)
+            if tensors is None:
+                raise UncheckableError("the model's files are not safetensors")
+            if name not in tensors:
+                raise RefusedError("the model has no tensor of that name")
+            _compare_tensor(name, tensors[name], self._leaf, digest.partition(":")[0])
+        return f"{printable(digest)} in the claim and in the file"
+
+
+def _proof_field(claim: JsonObject, kind: str) -> list[str | int]:
+    field = claim["field"]
+    if not isinstance(field, list):
+        raise RefusedError("'field' of the claim is not a list")
+    steps: list[str | int] = []
+    for step in field:
+        if isinstance(step, str) or _is_whole(step):
+            steps.append(step)
+    if len(steps) != len(field) or _field_shape(steps) not in _FIELDS[kind]:
+        raise RefusedError(f"'field' of the claim leads to no {kind}", printable(str(field)))
+    return steps
+
+
+def _field_shape(steps: Sequence[str | int]) -> tuple[str, ...]:
+    return tuple("#" if isinstance(step, int) else step for step in steps)
+
+
+def _cited_tree(record: JsonObject, steps: list[str | int], kind: str) -> TreeReference:
+    record_type = str(record["type"])
+    if record_type not in _FIELDS[kind][_field_shape(steps)]:
+        raise RefusedError(
+            f"a record of that type has no {kind} at 'field'", printable(record_type)
+        )
+    value: Json = record
+    for step in steps:
+        inner: Json = None
+        if isinstance(value, dict) and isinstance(step, str):
+            inner = value.get(step)
+        elif isinstance(value, list) and isinstance(step, int) and step < len(value):
+            inner = value[step]
+        value = inner
+    reference = tree_reference(value)
+    if reference is None:
+        raise RefusedError("'field' of the claim leads to no tree")
+    return reference
+
+
+def _check_leaf_shape(leaf: JsonObject, kind: str, index: int) -> None:
+    """What the leaf must be for the kind of the proof (section 9)."""
+    what = f"leaf of a {kind}"
+    if kind == "tensor":
+        _text(leaf, "name", what)
+        if not isinstance(leaf.get("parts"), dict):
+            _text(leaf, "digest", what)
+    elif kind == "batch":
+        _member(leaf, "items", what)
+        if _whole(leaf, "batch", what) != index:
+            raise RefusedError(f"batch of the {what} is not its index", leaf["batch"], index)
+    else:
+        _text(leaf, "digest", what)
+        if "index" not in leaf:
+            _text(leaf, "path", what)
+        elif _whole(leaf, "index", what) != index:
+            raise RefusedError(f"index of the {what} is not its place", leaf["index"], index)
+
+
+# ---------------------------------------------------------------------------------------------
+# Command line
+# ---------------------------------------------------------------------------------------------
+
+
+def verify_bytes(data: bytes, request: Request | None = None) -> Verdict:
+    """Verify a bundle or proof file that is in memory."""
+    asked = request or Request()
+    if data.startswith(BUNDLE_MAGIC):
+        return BundleVerifier(data, asked).verify()
+    if data.startswith(b"{"):
+        return ProofVerifier(data, asked).verify()
+    return _not_checked("neither a bundle nor a proof file", asked)
+
+
+def verify_file(path: Path, request: Request | None = None) -> Verdict:
+    """Verify a bundle or proof file."""
+    asked = request or Request()
+    try:
+        with Source(path) as source:
+            is_bundle = source.read_at(0, min(4, source.size)) == BUNDLE_MAGIC
+            # One byte more than it may have, so that a larger file is refused, not unreadable.
+            limit = (MAX_BUNDLE if is_bundle else MAX_JSON) + 1
+            data = source.read_at(0, min(source.size, limit))
+            source.unchanged()
+    except UncheckableError as error:
+        return _not_checked(str(error), asked)
+    return verify_bytes(data, asked)
+
+
+def _not_checked(reason: str, request: Request) -> Verdict:
+    verdict = Verdict(request)
+    verdict.checks.append(Check("archive", UNCHECKED, detail=reason))
+    verdict.required = ["archive"]
+    return verdict
+
+
+def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="mlprov_verify.py",
+        description="Verify an mlprov bundle or proof file, from the specification alone.",
+        epilog="Exit code: 0 holds, 1 does not hold, 2 could not check.",
+    )
+    parser.add_argument("file", type=Path, metavar="BUNDLE|PROOF")
+    parser.add_argument("--model", type=Path, metavar="FILE|DIR", help="hold this model against it")
+    parser.add_argument("--data", action="append", default=[], metavar="ROLE=PATH")
+    parser.add_argument("--tensor", action="append", default=[], metavar="NAME")
+    parser.add_argument("--epoch", type=int, metavar="N", help="compare with this epoch's weights")
+    parser.add_argument(
+        "--key", action="append", default=[], metavar="VKEY|FILE", help="a signer to accept"
+    )
+    parser.add_argument("--allow-unpinned", action="store_true", help="any signer will do")
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    parser.add_argument("-q", "--quiet", action="store_true", help="only the exit code")
+    return parser.parse_args(arguments)
+
+
+def _pinned_key(text: str) -> Key:
+    """A key given as a vkey or as a file that holds one and a newline."""
+    if text.count("+") >= 2 and not Path(text).exists():
+        return parse_vkey(text)
+    data = read_whole(Path(text), MAX_NOTE)
+    try:
+        return parse_vkey(data.decode("utf-8").removesuffix("\n"))
+    except UnicodeDecodeError:
+        raise RefusedError("key file is not text") from None
+
+
+def _request(options: argparse.Namespace) -> Request:
+    data: dict[str, Path] = {}
+    for item in options.data:
+        role, equals, path = item.partition("=")
+        if not equals or not role or not path or role in data:
+            raise RefusedError("--data wants ROLE=PATH, each role once", printable(item))
+        data[role] = Path(path)
+    return Request(
+        keys=[_pinned_key(text) for text in options.key],
+        allow_unpinned=options.allow_unpinned,
+        model=options.model,
+        data=data,
+        tensors=list(dict.fromkeys(options.tensor)),
+        epoch=options.epoch,
+    )
+
+
+def format_json(verdict: Verdict) -> str:
+    """One JSON object, ASCII, so that no name can reach a terminal unescaped."""
+    checks = [dataclasses.asdict(check) for check in verdict.checks]
+    return json.dumps({"result": verdict.result, "checks": checks}, indent=2)
+
+
+def format_text(verdict: Verdict) -> str:
+    """A line for each check, then the result."""
+    width = min(32, max(len(printable(check.name, 80)) for check in verdict.checks))
+    lines = []
+    for check in verdict.checks:
+        line = f"{check.state:<9}  {printable(check.name, 80):<{width}}  {check.detail}"
+        if check.seen is not None:
+            line += f"; seen {check.seen}"
+        if check.expected is not None:
+            line += f"; expected {check.expected}"
+        lines.append(line)
+    return "\n".join([*lines, f"result: {verdict.result}"])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    options = _arguments(arguments)
+    # Names in evidence are any Unicode; a terminal of another encoding must not end in a traceback.
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        request = _request(options)
+    except (RefusedError, UncheckableError) as error:
+        seen = f": {error.seen}" if isinstance(error, RefusedError) and error.seen else ""
+        sys.stderr.write(f"mlprov_verify: {error}{seen}\n")
+        return EXIT_CODES["could not check"]
+    verdict = verify_file(options.file, request)
+    if options.json:
+        sys.stdout.write(format_json(verdict) + "\n")
+    elif not options.quiet:
+        sys.stdout.write(format_text(verdict) + "\n")
+    return EXIT_CODES[verdict.result]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -18,6 +18,7 @@ from mlprov.statements import (
     check_owner_name,
     check_time,
     check_version,
+    open_note,
     read_head,
     read_json,
     read_statement,
@@ -84,7 +85,8 @@ class BundleChecks:
         """Make all checks of the evidence itself."""
         checks = self.checks
         checks.run("archive", self._archive)
-        checks.newer = self._newer_manifest() if checks.holds("archive") else None
+        if checks.holds("archive") and (version := self._newer_manifest()) is not None:
+            checks.stop_at(version)
         checks.run("manifest", self._manifest, needs=["archive"])
         checks.run("signature", self._signature, needs=["archive"])
         checks.run("signer", lambda: check_signer(self.owner_public, named, pinned), needs=["signature"])
@@ -188,7 +190,7 @@ class BundleChecks:
     def _signature(self) -> str:
         vkey = self._vkey("owner")
         public = check_owner_name(vkey)
-        text = _core.verify_note(self.entries["manifest.sig"], vkey)
+        text = open_note(self.entries["manifest.sig"], vkey)
         digest = _core.hash_bytes(self.entries["manifest.json"], "sha256").hex()
         expected = f"mlprov/manifest@v1\nsha256:{digest}\n"
         if text != expected:
@@ -299,7 +301,8 @@ class BundleChecks:
             raise VerificationError(f"log/{folder}/checkpoint is of a log of {size} entries")
         self.log_size = size
         lacking = self._check_log_proofs(folder, size, root, names)
-        if lacking and not self.open:
+        newest = [head for head, _, _ in self.heads][len(self.heads) - len(lacking) :]
+        if lacking and (not self.open or lacking != newest):
             raise EvidenceError(f"the head of {lacking[0]} records has no proof in the store log")
         if lacking:
             raise Unchecked(f"the run is open and {len(lacking)} of its heads are not in the store log yet")
@@ -360,11 +363,16 @@ class BundleChecks:
                 raise EvidenceError(f"{name} is no list of digests in ascending order")
             return
         previous: bytes | None = None
+        has_names = False
         for index, leaf in enumerate(leaves):
             value = read_json(leaf, f"{name}, leaf {index}")
             if not isinstance(value, dict):
                 raise EvidenceError(f"{name}, leaf {index} is no JSON object")
-            if isinstance(value.get("name"), str):
+            if index == 0:
+                has_names = "name" in value
+            if has_names != isinstance(value.get("name"), str) or has_names != ("name" in value):
+                raise EvidenceError(f"{name}, leaf {index} has no name where others have one, or the other way round")
+            if has_names:
                 current = value["name"].encode()
                 if previous is not None and current <= previous:
                     raise EvidenceError(f"{name}, leaf {index}: {value['name']!r} is out of order or there twice")

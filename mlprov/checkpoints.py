@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mlprov import _core, models
-from mlprov.digests import Digest, TensorDigest
+from mlprov.digests import Digest, TensorDigest, is_torch_tensor
 from mlprov.errors import ConfigError, EvidenceError
+from mlprov.items import class_name
 from mlprov.models import ModelDigest
 from mlprov.records import Json, json_text
 
@@ -30,6 +31,12 @@ def save_model(model: Any, path: pathlib.Path) -> pathlib.Path:
     except ImportError as error:
         raise ConfigError("cannot save as safetensors: the package is missing; pip install safetensors") from error
     tensors = models.persistent_tensors(model)
+    foreign = next((name for name, tensor in tensors.items() if not is_torch_tensor(tensor)), None)
+    if foreign is not None:
+        raise ConfigError(
+            f"cannot save as safetensors: {foreign!r} is {class_name(tensors[foreign])}, not a torch tensor; save the"
+            " arrays yourself and call run.checkpoint(path)"
+        )
     identities = _core.tensor_identities(list(tensors.values()))
     written: dict[str, Any] = {}
     seen: set[object] = set()
@@ -71,22 +78,28 @@ class FileTensors:
 
 
 def read_file(path: pathlib.Path, shown: str, *, algorithm: str = "blake3") -> FileTensors:
-    """Hash a file once: BLAKE3 and SHA-256 of it all, and the run's algorithm over each tensor.
+    """Hash a file once: BLAKE3 and SHA-256 of it all and, where it is safetensors, each tensor by the run's algorithm.
+
+    Its content decides whether it is safetensors, not its name. Only regular files are opened, so that a FIFO
+    hangs nobody.
 
     Raises:
-        EvidenceError: a ``.safetensors`` file is malformed, or the file changed while it was read.
+        EvidenceError: the file changed while it was read.
         StoreError: it cannot be read.
     """
     name = os.fsencode(path)
-    if path.suffix != ".safetensors":
-        (blake3, sha256), length = _core.hash_file(name, ["blake3", "sha256"])
+    try:
+        entries, _, expected = _core.safetensors_entries(name)
+    except EvidenceError as error:
+        if error.status == "CHANGED":
+            raise
+        _, (blake3, sha256), length = _core.hash_file_ranges(name, [], ["blake3", "sha256"])
         return FileTensors(shown, length, blake3.hex(), sha256.hex(), None)
-    entries, _, expected = _core.safetensors_entries(name)
     algorithms = list(dict.fromkeys((algorithm, "blake3", "sha256")))
     ranges = sorted({(begin, end) for _, _, _, begin, end in entries})
     digests, whole, length = _core.hash_file_ranges(name, ranges, algorithms)
     if length != expected:
-        raise EvidenceError(f"cannot read {shown}: its length changed from {expected} to {length} bytes while it was read")
+        raise EvidenceError(f"cannot read {shown}: its length changed from {expected} to {length} bytes meanwhile")
     of_range = dict(zip(ranges, digests, strict=True))
     tensors = tuple(
         TensorDigest(tensor, dtype, shape, end - begin, Digest(algorithm, of_range[begin, end]))

@@ -18,6 +18,7 @@ from typing import Any
 
 from mlprov import keys
 from mlprov.errors import ConfigError
+from mlprov.records import json_key
 
 __all__ = ["Settings", "is_disabled", "resolve"]
 
@@ -44,25 +45,31 @@ class Settings:
 
 def is_disabled() -> bool:
     """Whether ``MLPROV_DISABLED`` turns every call into one that does nothing."""
-    return os.environ.get("MLPROV_DISABLED", "") not in ("", "0")
+    return os.environ.get("MLPROV_DISABLED", "").strip().lower() not in ("", "0", "false", "no")
 
 
 def _text(value: Any) -> str | None:
-    if value is None or isinstance(value, str):
-        return value
+    if value is None or json_key(value):
+        return None if value is None else str(value)
+    raise ValueError("Unicode text without U+0000")
+
+
+def _path(value: Any) -> str | None:
     if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    raise ValueError("text")
+        value = os.fspath(value)
+    if value is None or (isinstance(value, str) and value and "\0" not in value):
+        return value
+    raise ValueError("the path of a directory")
 
 
 def _texts(value: Any) -> tuple[str, ...]:
     if value is None:
         return ()
-    if isinstance(value, str):
+    if json_key(value):
         return tuple(part.strip() for part in value.split(",") if part.strip())
-    if isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value):
+    if isinstance(value, (list, tuple)) and all(json_key(item) for item in value):
         return tuple(value)
-    raise ValueError("a list of texts")
+    raise ValueError("a list of Unicode texts")
 
 
 def _truth(value: Any) -> bool:
@@ -108,7 +115,7 @@ def _resume(value: Any) -> str:
 
 
 _PARSERS: dict[str, Callable[[Any], Any]] = {
-    "project": _text, "store": _text, "algorithm": _one_of(*ALGORITHMS), "every": _every,
+    "project": _text, "store": _path, "algorithm": _one_of(*ALGORITHMS), "every": _every,
     "snapshot": _snapshot, "on_error": _one_of("warn", "raise"), "resume": _resume, "seeds": _truth,
     "anchors": _anchors, "tags": _texts, "group": _text, "notes": _text,
 }  # fmt: skip
@@ -158,7 +165,8 @@ def _project_settings(name: str) -> dict[str, Any]:
         return {}
     table = _read_toml(path)
     if name == "pyproject.toml":
-        table = table.get("tool", {}).get("mlprov", {})
+        tools = table.get("tool", {})
+        table = tools.get("mlprov", {}) if isinstance(tools, Mapping) else {}
     settings = _parse_table(table, str(path))
     if settings.get("store") is not None:
         inside = (path.parent / settings["store"]).resolve()
@@ -175,7 +183,7 @@ def _environment_settings() -> dict[str, Any]:
     return {
         name: _parse(name, os.environ[variable], f"the variable {variable}")
         for name in _PARSERS
-        if (variable := f"MLPROV_{name.upper()}") in os.environ
+        if os.environ.get(variable := f"MLPROV_{name.upper()}")
     }
 
 

@@ -5,17 +5,17 @@ Nothing outside the lists below is read, and everything passes :mod:`mlprov.reda
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import pathlib
 import platform
-import subprocess
+import struct
 import sys
+from collections.abc import Iterator
 from typing import Any
 
-from mlprov import _core
+from mlprov import _core, repositories
 from mlprov.records import Json, json_text, json_value
-from mlprov.redaction import redact, redact_arguments, strip_credentials
+from mlprov.redaction import REDACTED, redact, redact_arguments, redact_text
 
 __all__ = ["capture_code", "capture_environment", "capture_generators", "capture_seeds"]
 
@@ -28,8 +28,7 @@ _VARIABLES = (
     "WORLD_SIZE", "RANK", "LOCAL_RANK",
 )  # fmt: skip
 _VARIABLE_PREFIXES = ("NCCL_",)
-_GIT_TIMEOUT_S = 10
-_MAX_UNTRACKED = 1000
+_METADATA_HEAD = 4096  # bytes of a METADATA file that hold its name and version
 
 
 def capture_environment(found: list[str] | None = None) -> dict[str, Json]:
@@ -40,7 +39,7 @@ def capture_environment(found: list[str] | None = None) -> dict[str, Json]:
         if name in _VARIABLES or name.startswith(_VARIABLE_PREFIXES)
     }
     return {
-        "argv": redact_arguments([str(json_text(a)) for a in sys.argv], found=found),
+        "argv": redact_arguments([str(a) for a in getattr(sys, "argv", ())], found=found),
         "packages": _packages(),
         "platform": {
             "cpu_count": os.cpu_count(),
@@ -60,12 +59,52 @@ def capture_environment(found: list[str] | None = None) -> dict[str, Json]:
 
 
 def _packages() -> dict[str, Json]:
+    """Installed distributions, name → version; of a name found twice the one that is imported.
+
+    Only the head of each METADATA file is read: ``importlib.metadata`` parses it whole, ten times slower.
+    """
     found: dict[str, Json] = {}
-    for distribution in importlib.metadata.distributions():
-        name = distribution.metadata["Name"]
-        if name and name not in found:
-            found[name] = distribution.version
+    for entry in dict.fromkeys(sys.path):
+        for name, version in _distributions(entry or os.curdir):
+            found.setdefault(name, version)
     return dict(sorted(found.items()))
+
+
+def _distributions(directory: str) -> Iterator[tuple[str, str]]:
+    try:
+        names = sorted(os.listdir(directory))
+    except OSError:  # not there, or a zip file
+        return
+    for name in names:
+        if name.endswith(".dist-info"):
+            files: tuple[str, ...] = ("METADATA",)
+        elif name.endswith((".egg-info", ".egg")):
+            files = ("PKG-INFO", "", "EGG-INFO/PKG-INFO")
+        else:
+            continue
+        for file in files:
+            facts = _read_metadata(os.path.join(directory, name, file) if file else os.path.join(directory, name))
+            if facts is not None:
+                yield facts
+                break
+
+
+def _read_metadata(path: str) -> tuple[str, str] | None:
+    """Name and version from the head of a core metadata file."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(_METADATA_HEAD).decode("utf-8", "replace")
+    except OSError:
+        return None
+    fields: dict[str, str] = {}
+    for line in head.splitlines():
+        key, colon, value = line.partition(":")
+        if not line or not colon:
+            break
+        fields.setdefault(key.lower(), value.strip())
+    if not fields.get("name") or not fields.get("version"):
+        return None
+    return fields["name"], fields["version"]
 
 
 def _processor() -> str:
@@ -76,7 +115,7 @@ def _processor() -> str:
                     return line.partition(":")[2].strip()
     except OSError:
         pass
-    return platform.processor()
+    return os.uname().machine  # platform.processor() would start a process
 
 
 def _torch() -> Json:
@@ -105,15 +144,18 @@ def _torch() -> Json:
 
 
 def capture_code() -> dict[str, Json]:
-    """The git state of the script's directory and a digest of every project file that was loaded."""
+    """The git state of the script's directory and a digest of every project file that was loaded.
+
+    A project is the repository that the script lies in, elsewhere the script's own directory.
+    """
     script = _main_path()
     start = script.parent if script is not None else pathlib.Path.cwd()
-    git = _git(start)
-    root = pathlib.Path(str(git["root"])) if git else start
+    root = repositories.find_root(start)
+    git = None if root is None else repositories.read_repository(root)
     return {
         "cells": _notebook_cells(),
-        "git": None if git is None else {k: v for k, v in git.items() if k != "root"},
-        "modules": _modules(root.resolve(), script),
+        "git": git,
+        "modules": _modules(root if root is not None and git is not None else start, script),
     }
 
 
@@ -122,78 +164,57 @@ def _main_path() -> pathlib.Path | None:
     return pathlib.Path(path).resolve() if path and os.path.exists(path) else None
 
 
-def _modules(root: pathlib.Path, script: pathlib.Path | None) -> list[Json]:
-    """Digests of loaded source files below the project's root, installed packages excepted."""
-    installed = [pathlib.Path(p).resolve() for p in {sys.prefix, sys.base_prefix}]
-    paths = {script} if script is not None else set()
+def _loaded_files() -> Iterator[str]:
+    """Resolved paths of the source files of loaded modules, installed ones excepted."""
+    places = [os.path.dirname(os.__file__), os.path.dirname(os.path.abspath(__file__))]
+    if sys.prefix != sys.base_prefix:
+        places.append(sys.prefix)
+    installed = tuple(place + os.sep for given in places for place in {given, os.path.realpath(given)})
     for module in list(sys.modules.values()):
-        name = getattr(module, "__file__", None)
-        if isinstance(name, str) and name.endswith(".py"):
-            paths.add(pathlib.Path(name).resolve())
-    own = pathlib.Path(__file__).resolve().parent
-    found: list[Json] = []
-    for path in sorted(p for p in paths if p is not None):
-        inside = path.is_relative_to(root) and not path.is_relative_to(own)
-        environment = any(path.is_relative_to(p) for p in installed) or "site-packages" in path.parts
-        if path != script and (not inside or environment):
+        try:
+            name = module.__dict__.get("__file__")  # not getattr: lazy modules import what they are asked for
+        except Exception:  # noqa: BLE001, S112  (anything can stand in sys.modules)
             continue
+        if not isinstance(name, str) or not name.endswith(".py") or _is_installed(name, installed):
+            continue
+        path = os.path.realpath(name)
+        if not _is_installed(path, installed):
+            yield path
+
+
+def _is_installed(path: str, installed: tuple[str, ...]) -> bool:
+    return path.startswith(installed) or "/site-packages/" in path or "/dist-packages/" in path
+
+
+def _modules(root: pathlib.Path, script: pathlib.Path | None) -> list[Json]:
+    """Digests of loaded source files below the project's root, and of the script."""
+    inside = os.path.join(os.path.realpath(root), "")
+    paths = {path for path in _loaded_files() if path.startswith(inside)}
+    if script is not None:
+        paths.add(str(script))
+    found: list[Json] = []
+    for path in sorted(paths):
+        shown = json_text(path[len(inside) :] if path.startswith(inside) else os.path.basename(path))
         try:
             (digest,), length = _core.hash_file(os.fsencode(path), ["blake3"])
         except Exception as error:  # a file deleted since it was loaded is no reason to stop training
-            found.append({"error": type(error).__name__, "path": json_text(path.name)})
+            found.append({"error": type(error).__name__, "path": shown})
             continue
-        shown = path.relative_to(root) if inside else pathlib.Path(path.name)
-        found.append({"digest": f"blake3:{digest.hex()}", "len": length, "path": json_text(str(shown))})
+        found.append({"digest": f"blake3:{digest.hex()}", "len": length, "path": shown})
     return found
 
 
 def _notebook_cells() -> Json:
+    """A digest of each cell that was run; of one that holds a secret :data:`REDACTED` (a short text is guessable)."""
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     if shell is None:
         return None
-    cells = shell.user_ns.get("In", [])
-    return [f"blake3:{_core.hash_bytes(str(cell).encode('utf-8', 'replace')).hex()}" for cell in cells]
-
-
-def _git_output(directory: pathlib.Path, *arguments: str) -> bytes | None:
-    # A cloned repository's own configuration must not run anything: hooks, fsmonitor, external diff.
-    command = ["git", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", *arguments]
-    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"}
-    try:
-        done = subprocess.run(
-            command, cwd=directory, env=environment, capture_output=True, timeout=_GIT_TIMEOUT_S,
-            stdin=subprocess.DEVNULL, check=False,
-        )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout if done.returncode == 0 else None
-
-
-def _git_text(directory: pathlib.Path, *arguments: str) -> Json:
-    output = _git_output(directory, *arguments)
-    return None if output is None else json_text(os.fsdecode(output).strip())
-
-
-def _git(start: pathlib.Path) -> dict[str, Json] | None:
-    root = _git_text(start, "rev-parse", "--show-toplevel")
-    if not isinstance(root, str):
-        return None
-    directory = pathlib.Path(root)
-    commit = _git_text(directory, "rev-parse", "--verify", "-q", "HEAD")
-    diff = _git_output(directory, "diff", "--no-ext-diff", "--no-textconv", "--binary", "HEAD")
-    listed = _git_output(directory, "ls-files", "--others", "--exclude-standard", "-z") or b""
-    untracked = sorted(name for name in listed.split(b"\0") if name)
-    remote = _git_text(directory, "config", "--get", "remote.origin.url")
-    return {
-        "branch": _git_text(directory, "rev-parse", "--abbrev-ref", "HEAD") if commit else None,
-        "commit": commit,
-        "diff": f"blake3:{_core.hash_bytes(diff).hex()}" if diff else None,
-        "dirty": bool(diff),
-        "remote": strip_credentials(remote) if isinstance(remote, str) else None,
-        "root": root,
-        "untracked": [json_text(os.fsdecode(name)) for name in untracked[:_MAX_UNTRACKED]],
-        "untracked_count": len(untracked),
-    }
+    digests: list[Json] = []
+    for cell in map(str, shell.user_ns.get("In", [])):
+        text = cell.encode("utf-8", "replace")
+        secret = redact_text(cell) != cell
+        digests.append(REDACTED if secret else f"blake3:{_core.hash_bytes(text).hex()}")
+    return digests
 
 
 # ---- seeds ----
@@ -209,11 +230,14 @@ def capture_generators() -> dict[str, Json]:
     states: dict[str, bytes] = {}
     random: Any = sys.modules.get("random")
     if random is not None:
-        states["python"] = b"".join(int(w).to_bytes(4, "little") for w in random.getstate()[1])
+        words = random.getstate()[1]
+        states["python"] = struct.pack(f"<{len(words)}I", *words)
     numpy: Any = sys.modules.get("numpy.random")
     if numpy is not None:
-        _, words, position, _, _ = numpy.get_state(legacy=True)
-        states["numpy"] = words.astype("<u4").tobytes() + int(position).to_bytes(4, "little")
+        state = numpy.get_state(legacy=False)
+        if state["bit_generator"] == "MT19937":  # it can be exchanged; others have states of other forms
+            key, position = state["state"]["key"], int(state["state"]["pos"])
+            states["numpy"] = key.astype("<u4").tobytes() + position.to_bytes(4, "little")
     torch: Any = sys.modules.get("torch")
     if torch is not None:
         states["torch"] = bytes(torch.get_rng_state().tolist())
@@ -226,8 +250,9 @@ def capture_generators() -> dict[str, Json]:
 def capture_seeds() -> dict[str, Json]:
     """The seeds that can be read (decimal text: they exceed 2^53) and the generators' states."""
     torch: Any = sys.modules.get("torch")
+    hash_seed = os.environ.get("PYTHONHASHSEED", "")
     return {
-        "python_hash": os.environ.get("PYTHONHASHSEED"),
+        "python_hash": hash_seed if hash_seed.isascii() and hash_seed.isdigit() else None,  # not "random"
         "rng": capture_generators(),
         "torch": None if torch is None else str(torch.initial_seed()),
     }

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from mlprov import batches, records
+from mlprov import batches, records, redaction
 from mlprov._core import LeafStream
 from mlprov.errors import ConfigError
+from mlprov.items import class_name, encode_text
 from mlprov.records import Json
 
 if TYPE_CHECKING:
@@ -26,16 +27,20 @@ def tree_reference(root: bytes, size: int) -> dict[str, Json]:
 def metric_values(metrics: dict[str, Any]) -> dict[str, Json]:
     """Metrics as records carry them: numbers, text, truth values, null; one-element tensors by value.
 
+    Texts are redacted like a configuration.
+
     Raises:
         ConfigError: a value of another kind, naming the metric.
     """
     values: dict[str, Json] = {}
     for name, value in metrics.items():
+        if not records.json_key(name):
+            raise ConfigError(f"cannot log the metric {name!r}: its name is not Unicode text without U+0000; rename it")
         item = getattr(value, "item", None)
         if callable(item) and not isinstance(value, (int, float)):
             try:
                 value = item()
-            except (TypeError, ValueError, RuntimeError) as error:
+            except Exception as error:
                 raise ConfigError(
                     f"cannot log the metric {name!r}: expected a number or a tensor of one element, seen "
                     f"{type(value).__name__} ({error}); log its mean or .item()"
@@ -44,7 +49,7 @@ def metric_values(metrics: dict[str, Any]) -> dict[str, Json]:
             raise ConfigError(
                 f"cannot log the metric {name!r}: expected a number, text or None, seen {type(value).__name__}"
             )
-        values[name] = records.json_value(value)
+        values[name] = redaction.redact(records.json_value(value), where=name)
     return values
 
 
@@ -53,10 +58,12 @@ class Epoch:
 
     Attributes:
         index: position from 0.
+        ended: whether its record was made; what is logged afterwards goes into a record of its own.
     """
 
     def __init__(self, run: Run, index: int) -> None:
         self.index = index
+        self.ended = False
         self.metrics: dict[str, Json] = {}
         self.streams: list[Json] = []
         self._run = run
@@ -72,45 +79,73 @@ class Epoch:
 
         A later value of the same name replaces the earlier one. NaN and infinities are recorded by name.
         """
+        if self.ended:
+            self._run.log(**metrics)
+            return
         values = self._run.recorder.attempt("metric", lambda: metric_values(metrics), epoch=self.index)
         if values is not None:
             self.metrics.update(values)
 
 
 class BatchStream:
-    """The batch leaves of one pass over a loader, on their way to a leaves file."""
+    """The batch leaves of one pass over a loader within one epoch, on their way to a leaves file."""
 
     def __init__(self, run: Run, role: str, epoch: Epoch | None) -> None:
+        self.epoch = epoch
+        self.closed = False
         self._run = run
         self._role = role
-        self._epoch = epoch
         self._epoch_index = None if epoch is None else epoch.index
         self._count = 0
         self._samples = 0
         self._bytes = 0
-        self._leaves: LeafStream | None = run.recorder.attempt(
-            "batches", run.open_leaf_stream, epoch=self._epoch_index
-        )
+        self._lost: Exception | None = None
+        self._leaves: LeafStream | None = None
+        self._attempt("batches", self._open)
+
+    def _attempt(self, what: str, action: Callable[[], None]) -> None:
+        self._run.recorder.attempt(what, action, epoch=self._epoch_index)
+
+    def _open(self) -> None:
+        try:
+            self._leaves = self._run.open_leaf_stream()
+        except Exception as error:
+            self._lost = error
+            raise
+        finally:
+            self._run.keep_stream(self)
 
     def add(self, batch: object) -> None:
         """Hash a batch and append its leaf."""
         if self._leaves is not None:
-            self._run.recorder.attempt("batch", lambda: self._append(batch), epoch=self._epoch_index)
+            self._attempt("batch", lambda: self._append(batch))
+        elif self._lost is not None:
+            self._count += 1
 
     def _append(self, batch: object) -> None:
-        if self._leaves is None:
-            return
-        capture = batches.capture_batch(self._count, batch, self._run.algorithm)
+        assert self._leaves is not None
+        refused: Exception | None = None
+        try:
+            capture = batches.capture_batch(self._count, batch, self._run.algorithm)
+        except Exception as error:  # noqa: BLE001  (whatever a foreign tensor raises)
+            # The batches behind it keep their numbers: this one is named by its class alone.
+            refused = error
+            text = f'{{"batch":{self._count},"items":{{"$opaque":{encode_text(class_name(batch))}}}}}'
+            capture = batches.BatchCapture(text.encode(), 0, 0, ())
         try:
             self._leaves.append(capture.leaf)
-        except Exception:
-            # A stream with a hole would number the batches wrongly: it ends here, and the record says so.
+        except Exception as error:
+            # A stream with a hole would number the batches wrongly: it ends here, and a gap says how many are lost.
             leaves, self._leaves = self._leaves, None
+            self._lost = error
+            self._count += 1
             leaves.abandon()
             raise
         self._count += 1
         self._samples += capture.samples
         self._bytes += capture.bytes
+        if refused is not None:
+            raise refused
         for kind in capture.opaque:
             self._run.recorder.warn(
                 f"a batch holds objects of type {kind}, which are recorded by type only",
@@ -119,14 +154,24 @@ class BatchStream:
 
     def close(self) -> None:
         """Close the stream and hand its tree to the epoch, or to a record of its own outside one."""
-        self._run.recorder.attempt("batches", self._finish, epoch=self._epoch_index)
+        if not self.closed:
+            self.closed = True
+            self._run.drop_stream(self)
+            self._attempt("batches", self._finish)
 
     def _finish(self) -> None:
         tree: Json = None
+        self._run.count_batches(self._count)
         if self._leaves is not None:
             leaves, self._leaves = self._leaves, None
             size = leaves.size
-            tree = tree_reference(leaves.close(), size)
+            try:
+                tree = tree_reference(leaves.close(), size)
+            except Exception as error:
+                self._lost = error
+                leaves.abandon()
+        if self._lost is not None and self._count:
+            self._run.recorder.gap("batches", self._lost, epoch=self._epoch_index, count=self._count)
         stream: Json = {
             "batches": self._count,
             "bytes": self._bytes,
@@ -135,9 +180,8 @@ class BatchStream:
             "samples": self._samples,
             "tree": tree,
         }
-        self._run.count_batches(self._count)
-        if self._epoch is not None:
-            self._epoch.streams.append(stream)
+        if self.epoch is not None:
+            self.epoch.streams.append(stream)
         else:
             self._run.recorder.append("batches", streams=[stream])
 
@@ -151,17 +195,25 @@ class Tracked(Generic[T]):
         self._role = role
 
     def __iter__(self) -> Iterator[T]:
-        stream = BatchStream(self._run, self._role, self._run.current_epoch)
+        return iter(self._loader) if self._run.recorder.idle else self._recorded()
+
+    def _recorded(self) -> Iterator[T]:
+        run = self._run
+        stream = BatchStream(run, self._role, run.current_epoch)
         try:
             for batch in self._loader:
+                if stream.closed:  # an epoch has ended since, and has taken the batches before
+                    stream = BatchStream(run, self._role, run.current_epoch)
                 stream.add(batch)
                 yield batch
         finally:
-            if not self._run.recorder.in_child and not self._run.ended:
+            if not run.recorder.in_child and not run.ended:
                 stream.close()
 
     def __len__(self) -> int:
         return len(self._loader)  # type: ignore[arg-type]
 
     def __getattr__(self, name: str) -> Any:
+        if name == "_loader":  # a copy that is being made has none yet
+            raise AttributeError(name)
         return getattr(self._loader, name)

@@ -72,8 +72,8 @@ def owner_key(*, create: bool = True) -> SigningKey:
             os.link(temporary, path)
         except FileExistsError:
             return SigningKey.load(os.fsencode(path), None, passphrase=_passphrase())
-        except OSError as error:
-            raise ConfigError(f"cannot make the owner key {path}: {error.strerror}") from error
+        except OSError:  # a file system without hard links
+            return SigningKey.create(os.fsencode(path), None, passphrase=_passphrase())
         return key
     except StoreError as error:
         raise ConfigError(f"cannot make the owner key {path}: {error}") from error
@@ -116,7 +116,7 @@ def trusted_keys() -> tuple[TrustedKey, ...]:
     except (OSError, UnicodeError) as error:
         raise ConfigError(f"cannot read the trusted keys {_trusted_path()}: {error}") from error
     keys = []
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         vkey, _, label = line.strip().partition(" ")
         if not vkey or vkey.startswith("#"):
             continue
@@ -147,7 +147,7 @@ def _write_trusted(keys: Iterable[TrustedKey]) -> None:
 
 def trust(key: str | os.PathLike[str], label: str = "") -> TrustedKey:
     """Pin a key: a vkey text or a file that holds one. Pinning it again renames it."""
-    if any(ord(c) < 32 for c in label):
+    if not label.isprintable():
         raise ConfigError("cannot trust a key under a label with control characters; use plain text")
     added = TrustedKey(read_vkey(key), label)
     others = [k for k in trusted_keys() if k.public_key != added.public_key]

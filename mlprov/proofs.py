@@ -25,7 +25,7 @@ from mlprov.statements import (
     read_statement,
 )
 from mlprov.subjects import Subject, Weights, check_tensor
-from mlprov.verdicts import Checks, Unchecked, Verdict
+from mlprov.verdicts import Checks, NewerVersion, Unchecked, Verdict
 
 __all__ = ["Proof", "check_proof", "prove"]
 
@@ -264,7 +264,11 @@ class _ProofChecks:
         value = read_json(self._data, "the proof file")
         if not isinstance(value, dict) or value.get("format") != "mlprov-proof":
             raise EvidenceError("the file is not of the format mlprov-proof")
-        check_version(value.get("version"), "the proof file")
+        try:
+            check_version(value.get("version"), "the proof file")
+        except NewerVersion as found:
+            self.checks.stop_at(found.version)
+            raise
         if value.get("kind") not in _KINDS:
             raise EvidenceError(f"the proof is of the kind {value.get('kind')!r}; expected one of {', '.join(_KINDS)}")
         expected = {"format", "version", "kind", "record", "head", "log", "owner", "owner_key"}

@@ -66,6 +66,7 @@ class Recorder:
         self._last_time: str | None = None
         self._warned: set[str] = set()
         self._depth = 0
+        self._status: str | None = None  # what a commit that failed was to write
 
     # ---- opening and closing ----
 
@@ -107,6 +108,11 @@ class Recorder:
         if self._log is None:
             raise StoreError("this run is not recorded: recording is disabled or could not begin")
         return self._log
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is recorded: switched off, or recording could not begin."""
+        return self._disabled
 
     @property
     def in_child(self) -> bool:
@@ -176,10 +182,10 @@ class Recorder:
     def gap(self, what: str, error: BaseException, *, epoch: int | None = None, count: int = 1) -> None:
         """Count something that was lost, warn once for its kind, and note it in the log."""
         self.gaps += count
-        self.warn(f"not recorded: {what}: {error}", once=f"{what} {describe_error(error)}")
         if self.active:
             with contextlib.suppress(Exception):
                 self.append("gap", what=what, epoch=epoch, count=count, error=describe_error(error))
+        self.warn(f"not recorded: {what}: {error}", once=f"{what} {describe_error(error)}")
 
     def warn(self, message: str, *, once: str) -> None:
         """Warn the user, once for each kind of trouble."""
@@ -196,13 +202,14 @@ class Recorder:
         return seq
 
     def commit(self, status: str | None = None) -> None:
-        """Write what is pending under a signed head.
+        """Write what is pending under a signed head, and the run's new status, if there is one.
 
         After a failure the records stay pending and the next commit writes them: a disk that was full for
         an hour costs nothing but the heads of that hour.
         """
+        self._status = status or self._status
         try:
-            self.log.commit(status)
+            self.log.commit(self._status)
         except MemoryError:
             raise
         except Exception as error:
@@ -212,6 +219,7 @@ class Recorder:
             self.warn(f"records wait to be written: {error}", once=f"commit {describe_error(error)}")
         else:
             self.unwritten = False
+            self._status = None
 
     def require(self, condition: bool, message: str) -> None:
         """Raise ConfigError for a wrong use of the interface, whatever ``on_error`` says."""

@@ -9,6 +9,7 @@ import enum
 import math
 import os
 import pathlib
+import sys
 import time
 import types
 import uuid
@@ -19,11 +20,12 @@ import rfc8785
 
 from mlprov.errors import EvidenceError
 
-__all__ = ["Json", "canonical", "json_number", "json_text", "json_value", "new_run_id", "next_time"]
+__all__ = ["Json", "canonical", "json_key", "json_number", "json_text", "json_value", "new_run_id", "next_time"]
 
 Json: TypeAlias = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
 _SAFE_INTEGER = 2**53 - 1
+_MAX_VALUES = 100_000  # of a user's value, nested ones counted
 _MAX_DEPTH = 32  # of a user's value; a record adds a few levels, and a reader allows 64 in all
 
 
@@ -83,43 +85,82 @@ def _opaque(value: object) -> Json:
     return {"opaque": f"{kind.__module__}.{kind.__qualname__}"}
 
 
-def _mapping_value(value: Mapping[Any, Any], depth: int) -> Json:
-    if not all(isinstance(key, str) and isinstance(json_text(key), str) for key in value):
+def json_key(key: object) -> bool:
+    """Whether a value can be the key of an object: valid Unicode text without U+0000 (docs/format.md section 1)."""
+    return isinstance(key, str) and "\0" not in key and isinstance(json_text(key), str)
+
+
+class _Converter:
+    """One configuration value on its way to JSON: bounded in depth and in number, and free of cycles."""
+
+    def __init__(self) -> None:
+        self._left = _MAX_VALUES
+        self._around: set[int] = set()  # ids of the containers that the value at hand lies in
+
+    def convert(self, value: Any) -> Json:
+        self._left -= 1
+        if value is None or isinstance(value, bool):
+            return value
+        if self._left < 0 or id(value) in self._around or len(self._around) > _MAX_DEPTH:
+            return _opaque(value)
+        scalar = self._scalar(value)
+        if scalar is not None:
+            return scalar
+        self._around.add(id(value))
+        try:
+            return self._container(value)
+        except Exception:  # noqa: BLE001  (whatever a foreign mapping raises while it is read)
+            return _opaque(value)
+        finally:
+            self._around.discard(id(value))
+
+    def _scalar(self, value: Any) -> Json:
+        generic = getattr(sys.modules.get("numpy"), "generic", ())
+        if isinstance(value, generic):
+            value = value.item()
+            if not isinstance(value, (bool, int, float, str)):
+                return None
+        if isinstance(value, enum.Enum):
+            return self.convert(value.value)
+        if isinstance(value, bool):
+            return value
+        if isinstance(value, (int, float)):
+            return json_number(value)
+        if isinstance(value, str):
+            return json_text(str.__str__(value))  # a subclass may print something else
+        if isinstance(value, pathlib.PurePath):
+            return json_text(str(value))
+        return None
+
+    def _container(self, value: Any) -> Json:
+        if isinstance(value, Mapping):
+            return self._members(value)
+        if isinstance(value, (list, tuple)):
+            return [self.convert(item) for item in value]
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            names = [field.name for field in dataclasses.fields(value)]
+            return self._members({name: getattr(value, name) for name in names if hasattr(value, name)})
+        if isinstance(value, types.SimpleNamespace) or type(value).__name__ == "Namespace":
+            return self._members(vars(value))
         return _opaque(value)
-    return {str(key): json_value(item, _depth=depth + 1) for key, item in value.items()}
+
+    def _members(self, value: Mapping[Any, Any]) -> Json:
+        if not all(json_key(key) for key in value):
+            return _opaque(value)
+        return {str.__str__(key): self.convert(item) for key, item in value.items()}
 
 
-def json_value(value: Any, *, _depth: int = 0) -> Json:
+def json_value(value: Any) -> Json:
     """A configuration value as records carry it (docs/format.md section 1).
 
-    Scalars, lists, dicts with text keys, dataclasses, namespaces, enums and paths are converted; anything
-    else becomes ``{"opaque": "module.Class"}``. Values are never called, printed or pickled.
+    Scalars (NumPy's, too), lists, dicts with text keys, dataclasses, namespaces, enums and paths are converted;
+    anything else, and what is nested in itself, becomes ``{"opaque": "module.Class"}``. Values are never called,
+    printed or pickled.
 
     >>> json_value({"lr": 1e-3, "path": pathlib.Path("a/b"), "f": print})
     {'lr': 0.001, 'path': 'a/b', 'f': {'opaque': 'builtins.builtin_function_or_method'}}
     """
-    if value is None or isinstance(value, bool):
-        return value
-    if _depth > _MAX_DEPTH:
-        return _opaque(value)
-    if isinstance(value, enum.Enum):
-        return json_value(value.value, _depth=_depth + 1)
-    if isinstance(value, (int, float)):
-        return json_number(value)
-    if isinstance(value, str):
-        return json_text(str(value))
-    if isinstance(value, pathlib.PurePath):
-        return json_text(str(value))
-    if isinstance(value, Mapping):
-        return _mapping_value(value, _depth)
-    if isinstance(value, (list, tuple)):
-        return [json_value(item, _depth=_depth + 1) for item in value]
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-        return _mapping_value(fields, _depth)
-    if isinstance(value, types.SimpleNamespace) or type(value).__name__ == "Namespace":
-        return _mapping_value(vars(value), _depth)
-    return _opaque(value)
+    return _Converter().convert(value)
 
 
 def next_time(previous: str | None) -> str:

@@ -28,7 +28,7 @@ def sample_type(column: Column, algorithm: str) -> SampleType:
     _, dtype, shape, _ = _hash_values(column, [array[:0]], algorithm)[0]
     if int(array.shape[0]) == 0:
         return dtype, shape[1:], 0
-    return _hash_values(column, [array[0]], algorithm)[0][1:]
+    return _hash_values(column, [array[0, ...]], algorithm)[0][1:]
 
 
 def _hash_values(column: Column, values: list[Any], algorithm: str) -> list[Row]:
@@ -48,7 +48,8 @@ def row_hasher(column: Column, algorithm: str) -> HashRows:
     if memory is None:
 
         def hash_views(rows: Sequence[int]) -> list[bytes]:
-            values = [array[index] for index in rows]
+            # With the ellipsis a row of NumPy text is an array still, of the column's own width.
+            values = [array[index, ...] for index in rows]
             return [row[0] for row in _hash_values(column, values, algorithm)]
 
         return hash_views

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import operator
 import os
 import pathlib
 import re
@@ -16,7 +17,7 @@ from mlprov import checkpoints, configuration, datasets, environment, models, re
 from mlprov._core import LeafStream
 from mlprov._version import __version__
 from mlprov.configuration import Settings
-from mlprov.epochs import Epoch, Tracked, metric_values, tree_reference
+from mlprov.epochs import BatchStream, Epoch, Tracked, metric_values, tree_reference
 from mlprov.errors import ConfigError, StoreError
 from mlprov.recorder import Recorder
 from mlprov.records import Json
@@ -28,6 +29,7 @@ __all__ = ["Run", "start"]
 
 T = TypeVar("T")
 
+_MAX_CONFIG = 4 << 20  # bytes of canonical JSON; a record has 16 MiB at most
 _ROLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
@@ -79,17 +81,29 @@ def start(
         ConfigError: a setting of the wrong kind.
         StoreError: the store cannot be used and ``on_error="raise"``.
     """
-    if not isinstance(name, str) or not name.strip() or not isinstance(records.json_text(name), str):
-        raise ConfigError(f"cannot start a run named {name!r}: expected non-empty Unicode text")
+    if not records.json_key(name) or not name.strip():
+        raise ConfigError(f"cannot start a run named {name!r}: expected Unicode text without U+0000, not blank")
     arguments = {
         "project": project, "store": store, "seeds": seeds, "anchors": anchors, "every": every,
         "snapshot": snapshot, "algorithm": algorithm, "on_error": on_error, "resume": resume,
         "tags": tags, "group": group, "notes": notes,
     }  # fmt: skip
-    settings = configuration.resolve(arguments)
-    run = Run(name, settings, model=model, optimizer=optimizer, disabled=configuration.is_disabled())
+    disabled = configuration.is_disabled()
+    settings = configuration.Settings() if disabled else configuration.resolve(arguments)
+    run = Run(name, settings, model=model, optimizer=optimizer, disabled=disabled)
     run._begin(config, parents)
     return run
+
+
+def _shown_path(path: str | os.PathLike[str]) -> str:
+    """A path as the user named it; below the working directory relative to it."""
+    text = os.fspath(path)
+    if not os.path.isabs(text):
+        return text
+    try:
+        return str(pathlib.Path(text).relative_to(pathlib.Path.cwd()))
+    except (ValueError, OSError):
+        return text
 
 
 class Run:
@@ -120,7 +134,11 @@ class Run:
         self._seconds: float | None = None
         self._head: tuple[int, bytes] | None = None
         self._epochs = 0
+        self._last_epoch: int | None = None  # the last that was complete
         self._batches = 0
+        self._live: list[BatchStream] = []
+        self._end_is_recorded = False
+        self._old_failure = id(getattr(sys, "last_value", None))
         self._streams = 0
         self._saved: str | None = None
         self._exported: str | None = None
@@ -132,19 +150,20 @@ class Run:
     def _begin(self, config: Any, parents: Sequence[str]) -> None:
         if self._status == "disabled":
             return
-        began = self.recorder.attempt("run", lambda: self._record_start(config, parents))
-        if began is None:
+        try:
+            began = self.recorder.attempt("run", lambda: self._record_start(config, parents))
+            if began is not None and self._model is not None:
+                self.recorder.attempt("model", self._record_model)
+            if began is not None:
+                self._commit("running")
+        except BaseException:
             self._status = "unrecorded"
             self.recorder.give_up()
-            return
-        if self._model is not None:
-            self.recorder.attempt("model", self._record_model)
-        self._commit("running")
-        if self.recorder.unwritten:
-            self._status = "unrecorded"
-            self.recorder.give_up()
-            return
+            raise
         atexit.register(self._at_exit)
+        if began is None or self.recorder.unwritten:
+            self._status = "unrecorded"
+            self.recorder.give_up()
 
     def _record_start(self, config: Any, parents: Sequence[str]) -> int:
         settings = self._settings
@@ -160,17 +179,26 @@ class Run:
             algorithm=settings.algorithm,
             owner=owner.statement,
             owner_key=owner.vkey,
-            config=redaction.redact(records.json_value(config), where="config", found=found),
+            config=self._configuration(config, found),
             code=environment.capture_code(),
             environment=environment.capture_environment(found),
             seeds=environment.capture_seeds() if settings.seeds else None,
             settings={"every": settings.every, "on_error": settings.on_error, "snapshot": settings.snapshot},
             parents=[records.json_value(parent) for parent in parents],
-            tags=list(settings.tags),
-            group=settings.group,
-            notes=settings.notes,
+            tags=redaction.redact(list(settings.tags), where="tags", found=found),
+            group=redaction.redact(settings.group, where="group", found=found),
+            notes=redaction.redact(settings.notes, where="notes", found=found),
             redacted=[records.json_value(where) for where in found],
         )
+
+    def _configuration(self, config: Any, found: list[str]) -> Json:
+        """The user's configuration without secrets; of one that is too large for a record its class alone."""
+        cleaned = redaction.redact(records.json_value(config), where="config", found=found)
+        size = len(records.canonical(cleaned))
+        if size <= _MAX_CONFIG:
+            return cleaned
+        self.recorder.warn(f"the configuration has {size} bytes of {_MAX_CONFIG} and is not recorded", once="config")
+        return {"opaque": models.class_name(config)}
 
     def _record_model(self) -> None:
         model = models.digest_model(self._model, algorithm=self.algorithm)
@@ -203,6 +231,14 @@ class Run:
         """A new open leaves file of this run (docs/format.md section 11)."""
         self._streams += 1
         return self.recorder.store.open_stream(self.id, str(self._streams - 1))
+
+    def keep_stream(self, stream: BatchStream) -> None:
+        """Remember a stream of batches that is open, so that the end of its epoch closes it."""
+        self._live.append(stream)
+
+    def drop_stream(self, stream: BatchStream) -> None:
+        """Forget a stream that was closed."""
+        self._live = [other for other in self._live if other is not stream]
 
     def count_batches(self, count: int) -> None:
         """Add to the number of batches that the end of the run states."""
@@ -256,20 +292,34 @@ class Run:
             one :class:`Epoch` per pass. Leaving the loop early records the last one as ``interrupted``.
         """
         for index in range(epochs) if isinstance(epochs, int) else epochs:
+            self._check_index(index)
             epoch = Epoch(self, index)
-            self.current_epoch = epoch
+            around, self.current_epoch = self.current_epoch, epoch
             interrupted = True
             try:
                 yield epoch
                 interrupted = False
             finally:
-                self.current_epoch = None
+                self.current_epoch = around
                 if not self.recorder.in_child and not self.ended:
                     self._end_epoch(epoch, interrupted)
 
+    def _check_index(self, index: object) -> None:
+        self.recorder.require(
+            isinstance(index, int) and not isinstance(index, bool) and 0 <= index < 2**53,
+            f"cannot count the epoch {index!r}: expected an integer from 0",
+        )
+
     def _end_epoch(self, epoch: Epoch, interrupted: bool) -> None:
+        if epoch.ended:
+            return
+        epoch.ended = True
+        for stream in [stream for stream in self._live if stream.epoch is epoch]:
+            stream.close()  # its loader may go on: into the next epoch, or outside of all
         if self.recorder.attempt("epoch", lambda: self._record_epoch(epoch, interrupted), epoch=epoch.index):
             self._epochs += 1
+        if not interrupted:
+            self._last_epoch = epoch.index
         self._commit()
 
     def _record_epoch(self, epoch: Epoch, interrupted: bool) -> bool:
@@ -314,7 +364,8 @@ class Run:
         """Record metrics outside an epoch's own; they are written with the next head."""
 
         def record() -> None:
-            self.recorder.append("metrics", step=step, metrics=metric_values(metrics))
+            number = None if step is None else records.json_number(operator.index(step))
+            self.recorder.append("metrics", step=number, metrics=metric_values(metrics))
 
         self.recorder.attempt("metric", record)
 
@@ -352,10 +403,10 @@ class Run:
             captured = checkpoints.capture_checkpoint(pathlib.Path(path), live, algorithm=self.algorithm)
             self.recorder.append(
                 "checkpoint",
-                path=records.json_text(os.fspath(path)),
+                path=records.json_text(_shown_path(path)),
                 format=captured.format,
                 files=captured.files,
-                epoch=self._epochs - 1 if self._epochs else None,
+                epoch=self._last_epoch,
                 weights=weights,
                 aliases=[] if live is None else [list(group) for group in live.aliases],
                 tensors=None if captured.leaves is None else self._keep(captured.leaves),
@@ -390,22 +441,31 @@ class Run:
         """
         if self.ended or self.recorder.in_child:
             return
-        if self._status in ("disabled", "unrecorded"):
-            self.ended = True
-            return
+        self.recorder.require(
+            status in ("finished", "failed"), f"cannot end a run as {status!r}: expected 'finished' or 'failed'"
+        )
         self._seconds = time.perf_counter() - self._started
-        kind = None if error is None else f"{type(error).__module__}.{type(error).__qualname__}"
-        self.recorder.attempt("end", lambda: self._record_end(status, kind))
+        if not self.recorder.idle:
+            self._end(timeout, status, None if error is None else models.class_name(error))
+        self.ended = True
+        atexit.unregister(self._at_exit)
+        self._say_gaps()
+
+    def _end(self, timeout: float, status: str, kind: str | None) -> None:
+        if self.current_epoch is not None:  # its loop was left, and the generator behind it is still held
+            self._end_epoch(self.current_epoch, interrupted=True)
+        for stream in list(self._live):
+            stream.close()
+        if not self._end_is_recorded:  # else an earlier call raised behind it
+            self.recorder.attempt("end", lambda: self._record_end(status, kind))
         self._commit(status)
         if self.wait(timeout):
             self.recorder.attempt("key", self.recorder.log.destroy_key)
         self._status = "incomplete" if self.recorder.unwritten else status
-        self.ended = True
         self.recorder.close()
-        atexit.unregister(self._at_exit)
-        self._say_gaps()
 
     def _record_end(self, status: str, kind: str | None) -> None:
+        self._end_is_recorded = True
         self.recorder.append(
             "run.end",
             status=status,
@@ -413,12 +473,14 @@ class Run:
             epochs=self._epochs,
             batches=self._batches,
             gaps=self.recorder.gaps,
-            overhead=self.overhead,
+            overhead={**self.overhead},
             seconds=round(self._seconds or 0.0, 3),
         )
 
     def _say_gaps(self) -> None:
-        if self.recorder.unwritten:
+        if self._status == "unrecorded":
+            print(f"mlprov: run {self.id} ({self.name}) was not recorded", file=sys.stderr)
+        elif self.recorder.unwritten:
             print(f"mlprov: run {self.id}: the last records could not be written; the log ends earlier", file=sys.stderr)
         elif self.recorder.gaps:
             print(
@@ -430,6 +492,8 @@ class Run:
     def _at_exit(self) -> None:
         """A script that never called finish(): the interpreter's last exception decides the status."""
         error = getattr(sys, "last_value", None)
+        if id(error) == self._old_failure:  # an interactive session keeps it from before this run
+            error = None
         self.finish(timeout=2, status="finished" if error is None else "failed", error=error)
 
     def __enter__(self) -> Run:
@@ -455,12 +519,16 @@ class Run:
     @property
     def records(self) -> list[dict[str, Json]]:
         """The acknowledged records, as the store has them."""
+        if self.recorder.idle:
+            return []
         with self._reading() as store:
             return stores.decode_records(store, self.id)
 
     @property
     def anchors(self) -> list[dict[str, Json]]:
         """Where the run's heads are: the store log, by origin, index and head size."""
+        if self.recorder.idle:
+            return []
         with self._reading() as store:
             return [
                 {"kind": "log", "origin": store.log_origin, "index": head.log_index, "head": head.size}
@@ -478,9 +546,12 @@ class Run:
         }
 
     def _reading(self) -> stores.Reading:
-        if self._status in ("disabled", "unrecorded"):
-            raise StoreError(f"cannot read the run {self.name!r}: it is {self._status}, so there is nothing to read")
         return stores.Reading(self.store_path, None if self.ended else self.recorder.store)
+
+    def _nothing_to(self, verb: str) -> bool:
+        if self.recorder.idle and self._status != "disabled":
+            self.recorder.warn(f"nothing to {verb}: the run is {self._status}", once=verb)
+        return self.recorder.idle
 
     def export(self, path: str | os.PathLike[str], *, disclose: Sequence[str] = ()) -> pathlib.Path | None:
         """Write the run as one file that verifies without the store (docs/format.md section 8).
@@ -496,8 +567,7 @@ class Run:
         """
         from mlprov import bundles
 
-        if self._status in ("disabled", "unrecorded"):
-            self.recorder.warn(f"nothing to export: the run is {self._status}", once="export")
+        if self._nothing_to("export"):
             return None
         if not self.ended:
             self.wait()
@@ -515,14 +585,19 @@ class Run:
         record: int | None = None,
         epoch: int | None = None,
         role: str | None = None,
-    ) -> Proof:
+    ) -> Proof | None:
         """One claim with all that is needed to check it (docs/format.md section 9).
 
         Give one of ``tensor`` (name; at ``epoch`` or the last weights), ``batch`` (number within ``epoch``),
         ``sample`` (index or path within the data set of ``role``) or ``record`` (its seq).
+
+        Returns:
+            the proof, or None when recording is disabled.
         """
         from mlprov import proofs
 
+        if self._nothing_to("prove"):
+            return None
         if not self.ended:
             self.wait()
         with self._reading() as store:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import overload
+from typing import Final, overload
 
 from mlprov import _core
 from mlprov.items import encode_text
 
 __all__ = ["SampleLeaves"]
+
+_CHUNK: Final = 4096  # leaves whose digests are written at once
 
 
 class SampleLeaves(Sequence[bytes]):
@@ -52,15 +54,26 @@ class SampleLeaves(Sequence[bytes]):
         if not -len(self) <= index < len(self):
             raise IndexError(index)
         index %= len(self)
-        digest = self._digests[index * self._width : (index + 1) * self._width]
-        length = self._lengths if isinstance(self._lengths, int) else self._lengths[index]
-        head = f'{{"digest":"{self._algorithm}:{digest.hex()}",'
-        if self._paths is not None:
-            return f'{head}"len":{length},"path":{encode_text(self._paths[index])}}}'.encode()
-        return f'{head}"index":{index},"len":{length}}}'.encode()
+        return next(self._write(index, index + 1))
 
     def __iter__(self) -> Iterator[bytes]:
-        return map(self.__getitem__, range(len(self)))
+        for start in range(0, len(self), _CHUNK):
+            yield from self._write(start, min(start + _CHUNK, len(self)))
+
+    def _write(self, start: int, stop: int) -> Iterator[bytes]:
+        """The leaves of samples ``start`` to ``stop``: RFC 8785 objects, so members are sorted."""
+        width = 2 * self._width
+        digits = self._digests[start * self._width : stop * self._width].hex()
+        head = f'{{"digest":"{self._algorithm}:'
+        lengths, paths = self._lengths, self._paths
+        for at, index in enumerate(range(start, stop)):
+            length = lengths if isinstance(lengths, int) else lengths[index]
+            digest = digits[at * width : (at + 1) * width]
+            if paths is None:
+                yield f'{head}{digest}","index":{index},"len":{length}}}'.encode()
+            else:
+                path = encode_text(paths[index])
+                yield f'{head}{digest}","len":{length},"path":{path}}}'.encode()
 
     def digests(self) -> list[bytes]:
         """The raw digests in order."""

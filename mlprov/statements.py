@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import datetime
 import re
 from dataclasses import dataclass
@@ -12,12 +13,14 @@ from mlprov.errors import EvidenceError, VerificationError
 from mlprov.verdicts import NewerVersion
 
 __all__ = [
-    "RUN_ID", "Statement", "check_owner_name", "check_time", "check_version", "read_head", "read_json",
+    "RUN_ID", "Statement", "check_owner_name", "check_time", "check_version", "open_note", "read_head",
+    "read_json",
     "read_statement",
 ]  # fmt: skip
 
 RUN_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 _TIME = re.compile(r"(\d{4})-(\d{2})-(\d{2})T(\d{2}):(\d{2}):(\d{2})\.(\d{3})Z", re.ASCII)
+_MAX_NOTE = 65_535  # so that a note fits a log entry, whose length is a uint16
 _MEMBERS = {"log_key", "log_origin", "run", "run_key", "time", "version"}
 
 
@@ -66,6 +69,28 @@ def check_owner_name(vkey: str) -> bytes:
     return public
 
 
+def open_note(note: bytes, vkey: str) -> str:
+    """The text of a note of mlprov's own: exactly one signature by the named key, 65,535 bytes at most.
+
+    Raises:
+        VerificationError: the signature does not verify, or there is none by that key.
+        EvidenceError: malformed, too long, or signed twice by that key.
+    """
+    if len(note) > _MAX_NOTE:
+        raise EvidenceError(f"a note has {len(note)} bytes; {_MAX_NOTE} are the most")
+    text = _core.verify_note(note, vkey)
+    name, key_id, _ = vkey.split("+", 2)
+    signatures = note.decode().rpartition("\n\n")[2].splitlines()
+    by_key = [
+        line
+        for line in signatures
+        if line.startswith(f"— {name} ") and base64.b64decode(line.rpartition(" ")[2])[:4].hex() == key_id
+    ]
+    if len(by_key) != 1:
+        raise EvidenceError(f"a note bears {len(by_key)} signatures of {name}; expected one")
+    return text
+
+
 @dataclass(frozen=True)
 class Statement:
     """The owner's statement, verified: which keys speak for which run."""
@@ -85,7 +110,7 @@ def read_statement(note: str, owner_vkey: str) -> Statement:
         EvidenceError: malformed.
         NewerVersion: of a version above 1.
     """
-    text = _core.verify_note(note.encode(), owner_vkey)
+    text = open_note(note.encode(), owner_vkey)
     kind, _, body = text.partition("\n")
     if kind != "mlprov/run-key@v1" or not body.endswith("\n") or "\n" in body[:-1]:
         raise EvidenceError(f"the owner's statement is of type {kind!r}; expected mlprov/run-key@v1 and one line")
@@ -110,7 +135,7 @@ def read_statement(note: str, owner_vkey: str) -> Statement:
 
 def read_head(note: bytes, vkey: str) -> tuple[int, bytes]:
     """Verify a checkpoint (run head or store log) under its key: (size, root)."""
-    origin, size, root = _core.parse_checkpoint(_core.verify_note(note, vkey))
+    origin, size, root = _core.parse_checkpoint(open_note(note, vkey))
     name = _core.parse_vkey(vkey)[0]
     if origin != name:
         raise VerificationError(f"the checkpoint is of {origin}; expected {name}")

@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mlprov import _core, checkpoints, datasets, models
+from mlprov import _core, checkpoints, models
 from mlprov.checkpoints import FileTensors
 from mlprov.digests import Digest, TensorDigest
-from mlprov.errors import ConfigError, Error, EvidenceError, StoreError, VerificationError
+from mlprov.errors import EvidenceError, StoreError, VerificationError
+from mlprov.recorded_data import read_samples
 from mlprov.verdicts import Mismatch, Unchecked
 
 __all__ = ["Subject", "Weights", "check_data", "check_model", "check_tensor", "find_weights"]
@@ -35,26 +36,32 @@ class Weights:
 def find_weights(
     records: Sequence[dict[str, Any]], trees: Mapping[bytes, list[bytes]], epoch: int | None
 ) -> Weights:
-    """The weights to compare with: of the named epoch, else of the last record that has any."""
-    for record in reversed(records):
-        kinds = ("epoch",) if epoch is not None else ("model", "epoch", "checkpoint")
-        if record["type"] not in kinds or (epoch is not None and record.get("epoch") != epoch):
-            continue
-        reference = record.get("weights")
-        if not isinstance(reference, dict) and epoch is None:
-            continue
-        where = f"record {record['seq']} ({record['type']}{_epoch_of(record)})"
-        root = _root_of(reference)
-        if root is None:
-            raise Unchecked(f"{where} has no weights")
-        if root not in trees:
-            raise Unchecked(f"the tensors of {where} are not disclosed in the bundle")
-        return Weights(where, _named(trees[root]), _groups(record.get("aliases")))
-    raise Unchecked("no record has weights" if epoch is None else f"there is no record of epoch {epoch}")
+    """The weights to compare with: of the named epoch, else of the last record that has any.
+
+    A run that recorded no live weights, only files, is compared by the tensors of its last file.
+    """
+    if epoch is not None:
+        for record in reversed(records):
+            if record["type"] == "epoch" and record.get("epoch") == epoch:
+                return _weights_of(record, "weights", trees)
+        raise Unchecked(f"there is no record of epoch {epoch}")
+    for kinds, member in ((("model", "epoch", "checkpoint"), "weights"), (("checkpoint",), "tensors")):
+        for record in reversed(records):
+            if record["type"] in kinds and isinstance(record.get(member), dict):
+                return _weights_of(record, member, trees)
+    raise Unchecked("no record has weights")
 
 
-def _epoch_of(record: dict[str, Any]) -> str:
-    return f" {record['epoch']}" if record["type"] == "epoch" else ""
+def _weights_of(record: dict[str, Any], member: str, trees: Mapping[bytes, list[bytes]]) -> Weights:
+    number = f" {record['epoch']}" if record["type"] == "epoch" else ""
+    where = f"record {record['seq']} ({record['type']}{number})"
+    root = _root_of(record.get(member))
+    if root is None:
+        raise Unchecked(f"{where} has no weights")
+    if root not in trees:
+        raise Unchecked(f"the tensors of {where} are not disclosed in the bundle")
+    aliases = record.get("aliases") if member == "weights" else None
+    return Weights(where, _named(trees[root]), _groups(aliases))
 
 
 def _root_of(reference: Any) -> bytes | None:
@@ -111,22 +118,23 @@ class Subject:
             return Subject._read_path(path, algorithm)
         except (StoreError, OSError) as error:
             raise Unchecked(f"{path} cannot be read: {error}") from error
+        except EvidenceError as error:
+            if error.status == "CHANGED":
+                raise Unchecked(f"{path} changed while it was read: {error}") from error
+            raise
 
     @staticmethod
     def _read_path(path: pathlib.Path, algorithm: str) -> Subject:
         if not path.exists():
             raise Unchecked(f"{path} cannot be read: there is no such file or directory")
-        shards = sorted(path.glob("*.safetensors")) if path.is_dir() else [path] * (path.suffix == ".safetensors")
-        if shards:
-            try:
-                files = tuple(checkpoints.read_file(p, p.name, algorithm=algorithm) for p in shards)
-                return Subject(str(path), _union(files), files)
-            except EvidenceError as error:
-                if error.status == "CHANGED":
-                    raise Unchecked(f"{path} changed while it was read: {error}") from error
-                if not path.is_dir():
-                    raise
+        files = [checkpoints.read_file(p, p.name, algorithm=algorithm) for p in _model_files(path)]
+        if files and all(file.tensors is not None for file in files):
+            return Subject(str(path), _union(files), tuple(files))
         return Subject(str(path), None, _read_all(path))
+
+
+def _model_files(path: pathlib.Path) -> list[pathlib.Path]:
+    return sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
 
 
 def _union(files: Sequence[FileTensors]) -> dict[str, TensorDigest]:
@@ -140,20 +148,13 @@ def _union(files: Sequence[FileTensors]) -> dict[str, TensorDigest]:
 
 
 def _read_all(path: pathlib.Path) -> tuple[FileTensors, ...]:
+    """Every file of a directory at any depth, or the one file; compared by their bytes."""
     if not path.is_dir():
-        return (_read_whole(path, path.name),)
+        return (checkpoints.read_file(path, path.name),)
     found = sorted(p for p in path.rglob("*") if not p.is_dir())
-    if any(p.is_symlink() or not p.is_file() for p in found):
-        raise Unchecked(f"{path} holds links or special files, which are not read")
-    return tuple(_read_whole(p, p.relative_to(path).as_posix()) for p in found)
-
-
-def _read_whole(path: pathlib.Path, shown: str) -> FileTensors:
-    try:
-        (blake3, sha256), length = _core.hash_file(os.fsencode(path), ["blake3", "sha256"])
-    except EvidenceError as error:
-        raise Unchecked(f"{path} changed while it was read: {error}") from error
-    return FileTensors(shown, length, blake3.hex(), sha256.hex(), None)
+    if any(not p.is_file() for p in found):
+        raise Unchecked(f"{path} holds special files or dangling links, which are not read")
+    return tuple(checkpoints.read_file(p, p.relative_to(path).as_posix()) for p in found)
 
 
 # ---- model ----
@@ -169,9 +170,14 @@ def check_model(subject: Subject, records: Sequence[dict[str, Any]], weights: We
             raise VerificationError(f"tensor {name!r} of {subject.shown} is not in {weights.where}")
         if name in seen:
             _compare(seen[name], expected[name], f"tensor {name!r} of {subject.shown}", weights.where)
-        elif not any(alias in seen for alias in weights.aliases.get(name, ())):
+        elif not any(alias in seen and _same_values(expected, alias, name) for alias in weights.aliases.get(name, ())):
             raise VerificationError(f"tensor {name!r} of {weights.where} is missing in {subject.shown}")
     return f"{len(seen)} tensors of {subject.shown} equal those of {weights.where}"
+
+
+def _same_values(leaves: Mapping[str, dict[str, Any]], alias: str, name: str) -> bool:
+    """Whether two names of an alias group do have the same leaf but for the name."""
+    return alias in leaves and {**leaves[alias], "name": name} == leaves[name]
 
 
 def _compare(tensor: TensorDigest, leaf: dict[str, Any], what: str, where: str) -> None:
@@ -231,17 +237,13 @@ def check_data(role: str, data: Any, records: Sequence[dict[str, Any]]) -> str:
     reference = record.get("tree")
     if not isinstance(reference, dict):
         raise Unchecked(f"record {record['seq']} has no sample tree")
-    try:
-        given = datasets.read_recorded_kind(data, record) if isinstance(data, (str, os.PathLike)) else data
-        capture = datasets.capture_dataset(given, algorithm=str(records[0].get("algorithm", "blake3")))
-    except (ConfigError, OSError, Error) as error:
-        raise Unchecked(f"the data cannot be read as record {record['seq']} has it: {error}") from error
-    seen = {"root": str(Digest("sha256", capture.root)), "size": capture.size}
+    root, size = read_samples(data, record, str(records[0].get("algorithm", "blake3")))
+    seen = {"root": str(Digest("sha256", root)), "size": size}
     if seen != reference:
         raise Mismatch(
-            f"the {capture.size} samples given have the root {seen['root']}, record {record['seq']} says "
+            f"the {size} samples given have the root {seen['root']}, record {record['seq']} says "
             f"{reference.get('root')} over {reference.get('size')}",
             seen=str(seen["root"]),
             expected=str(reference.get("root")),
         )
-    return f"{capture.size} samples equal those of record {record['seq']} (data, {role})"
+    return f"{size} samples equal those of record {record['seq']} (data, {role})"

@@ -144,6 +144,12 @@ class Checks:
     def __init__(self) -> None:
         self.list: list[Check] = []
         self.newer: int | None = None
+        self._stopped = False
+
+    def stop_at(self, version: int) -> None:
+        """All that follows is of a version above what this release reads: none of it can be checked."""
+        self.newer = version
+        self._stopped = True
 
     def holds(self, name: str) -> bool:
         """Whether a check of that name was made and holds."""
@@ -152,7 +158,7 @@ class Checks:
     def run(self, name: str, action: Callable[[], str], *, needs: Iterable[str] = ()) -> None:
         """Make one check: the action returns what was compared, or raises what is wrong."""
         lacking = [need for need in needs if not self.holds(need)]
-        if self.newer is not None:
+        if self._stopped and self.newer is not None:
             self.list.append(Check(name, "unchecked", str(NewerVersion(self.newer))))
         elif lacking:
             self.list.append(Check(name, "unchecked", f"needs {' and '.join(repr(n) for n in lacking)}, which does not hold"))

@@ -1061,6 +1061,8 @@ def read_whole(path: Path, limit: int) -> bytes:
 def walk_files(root: Path, *, follow: bool) -> dict[str, Path]:
     """All regular files below a directory: relative path with ``/`` → path.
 
+    Where ``follow`` is false (data sets), folders called .git and .mlprov are left out.
+
     Raises:
         UncheckableError: something is neither file nor directory, or a name is no UTF-8; where
             ``follow`` is false, also for a symbolic link.
@@ -1072,7 +1074,8 @@ def walk_files(root: Path, *, follow: bool) -> dict[str, Path]:
             for entry in sorted(os.scandir(pending.pop()), key=lambda entry: entry.name):
                 path = Path(entry.path)
                 if entry.is_dir(follow_symlinks=False):
-                    pending.append(path)
+                    if follow or entry.name not in (".git", ".mlprov"):
+                        pending.append(path)
                 elif entry.is_file(follow_symlinks=follow):
                     found[_relative(path, root)] = path
                 else:
@@ -1705,8 +1708,16 @@ class BundleVerifier:
             reference = tree_reference(record.get("weights"))
             if reference is not None:
                 return record, self._leaves_by_name(reference, record)
-        where = "no record" if epoch is None else f"no epoch record {epoch}"
-        raise UncheckableError(f"{where} has a weights tree")
+            if epoch is not None:
+                break  # the last record of that epoch decides, with weights or without
+        if epoch is not None:
+            raise UncheckableError(f"no epoch record {epoch} has a weights tree")
+        for record in reversed(self._records):
+            reference = tree_reference(record.get("tensors"))
+            if record["type"] == "checkpoint" and reference is not None:
+                leaves = self._leaves_by_name(reference, record)
+                return {**record, "aliases": []}, leaves
+        raise UncheckableError("no record has a weights tree")
 
     def _leaves_by_name(
         self, reference: TreeReference, record: JsonObject
@@ -1718,11 +1729,11 @@ class BundleVerifier:
         return {str(leaf["name"]): leaf for leaf in leaves if "name" in leaf}
 
     def _check_model(self, path: Path) -> str:
-        record, leaves = self._weights()
         with contextlib.ExitStack() as stack:
             tensors = open_model(path, stack)
             if tensors is None:
                 return self._check_files(path)
+            record, leaves = self._weights()
             _compare_model(tensors, leaves, _alias_groups(record), self._algorithm)
         return f"{len(tensors)} tensors equal those of record {record['seq']} ({record['type']})"
 
@@ -2187,8 +2198,7 @@ class ProofVerifier:
         self._part(proof, "log", ("checkpoint", "index", "path"))
         if kind != "record":
             claim = self._part(proof, "claim", ("field", "index", "leaf", "path", "size"))
-            if not isinstance(claim["field"], list):
-                raise RefusedError("'field' of the claim is not a list")
+            _field_steps(claim)
         self._proof = proof
         return f"kind {kind}"
 
@@ -2241,7 +2251,7 @@ class ProofVerifier:
     def _check_claim(self) -> str:
         part = _as_object(self._proof["claim"], "claim")
         kind, index = str(self._proof["kind"]), _whole(part, "index", "claim")
-        tree = _cited_tree(self._record, _proof_field(part, kind), kind)
+        tree = _cited_tree(self._record, _field_steps(part), kind)
         if tree.size != _whole(part, "size", "claim"):
             raise RefusedError("size of the claim is not the record's", part["size"], tree.size)
         leaf = _utf(_text(part, "leaf", "claim"), "utf-8")
@@ -2266,16 +2276,13 @@ class ProofVerifier:
         return f"{printable(digest)} in the claim and in the file"
 
 
-def _proof_field(claim: JsonObject, kind: str) -> list[str | int]:
+def _field_steps(claim: JsonObject) -> list[str | int]:
     field = claim["field"]
-    if not isinstance(field, list):
-        raise RefusedError("'field' of the claim is not a list")
     steps: list[str | int] = []
-    for step in field:
-        if isinstance(step, str) or _is_whole(step):
-            steps.append(step)
-    if len(steps) != len(field) or _field_shape(steps) not in _FIELDS[kind]:
-        raise RefusedError(f"'field' of the claim leads to no {kind}", printable(str(field)))
+    for step in field if isinstance(field, list) else [None]:
+        if not (isinstance(step, str) or _is_whole(step)):
+            raise RefusedError("'field' of the claim is not a list of keys and list indices")
+        steps.append(step)
     return steps
 
 
@@ -2285,6 +2292,8 @@ def _field_shape(steps: Sequence[str | int]) -> tuple[str, ...]:
 
 def _cited_tree(record: JsonObject, steps: list[str | int], kind: str) -> TreeReference:
     record_type = str(record["type"])
+    if _field_shape(steps) not in _FIELDS[kind]:
+        raise RefusedError(f"'field' of the claim leads to no {kind}", printable(str(steps)))
     if record_type not in _FIELDS[kind][_field_shape(steps)]:
         raise RefusedError(
             f"a record of that type has no {kind} at 'field'", printable(record_type)

@@ -185,8 +185,12 @@ static int rebuild_log(struct mlp_runlog *log, const struct mlp_run_facts *facts
         status = mlp_merkle_frontier_root(log->committed_root32, &log->now.frontier, error);
     if (status != 0)
         return status;
-    if (log->now.frontier.size != facts->size || facts->size == 0 ||
-        memcmp(log->committed_root32, facts->root32, 32) != 0 || check_note(log, facts, NULL) != 0)
+    status = check_note(log, facts, error);
+    if (status != 0 && status != MLP_E_MISMATCH && status != MLP_E_MALFORMED &&
+        status != MLP_E_NOT_FOUND)
+        return status;
+    if (status != 0 || log->now.frontier.size != facts->size ||
+        memcmp(log->committed_root32, facts->root32, 32) != 0)
         return mlp_fail(
             error, MLP_E_CORRUPT,
             "cannot go on with run %s: its records in the store %s are not those of its "

@@ -96,9 +96,15 @@ static int find_or_make_key(struct mlp_tlog *tlog, int directory_fd, struct mlp_
         return mlp_store_explain(tlog->store, status, error);
     }
     status = mlp_signing_key_generate(&tlog->key, name, strlen(name), error);
+    /* Under another name first: whoever is killed while it is written leaves no half key. The lock
+     * makes sure that nobody else is at it. */
+    mlp_file_unlink_quietly(directory_fd, LOG_KEY ".new");
+    if (status == 0)
+        status = mlp_keystore_save(directory_fd, LOG_KEY ".new", tlog->key, NULL, 0, error);
+    if (status == 0)
+        status = mlp_file_rename_durable(directory_fd, LOG_KEY ".new", LOG_KEY, error);
     if (status != 0)
-        return status;
-    status = mlp_keystore_save(directory_fd, LOG_KEY, tlog->key, NULL, 0, error);
+        mlp_file_unlink_quietly(directory_fd, LOG_KEY ".new");
     return mlp_store_explain(tlog->store, status, error);
 }
 

@@ -20,29 +20,50 @@
 
 #define SPLAT(word) _mm256_set1_epi32((int)(word))
 
-/* What the assembly works on; it finds the members by these offsets. */
+/* What the assembly works on; it finds the members by their offsets. */
 struct frame {
     __m256i message[16];
     __m256i cv[8];
-    __m256i high[8]; /* state words 8 to 15 before the first round of every block */
     __m256i word8;
-    __m256i later_flags; /* word 15 of every block but the first */
-    __m256i rotate16;
-    __m256i rotate8;
-    const uint8_t *blocks[LANES];
+    __m256i counter_low;
+    __m256i counter_high;
+    __m256i block_len;
+    __m256i flags;       /* of the first block */
+    __m256i later_flags; /* of the others */
+};
+
+#define EIGHT_TIMES(word)                                                                          \
+    {                                                                                              \
+        word, word, word, word, word, word, word, word                                             \
+    }
+
+static const struct constants {
+    uint32_t iv[4][LANES];
+    uint8_t rotate16[32]; /* shuffles of bytes, for rotations rightwards */
+    uint8_t rotate8[32];
+} constants __attribute__((aligned(32))) = {
+    .iv = {EIGHT_TIMES(MLP_BLAKE3_IV_0), EIGHT_TIMES(MLP_BLAKE3_IV_1), EIGHT_TIMES(MLP_BLAKE3_IV_2),
+           EIGHT_TIMES(MLP_BLAKE3_IV_3)},
+    .rotate16 = {2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13,
+                 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13},
+    .rotate8 = {1, 2, 3, 0, 5, 6, 7, 4, 9, 10, 11, 8, 13, 14, 15, 12,
+                1, 2, 3, 0, 5, 6, 7, 4, 9, 10, 11, 8, 13, 14, 15, 12},
 };
 
 /* The macros below are read as assembly: a line is one step of four independent Gs. */
 /* clang-format off */
 #define Y(i)               "%%ymm" #i
 #define AT(place, i)       "32*" #i "+%c[" #place "](%%rdi)"
+#define CONSTANT(place, i) "32*" #i "+%c[" #place "](%%rsi)"
 #define LOAD(d, place, i)  "vmovdqa " AT(place, i) ", " Y(d) "\n\t"
+#define LOAD_IV(d, i)      "vmovdqa " CONSTANT(iv, i) ", " Y(d) "\n\t"
 #define STORE(d, place, i) "vmovdqa " Y(d) ", " AT(place, i) "\n\t"
 #define ADD(d, s)          "vpaddd " Y(s) ", " Y(d) ", " Y(d) "\n\t"
 #define XOR(d, s)          "vpxor " Y(s) ", " Y(d) ", " Y(d) "\n\t"
 #define ADD_MESSAGE(d, i)  "vpaddd " AT(message, i) ", " Y(d) ", " Y(d) "\n\t"
-#define SHUFFLE(d, by)     "vpshufb " AT(by, 0) ", " Y(d) ", " Y(d) "\n\t"
-#define ADD_TO_8(s, from)  "vpaddd " AT(from, 0) ", " Y(s) ", " Y(8) "\n\t"
+#define SHUFFLE(d, by)     "vpshufb " CONSTANT(by, 0) ", " Y(d) ", " Y(d) "\n\t"
+#define ADD_TO_8(s, from)  "vpaddd " from ", " Y(s) ", " Y(8) "\n\t"
+#define WORD_8             AT(word8, 0)
 #define PUT_8_AWAY         STORE(8, word8, 0)
 #define ROTATE(d, n)                                                                               \
     "vpsrld $" #n ", " Y(d) ", " Y(8) "\n\t"                                                       \
@@ -61,7 +82,7 @@ struct frame {
     XOR(4, 8) PUT_8_AWAY XOR(5, 9) XOR(6, 10) XOR(7, 11)                                           \
     ROTATE(4, n) ROTATE(5, n) ROTATE(6, n) ROTATE(7, n)
 #define C_AND_B_OF_DIAGONALS(n)                                                                    \
-    ADD(10, 15) ADD(11, 12) ADD_TO_8(13, word8) ADD(9, 14)                                         \
+    ADD(10, 15) ADD(11, 12) ADD_TO_8(13, WORD_8) ADD(9, 14)                                         \
     XOR(5, 10) XOR(6, 11) XOR(7, 8) PUT_8_AWAY XOR(4, 9)                                           \
     ROTATE(5, n) ROTATE(6, n) ROTATE(7, n) ROTATE(4, n)
 
@@ -70,7 +91,7 @@ struct frame {
     C_AND_B_OF_COLUMNS(12, FROM_##r)                                                               \
     AHEAD_##r##_0                                                                                  \
     A_AND_D(4, 5, 6, 7, 12, 13, 14, 15, m1, m3, m5, m7, rotate8)                                   \
-    C_AND_B_OF_COLUMNS(7, word8)                                                                   \
+    C_AND_B_OF_COLUMNS(7, WORD_8)                                                                   \
     A_AND_D(5, 6, 7, 4, 15, 12, 13, 14, m8, m10, m12, m14, rotate16)                               \
     C_AND_B_OF_DIAGONALS(12)                                                                       \
     AHEAD_##r##_1                                                                                  \
@@ -78,13 +99,13 @@ struct frame {
     C_AND_B_OF_DIAGONALS(7)
 
 /* Where a round's first addition to word 8 finds it. */
-#define FROM_0 high
-#define FROM_1 word8
-#define FROM_2 word8
-#define FROM_3 word8
-#define FROM_4 word8
-#define FROM_5 word8
-#define FROM_6 word8
+#define FROM_0 CONSTANT(iv, 0)
+#define FROM_1 WORD_8
+#define FROM_2 WORD_8
+#define FROM_3 WORD_8
+#define FROM_4 WORD_8
+#define FROM_5 WORD_8
+#define FROM_6 WORD_8
 
 /* One line of every lane, spread over the rounds: in a burst it gains little. */
 #define AHEAD_0_0
@@ -117,22 +138,24 @@ struct frame {
     UNPACK("lqdq", 10, 13, 15) UNPACK("hqdq", 11, 13, 15)                                          \
     STORE(8, message, i0) STORE(9, message, i1) STORE(10, message, i2) STORE(11, message, i3)
 
-#define OFFSET(member) [member] "i"(offsetof(struct frame, member))
+#define OFFSET(member)          [member] "i"(offsetof(struct frame, member))
+#define CONSTANT_OFFSET(member) [member] "i"(offsetof(struct constants, member))
 
-/* Compresses count > 0 blocks of every lane into frame->cv. distance: how far ahead is prefetched.
- * rdi: frame; r8 to r15: the lanes' blocks; rax: offset in them; rdx: offset of what is prefetched.
- */
-TARGET static void compress_blocks(struct frame *frame, size_t count, size_t distance)
+/* Compresses count > 0 blocks of every lane into frame->cv. blocks: where the eight lanes' blocks are.
+ * distance: how far ahead is prefetched. In the loop: rdi: frame; rsi: constants; r8 to r15: the lanes'
+ * blocks; rax: offset in them; rdx: offset of what is prefetched; rcx: blocks left. */
+TARGET static void compress_blocks(struct frame *frame, const uint8_t *const *blocks, size_t count,
+                                   size_t distance)
 {
     __asm__ volatile(
-        "movq 0+%c[blocks](%%rdi), %%r8\n\t"
-        "movq 8+%c[blocks](%%rdi), %%r9\n\t"
-        "movq 16+%c[blocks](%%rdi), %%r10\n\t"
-        "movq 24+%c[blocks](%%rdi), %%r11\n\t"
-        "movq 32+%c[blocks](%%rdi), %%r12\n\t"
-        "movq 40+%c[blocks](%%rdi), %%r13\n\t"
-        "movq 48+%c[blocks](%%rdi), %%r14\n\t"
-        "movq 56+%c[blocks](%%rdi), %%r15\n\t"
+        "movq 0(%%rax), %%r8\n\t"
+        "movq 8(%%rax), %%r9\n\t"
+        "movq 16(%%rax), %%r10\n\t"
+        "movq 24(%%rax), %%r11\n\t"
+        "movq 32(%%rax), %%r12\n\t"
+        "movq 40(%%rax), %%r13\n\t"
+        "movq 48(%%rax), %%r14\n\t"
+        "movq 56(%%rax), %%r15\n\t"
         LOAD(0, cv, 0) LOAD(1, cv, 1) LOAD(2, cv, 2) LOAD(3, cv, 3)
         LOAD(4, cv, 4) LOAD(5, cv, 5) LOAD(6, cv, 6) LOAD(7, cv, 7)
         "xorl %%eax, %%eax\n\t"
@@ -140,10 +163,10 @@ TARGET static void compress_blocks(struct frame *frame, size_t count, size_t dis
         "0:\n\t"
         TRANSPOSE(0, 0, 1, 2, 3) TRANSPOSE(16, 4, 5, 6, 7)
         TRANSPOSE(32, 8, 9, 10, 11) TRANSPOSE(48, 12, 13, 14, 15)
-        LOAD(9, high, 1) LOAD(10, high, 2) LOAD(11, high, 3)
-        LOAD(12, high, 4) LOAD(13, high, 5) LOAD(14, high, 6) LOAD(15, high, 7)
+        LOAD_IV(9, 1) LOAD_IV(10, 2) LOAD_IV(11, 3)
+        LOAD(12, counter_low, 0) LOAD(13, counter_high, 0) LOAD(14, block_len, 0) LOAD(15, flags, 0)
         MLP_BLAKE3_SEVEN_ROUNDS(ROUND)
-        LOAD(8, later_flags, 0) STORE(8, high, 7)
+        LOAD(8, later_flags, 0) STORE(8, flags, 0)
         LOAD(8, word8, 0)
         XOR(0, 8) XOR(1, 9) XOR(2, 10) XOR(3, 11)
         XOR(4, 12) XOR(5, 13) XOR(6, 14) XOR(7, 15)
@@ -153,10 +176,12 @@ TARGET static void compress_blocks(struct frame *frame, size_t count, size_t dis
         "jnz 0b\n\t"
         STORE(0, cv, 0) STORE(1, cv, 1) STORE(2, cv, 2) STORE(3, cv, 3)
         STORE(4, cv, 4) STORE(5, cv, 5) STORE(6, cv, 6) STORE(7, cv, 7)
-        : "+c"(count), "+d"(distance)
-        : "D"(frame), OFFSET(message), OFFSET(cv), OFFSET(high), OFFSET(word8), OFFSET(later_flags),
-          OFFSET(rotate16), OFFSET(rotate8), OFFSET(blocks)
-        : "memory", "cc", "rax", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
+        : "+a"(blocks), "+c"(count), "+d"(distance)
+        : "D"(frame), "S"(&constants), OFFSET(message), OFFSET(cv), OFFSET(word8),
+          OFFSET(counter_low), OFFSET(counter_high), OFFSET(block_len), OFFSET(flags),
+          OFFSET(later_flags), CONSTANT_OFFSET(iv), CONSTANT_OFFSET(rotate16),
+          CONSTANT_OFFSET(rotate8)
+        : "memory", "cc", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
           "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7",
           "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
 }
@@ -194,31 +219,16 @@ TARGET static inline void store_lanes(const __m256i cv[8], uint8_t *const cvs[LA
         _mm256_storeu_si256((__m256i *)cvs[i], lanes[i]);
 }
 
-TARGET static inline void init_frame(struct frame *frame, const struct mlp_blake3_work *work,
-                                     size_t first)
+/* Rows of eight pointers, the idle lanes' like the first. Returns: rows, or padded where count is
+ * less. */
+static inline const uint8_t *const *eight_rows(const uint8_t *padded[LANES],
+                                               const uint8_t *const *rows, size_t count)
 {
-    frame->rotate16 = _mm256_setr_epi8(2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13, 2, 3,
-                                       0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13);
-    frame->rotate8 = _mm256_setr_epi8(1, 2, 3, 0, 5, 6, 7, 4, 9, 10, 11, 8, 13, 14, 15, 12, 1, 2, 3,
-                                      0, 5, 6, 7, 4, 9, 10, 11, 8, 13, 14, 15, 12);
-    for (size_t i = 0; i < 8; i++)
-        frame->cv[i] = SPLAT(work->key[i]);
-    frame->high[0] = SPLAT(MLP_BLAKE3_IV_0);
-    frame->high[1] = SPLAT(MLP_BLAKE3_IV_1);
-    frame->high[2] = SPLAT(MLP_BLAKE3_IV_2);
-    frame->high[3] = SPLAT(MLP_BLAKE3_IV_3);
-    frame->high[4] = load(work->counter_low + first);
-    frame->high[5] = load(work->counter_high + first);
-    frame->high[6] = SPLAT(MLP_BLAKE3_BLOCK_LEN);
-    frame->high[7] = SPLAT(work->flags | work->flags_start);
-    frame->later_flags = SPLAT(work->flags);
-}
-
-/* Idle lanes read what the first lane reads. */
-static inline void set_blocks(struct frame *frame, const uint8_t *const *blocks, size_t count)
-{
+    if (count == LANES)
+        return rows;
     for (size_t i = 0; i < LANES; i++)
-        frame->blocks[i] = blocks[i < count ? i : 0];
+        padded[i] = rows[i < count ? i : 0];
+    return padded;
 }
 
 /* Lanes first to first + count - 1, count at most eight. */
@@ -226,19 +236,22 @@ TARGET static void compress_up_to_eight(const struct mlp_blake3_work *work, size
                                         size_t count)
 {
     struct frame frame;
-    init_frame(&frame, work, first);
-    size_t before_last = work->blocks_count - 1;
-    size_t distance = 0;
-    if (work->blocks_count == MLP_BLAKE3_CHUNK_BLOCKS)
-        distance = MLP_BLAKE3_AHEAD;
-    if (before_last > 0) {
-        set_blocks(&frame, work->blocks + first, count);
-        compress_blocks(&frame, before_last, distance);
+    const uint8_t *padded[LANES];
+    size_t distance = work->blocks_count == MLP_BLAKE3_CHUNK_BLOCKS ? MLP_BLAKE3_AHEAD : 0;
+    for (size_t i = 0; i < 8; i++)
+        frame.cv[i] = SPLAT(work->key[i]);
+    frame.counter_low = load(work->counter_low + first);
+    frame.counter_high = load(work->counter_high + first);
+    frame.flags = SPLAT(work->flags | work->flags_start);
+    frame.later_flags = SPLAT(work->flags);
+    if (work->blocks_count > 1) {
+        frame.block_len = SPLAT(MLP_BLAKE3_BLOCK_LEN);
+        compress_blocks(&frame, eight_rows(padded, work->blocks + first, count),
+                        work->blocks_count - 1, distance);
     }
-    set_blocks(&frame, work->last_block + first, count);
-    frame.high[6] = load(work->last_len + first);
-    frame.high[7] = _mm256_or_si256(frame.high[7], load(work->flags_end + first));
-    compress_blocks(&frame, 1, distance);
+    frame.block_len = load(work->last_len + first);
+    frame.flags = _mm256_or_si256(frame.flags, load(work->flags_end + first));
+    compress_blocks(&frame, eight_rows(padded, work->last_block + first, count), 1, distance);
     store_lanes(frame.cv, work->cvs + first, count);
 }
 

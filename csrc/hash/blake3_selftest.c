@@ -69,7 +69,8 @@ static void lay_out_lanes(struct bench *bench, const uint32_t key[8])
     struct mlp_blake3_work *work = &bench->work;
     work->key = key;
     for (size_t i = 0; i < LANES; i++) {
-        uint64_t counter = (i % 2 == 0 ? 0x1FFFFFFF7U : (uint64_t)0x31 << 56) + i * 0x100000001U;
+        uint64_t counter =
+            (i % 2 == 0 ? UINT64_C(0x1FFFFFFF7) : (uint64_t)0x31 << 56) + i * 0x100000001U;
         work->blocks[i] = bench->input + i * STRIDE;
         work->last_block[i] = bench->last[i];
         work->last_len[i] = (uint32_t)LAST_LEN(i);

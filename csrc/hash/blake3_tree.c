@@ -27,45 +27,66 @@ static void compress_chunks(const struct mlp_blake3_kernel *kernel, uint8_t *cvs
                             const uint8_t *data, size_t count, uint64_t counter,
                             const uint32_t key[8], uint32_t flags)
 {
-    struct mlp_blake3_work work = {
-        .blocks_count = MLP_BLAKE3_CHUNK_BLOCKS,
-        .key = key,
-        .flags = flags,
-        .flags_start = MLP_BLAKE3_CHUNK_START,
-    };
+    struct mlp_blake3_work work;
+    work.blocks_count = MLP_BLAKE3_CHUNK_BLOCKS;
+    work.key = key;
+    work.flags = flags;
+    work.flags_start = MLP_BLAKE3_CHUNK_START;
+    for (size_t i = 0; i < MLP_BLAKE3_LANES_MAX; i++) {
+        work.last_len[i] = MLP_BLAKE3_BLOCK_LEN;
+        work.flags_end[i] = MLP_BLAKE3_CHUNK_END;
+    }
     for (size_t done = 0; done < count; done += work.count) {
         work.count = smaller(count - done, MLP_BLAKE3_LANES_MAX);
         for (size_t i = 0; i < work.count; i++) {
             const uint8_t *chunk = data + (done + i) * MLP_BLAKE3_CHUNK_LEN;
             work.blocks[i] = chunk;
             work.last_block[i] = chunk + MLP_BLAKE3_CHUNK_LEN - MLP_BLAKE3_BLOCK_LEN;
-            work.last_len[i] = MLP_BLAKE3_BLOCK_LEN;
-            work.flags_end[i] = MLP_BLAKE3_CHUNK_END;
+            work.cvs[i] = cvs + (done + i) * MLP_BLAKE3_OUT_LEN;
             work.counter_low[i] = (uint32_t)(counter + done + i);
             work.counter_high[i] = (uint32_t)((counter + done + i) >> 32);
-            work.cvs[i] = cvs + (done + i) * MLP_BLAKE3_OUT_LEN;
         }
         kernel->compress_lanes(&work);
     }
 }
 
-void mlp_blake3_reduce_pairs(const struct mlp_blake3_kernel *kernel, uint8_t *cvs,
-                             size_t pairs_count, const uint32_t key[8], uint32_t flags)
+/* Section 2.5: a parent's counter is 0 and its block two chaining values. */
+static void init_parents(struct mlp_blake3_work *work, const uint32_t key[8], uint32_t flags)
 {
-    struct mlp_blake3_work work = {
-        .blocks_count = 1,
-        .key = key,
-        .flags = flags | MLP_BLAKE3_PARENT,
-    };
-    for (size_t done = 0; done < pairs_count; done += work.count) {
-        work.count = smaller(pairs_count - done, MLP_BLAKE3_LANES_MAX);
-        for (size_t i = 0; i < work.count; i++) {
-            work.blocks[i] = cvs + (done + i) * MLP_BLAKE3_BLOCK_LEN;
-            work.last_block[i] = work.blocks[i];
-            work.last_len[i] = MLP_BLAKE3_BLOCK_LEN;
-            work.cvs[i] = cvs + (done + i) * MLP_BLAKE3_OUT_LEN;
+    memset(work, 0, sizeof *work);
+    work->blocks_count = 1;
+    work->key = key;
+    work->flags = flags | MLP_BLAKE3_PARENT;
+    for (size_t i = 0; i < MLP_BLAKE3_LANES_MAX; i++)
+        work->last_len[i] = MLP_BLAKE3_BLOCK_LEN;
+}
+
+static void place_pairs(struct mlp_blake3_work *work, uint8_t *cvs, size_t first, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        work->blocks[i] = cvs + (first + i) * MLP_BLAKE3_BLOCK_LEN;
+        work->last_block[i] = work->blocks[i];
+        work->cvs[i] = cvs + (first + i) * MLP_BLAKE3_OUT_LEN;
+    }
+}
+
+/* Reduces chaining values of count subtrees, count a power of two, to those of two (or leaves one),
+ * at the front of the same memory. */
+static void reduce_to_two(const struct mlp_blake3_kernel *kernel, uint8_t *cvs, size_t count,
+                          const uint32_t key[8], uint32_t flags)
+{
+    struct mlp_blake3_work work;
+    if (count <= 2)
+        return;
+    init_parents(&work, key, flags);
+    for (size_t pairs_count = count / 2; pairs_count >= 2; pairs_count /= 2) {
+        for (size_t done = 0; done < pairs_count; done += work.count) {
+            work.count = smaller(pairs_count - done, MLP_BLAKE3_LANES_MAX);
+            /* On the last levels the pairs lie where those of the level before did. */
+            if (pairs_count == count / 2 || pairs_count >= MLP_BLAKE3_LANES_MAX)
+                place_pairs(&work, cvs, done, work.count);
+            kernel->compress_lanes(&work);
         }
-        kernel->compress_lanes(&work);
     }
 }
 
@@ -97,7 +118,6 @@ static void chunk_node(const struct mlp_blake3_state *state, struct node *node)
         node->flags |= MLP_BLAKE3_CHUNK_START;
 }
 
-/* Section 2.5: a parent's counter is 0 and its block two chaining values. */
 static void parent_node(struct node *node, const uint8_t left32[32], const uint8_t right32[32],
                         const uint32_t key[8], uint32_t flags)
 {
@@ -207,8 +227,7 @@ static size_t add_chunks(struct mlp_blake3_state *state, const uint8_t *data, si
     for (size_t done = 0; done < count;) {
         size_t subtree = aligned_subtree(state->chunks_done, count - done);
         uint8_t *first = cvs + done * MLP_BLAKE3_OUT_LEN;
-        for (size_t left = subtree; left > 2; left /= 2)
-            mlp_blake3_reduce_pairs(kernel, first, left / 2, state->key, state->flags);
+        reduce_to_two(kernel, first, subtree, state->key, state->flags);
         if (subtree == 1) {
             push_subtree(state, first, 1);
         } else {
@@ -325,6 +344,15 @@ void mlp_blake3_chaining_value(const struct mlp_blake3_state *state, uint8_t cv3
     struct node node;
     top_node(state, &node);
     node_chaining_value(&node, cv32);
+}
+
+void mlp_blake3_join(uint8_t out32[32], const uint8_t left32[32], const uint8_t right32[32],
+                     const uint32_t key[8], uint32_t flags)
+{
+    struct node node;
+    parent_node(&node, left32, right32, key, flags);
+    node_chaining_value(&node, out32);
+    explicit_bzero(&node, sizeof node);
 }
 
 void mlp_blake3_one_chunk_root(uint8_t digest32[32], const void *data, size_t data_len)

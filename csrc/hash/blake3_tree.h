@@ -47,11 +47,9 @@ void mlp_blake3_output(const struct mlp_blake3_state *state, uint64_t offset, ui
  * added. */
 void mlp_blake3_chaining_value(const struct mlp_blake3_state *state, uint8_t cv32[32]);
 
-/* Parents of neighbouring chaining values: pairs_count parents of cvs[0..2*pairs_count) are written
- * to the front of the same memory. flags: of the mode, and ROOT where the one parent is the root.
- */
-void mlp_blake3_reduce_pairs(const struct mlp_blake3_kernel *kernel, uint8_t *cvs,
-                             size_t pairs_count, const uint32_t key[8], uint32_t flags);
+/* The chaining value of one parent. flags: of the mode, and ROOT where it is the root. */
+void mlp_blake3_join(uint8_t out32[32], const uint8_t left32[32], const uint8_t right32[32],
+                     const uint32_t key[8], uint32_t flags);
 
 /* One input of at most a chunk that is a whole tree: its root, 32 bytes. */
 void mlp_blake3_one_chunk_root(uint8_t digest32[32], const void *data, size_t data_len);

@@ -3,7 +3,8 @@
  * Sources: BLAKE3, "one function, fast everywhere" (2021), sections 2.1-2.6; FIPS 180-4 for SHA-2.
  *
  * Threads: a struct mlp_hasher belongs to one thread at a time. One-shot functions may be called from
- * any thread. The chosen kernel is the only global: set once, at first use, under pthread_once.
+ * any thread. The globals are the chosen kernel and OpenSSL's fetched algorithms, each set at first use
+ * under pthread_once (mlp_hash_kernel_force replaces the kernel atomically; digests never depend on it).
  * Errors: a SHA-2 function fails with MLP_E_CRYPTO when OpenSSL does (out of memory, FIPS policy);
  * BLAKE3 never fails and allocates nothing.
  */

@@ -269,13 +269,9 @@ int mlp_blake3_subtree(uint8_t cv32[32], const void *data, size_t data_len, uint
 static void join(uint8_t out32[32], const uint8_t left32[32], const uint8_t right32[32],
                  const uint8_t *key32, uint32_t root_flag)
 {
-    uint8_t pair[MLP_BLAKE3_BLOCK_LEN];
     uint32_t key[8];
-    memcpy(pair, left32, 32);
-    memcpy(pair + 32, right32, 32);
     uint32_t flags = load_key(key, key32);
-    mlp_blake3_reduce_pairs(mlp_blake3_kernel(), pair, 1, key, flags | root_flag);
-    memcpy(out32, pair, 32);
+    mlp_blake3_join(out32, left32, right32, key, flags | root_flag);
     explicit_bzero(key, sizeof key);
 }
 

@@ -116,23 +116,32 @@ static PyObject *MlpCore_MerkleTree_extend(PyObject *self, PyObject *leaves)
 
 /* ---- answering ---- */
 
-/* size: what object says, or all leaves. With the lock held. */
-static int read_size(PyObject *self, size_t *size, PyObject *object, const char *what)
+/* Which leaves are meant: read before the lock is taken, because an object's __index__ may call
+ * this very tree. */
+struct wanted_size {
+    uint64_t size;
+    bool all;
+    const char *what;
+};
+
+static int read_size(PyObject *self, struct wanted_size *wanted, PyObject *object, const char *what)
 {
-    struct mlp_py_state *state = mlp_py_state_of(self);
-    uint64_t count = as_tree(self)->frontier.size;
-    uint64_t wanted = count;
-    if (!Py_IsNone(object) && mlp_py_uint64(state, &wanted, object, what, MLP_E_RANGE) != 0)
-        return -1;
-    if (wanted <= count) {
-        *size = (size_t)wanted;
+    *wanted = (struct wanted_size){.all = Py_IsNone(object), .what = what};
+    if (wanted->all)
         return 0;
-    }
-    struct mlp_error error;
-    mlp_fail(&error, MLP_E_RANGE, "%s is %llu; the tree has %llu leaves", what,
-             (unsigned long long)wanted, (unsigned long long)count);
-    mlp_py_raise(&state->exceptions, &error);
-    return -1;
+    return mlp_py_uint64(mlp_py_state_of(self), &wanted->size, object, what, MLP_E_RANGE);
+}
+
+/* With the lock held. */
+static int check_size(size_t *size, const struct tree_object *tree,
+                      const struct wanted_size *wanted, struct mlp_error *error)
+{
+    uint64_t count = tree->frontier.size;
+    *size = (size_t)(wanted->all ? count : wanted->size);
+    if (wanted->all || wanted->size <= count)
+        return 0;
+    return mlp_fail(error, MLP_E_RANGE, "%s is %llu; the tree has %llu leaves", wanted->what,
+                    (unsigned long long)wanted->size, (unsigned long long)count);
 }
 
 static PyObject *answer_rows(PyObject *self, int status, const uint8_t *path, size_t path_count,
@@ -143,33 +152,59 @@ static PyObject *answer_rows(PyObject *self, int status, const uint8_t *path, si
     return mlp_py_rows_to_list(path, path_count, HASH_LEN);
 }
 
+static int root_of(uint8_t root32[HASH_LEN], const struct tree_object *tree, size_t size,
+                   struct mlp_error *error)
+{
+    if (size == tree->frontier.size)
+        return mlp_merkle_frontier_root(root32, &tree->frontier, error);
+    PyThreadState *released = mlp_py_gil_release(size * NODE_WORK);
+    int status = mlp_merkle_root(root32, tree->hashes.data, size, error);
+    mlp_py_gil_take(released);
+    return status;
+}
+
 static PyObject *MlpCore_MerkleTree_root(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"size", NULL};
-    const struct tree_object *tree = as_tree(self);
     PyObject *size_object = Py_None;
+    struct wanted_size wanted;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O:root", names, &size_object) ||
-        take_lock(self) != 0)
+        read_size(self, &wanted, size_object, "MerkleTree.root: size") != 0 || take_lock(self) != 0)
         return NULL;
-    size_t size;
-    if (read_size(self, &size, size_object, "MerkleTree.root: size") != 0) {
-        give_lock(self);
-        return NULL;
-    }
     uint8_t root[HASH_LEN];
+    size_t size;
     struct mlp_error error;
-    int status;
-    if (size == tree->frontier.size) {
-        status = mlp_merkle_frontier_root(root, &tree->frontier, &error);
-    } else {
-        PyThreadState *released = mlp_py_gil_release(size * NODE_WORK);
-        status = mlp_merkle_root(root, tree->hashes.data, size, &error);
-        mlp_py_gil_take(released);
-    }
+    int status = check_size(&size, as_tree(self), &wanted, &error);
+    if (status == 0)
+        status = root_of(root, as_tree(self), size, &error);
     give_lock(self);
     if (status != 0)
         return mlp_py_raise(&mlp_py_state_of(self)->exceptions, &error);
     return mlp_py_bytes(root, sizeof root);
+}
+
+/* Either kind of proof: what mlp_merkle_inclusion and mlp_merkle_consistency have in common. */
+typedef int (*prove_function)(uint8_t *path, size_t *path_count, uint64_t number,
+                              const uint8_t *leaf_hashes, size_t leaf_count,
+                              struct mlp_error *error);
+
+static PyObject *prove(PyObject *self, prove_function function, uint64_t number,
+                       const struct wanted_size *wanted)
+{
+    if (take_lock(self) != 0)
+        return NULL;
+    uint8_t path[MLP_MERKLE_PATH_MAX * HASH_LEN];
+    size_t path_count = 0;
+    size_t size;
+    struct mlp_error error;
+    int status = check_size(&size, as_tree(self), wanted, &error);
+    if (status == 0) {
+        PyThreadState *released = mlp_py_gil_release(size * NODE_WORK);
+        status = function(path, &path_count, number, as_tree(self)->hashes.data, size, &error);
+        mlp_py_gil_take(released);
+    }
+    give_lock(self);
+    return answer_rows(self, status, path, path_count, &error);
 }
 
 static PyObject *MlpCore_MerkleTree_prove_inclusion(PyObject *self, PyObject *args,
@@ -178,26 +213,14 @@ static PyObject *MlpCore_MerkleTree_prove_inclusion(PyObject *self, PyObject *ar
     static char *names[] = {"index", "size", NULL};
     PyObject *index_object, *size_object = Py_None;
     uint64_t index;
-    size_t size;
+    struct wanted_size wanted;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|O:prove_inclusion", names, &index_object,
                                      &size_object) ||
         mlp_py_uint64(mlp_py_state_of(self), &index, index_object,
                       "MerkleTree.prove_inclusion: index", MLP_E_RANGE) != 0 ||
-        take_lock(self) != 0)
+        read_size(self, &wanted, size_object, "MerkleTree.prove_inclusion: size") != 0)
         return NULL;
-    if (read_size(self, &size, size_object, "MerkleTree.prove_inclusion: size") != 0) {
-        give_lock(self);
-        return NULL;
-    }
-    uint8_t path[MLP_MERKLE_PATH_MAX * HASH_LEN];
-    size_t path_count = 0;
-    struct mlp_error error;
-    PyThreadState *released = mlp_py_gil_release(size * NODE_WORK);
-    int status =
-        mlp_merkle_inclusion(path, &path_count, index, as_tree(self)->hashes.data, size, &error);
-    mlp_py_gil_take(released);
-    give_lock(self);
-    return answer_rows(self, status, path, path_count, &error);
+    return prove(self, mlp_merkle_inclusion, index, &wanted);
 }
 
 static PyObject *MlpCore_MerkleTree_prove_consistency(PyObject *self, PyObject *args,
@@ -206,26 +229,14 @@ static PyObject *MlpCore_MerkleTree_prove_consistency(PyObject *self, PyObject *
     static char *names[] = {"old_size", "new_size", NULL};
     PyObject *old_object, *new_object = Py_None;
     uint64_t old_size;
-    size_t new_size;
+    struct wanted_size wanted;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|O:prove_consistency", names, &old_object,
                                      &new_object) ||
         mlp_py_uint64(mlp_py_state_of(self), &old_size, old_object,
                       "MerkleTree.prove_consistency: old_size", MLP_E_RANGE) != 0 ||
-        take_lock(self) != 0)
+        read_size(self, &wanted, new_object, "MerkleTree.prove_consistency: new_size") != 0)
         return NULL;
-    if (read_size(self, &new_size, new_object, "MerkleTree.prove_consistency: new_size") != 0) {
-        give_lock(self);
-        return NULL;
-    }
-    uint8_t path[MLP_MERKLE_PATH_MAX * HASH_LEN];
-    size_t path_count = 0;
-    struct mlp_error error;
-    PyThreadState *released = mlp_py_gil_release(new_size * NODE_WORK);
-    int status = mlp_merkle_consistency(path, &path_count, old_size, as_tree(self)->hashes.data,
-                                        new_size, &error);
-    mlp_py_gil_take(released);
-    give_lock(self);
-    return answer_rows(self, status, path, path_count, &error);
+    return prove(self, mlp_merkle_consistency, old_size, &wanted);
 }
 
 static Py_ssize_t MlpCore_MerkleTree_length(PyObject *self)

@@ -20,14 +20,22 @@ static void release_views(struct held_views *held)
     held->count = 0;
 }
 
+static int offers_dlpack(PyObject *object)
+{
+    PyObject *name = PyUnicode_InternFromString("__dlpack__");
+    int answer = name != NULL && PyObject_HasAttr(object, name);
+    Py_XDECREF(name);
+    return answer;
+}
+
 /* A tensor is a sequence of its rows too: taking it as the list would hash something else. */
 static int refuse_tensor_as_list(PyObject *object, const char *what)
 {
-    int is_tensor = PyObject_CheckBuffer(object) || PyObject_HasAttrString(object, "__dlpack__");
-    if (is_tensor)
-        PyErr_Format(PyExc_TypeError, "%s must be a list of tensors, not %R: write [tensor]", what,
-                     (PyObject *)Py_TYPE(object));
-    return is_tensor ? -1 : 0;
+    if (!PyObject_CheckBuffer(object) && !offers_dlpack(object))
+        return 0;
+    PyErr_Format(PyExc_TypeError, "%s must be a list of tensors, not %R: write [tensor]", what,
+                 (PyObject *)Py_TYPE(object));
+    return -1;
 }
 
 static int hold_views(struct mlp_py_state *state, struct held_views *held, PyObject *items)

@@ -18,6 +18,27 @@ static int status_of_io(int system_errno)
     return system_errno == 0 ? MLP_E_IO : mlp_fail_errno(&mapped, system_errno, "SQLite");
 }
 
+/* The directory itself may be gone while its descriptor lives on. */
+static bool still_there(const struct mlp_store *store)
+{
+    struct stat held;
+    struct stat named;
+    return fstat(store->directory_fd, &held) == 0 && stat(store->path, &named) == 0 &&
+           held.st_ino == named.st_ino && held.st_dev == named.st_dev;
+}
+
+/* Where SQLite cannot make its journal it tries to open one instead, and errno is that second
+ * try's: ENOENT says nothing. */
+static int status_of_unopened(const struct mlp_store *store)
+{
+    int system_errno = store->db != NULL ? sqlite3_system_errno(store->db) : 0;
+    if (system_errno != ENOENT)
+        return status_of_io(system_errno);
+    if (!still_there(store))
+        return MLP_E_NOT_FOUND;
+    return faccessat(store->directory_fd, ".", W_OK, 0) != 0 ? MLP_E_READONLY : MLP_E_IO;
+}
+
 static int status_of_result(const struct mlp_store *store, int result)
 {
     if (result == SQLITE_READONLY_DBMOVED)
@@ -36,6 +57,7 @@ static int status_of_result(const struct mlp_store *store, int result)
     case SQLITE_NOMEM:
         return MLP_E_MEMORY;
     case SQLITE_CANTOPEN:
+        return status_of_unopened(store);
     case SQLITE_IOERR:
         return status_of_io(store->db != NULL ? sqlite3_system_errno(store->db) : 0);
     case SQLITE_CORRUPT:
@@ -61,6 +83,9 @@ static const char *advice_for(int status)
         return "; nothing was written: free some space";
     case MLP_E_NOT_FOUND:
         return "; it was moved or deleted while in use";
+    case MLP_E_IO:
+    case MLP_E_READONLY:
+        return "; is the disk full or failing, or the directory write-protected?";
     default:
         return "";
     }
@@ -213,13 +238,9 @@ int mlp_sqlite_hash(const struct mlp_store *store, uint8_t hash32[32], sqlite3_s
 
 /* ---- transactions ---- */
 
-/* The directory itself may be gone while its descriptor lives on. */
 static int check_still_there(struct mlp_store *store, struct mlp_error *error)
 {
-    struct stat held;
-    struct stat named;
-    if (fstat(store->directory_fd, &held) != 0 || stat(store->path, &named) != 0 ||
-        held.st_ino != named.st_ino || held.st_dev != named.st_dev)
+    if (!still_there(store))
         return mlp_fail(error, MLP_E_NOT_FOUND,
                         "the store directory %s was moved or deleted while in use: put it back, or "
                         "open the store where it is now",
@@ -227,19 +248,30 @@ static int check_still_there(struct mlp_store *store, struct mlp_error *error)
     return 0;
 }
 
+/* SQLite rolls back by itself after some failures (full disk, out of memory), not after others; a
+ * rollback that fails is made again before the next transaction. */
+static void leave_transaction(struct mlp_store *store)
+{
+    if (!sqlite3_get_autocommit(store->db))
+        (void)mlp_sqlite_execute(store, NULL, "ROLLBACK", "");
+}
+
 static int begin(struct mlp_store *store, bool write, struct mlp_error *error)
 {
     int status = mlp_store_hold(store, write, error);
     if (status != 0)
         return status;
+    leave_transaction(store);
     if (write)
         status = check_still_there(store, error);
     /* IMMEDIATE: a deferred transaction that turns into a writing one fails at once where another
      * process writes; this one waits. */
     if (status == 0)
         status = mlp_sqlite_execute(store, error, write ? "BEGIN IMMEDIATE" : "BEGIN", "");
-    if (status != 0)
+    if (status != 0) {
+        leave_transaction(store);
         mlp_store_let_go(store);
+    }
     return status;
 }
 
@@ -257,9 +289,8 @@ int mlp_store_end(struct mlp_store *store, int status, struct mlp_error *error)
 {
     if (status == 0)
         status = mlp_sqlite_execute(store, error, "COMMIT", "");
-    /* SQLite rolls back by itself after some failures (full disk, out of memory). */
-    if (status != 0 && !sqlite3_get_autocommit(store->db))
-        (void)mlp_sqlite_execute(store, NULL, "ROLLBACK", "");
+    if (status != 0)
+        leave_transaction(store);
     mlp_store_let_go(store);
     return status;
 }

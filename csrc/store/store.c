@@ -186,6 +186,11 @@ static int check_version(struct mlp_store *store, bool create, int *version,
                          struct mlp_error *error)
 {
     int status = mlp_database_number(store, version, "user_version", error);
+    if (status == 0 && *version == 0 && create && store->read_only)
+        return mlp_fail(error, MLP_E_READONLY,
+                        "cannot make the store %s: its " MLP_STORE_DATABASE " cannot be opened for "
+                        "writing",
+                        store->path);
     if (status == 0 && *version == 0)
         return check_empty(store, create, error);
     int application_id = 0;

@@ -98,7 +98,7 @@ struct writer {
     mlp_canonical_sink sink;
     void *sink_context;
     uint8_t *block;
-    size_t block_len; /* a multiple of every part and element length, so that parity holds */
+    size_t block_len;
     struct mlp_error *error;
 };
 
@@ -192,12 +192,10 @@ int mlp_canonical_write(const struct mlp_view *view, mlp_canonical_sink sink, vo
 
     if (view->stage != NULL && view->item_len > MLP_CANONICAL_BLOCK)
         return mlp_fail(error, MLP_E_ARGUMENT, "staged elements of %zu bytes", view->item_len);
-    /* Whole elements: dividing by the item and multiplying back keeps blocks at even parts for
-     * every type that has parts; elements larger than a block are text or void, whose parts are
+    /* Every type that has more than one kind of part has elements of a power of two bytes, so
+     * blocks begin at even parts; elements of other lengths are text or void, whose parts are
      * alike. */
     size_t block_len = MLP_CANONICAL_BLOCK;
-    if (view->item_len <= block_len)
-        block_len -= block_len % view->item_len;
     if (len < block_len)
         block_len = (size_t)len;
     struct writer writer = {view, sink, sink_context, malloc(block_len), block_len, error};

@@ -1,7 +1,7 @@
 """What the tests share: third-party vectors, hash kernels, stores in temporary directories.
 
-No test reads or writes the keys and the configuration of whoever runs it: ``isolated_user`` gives every
-test a home of its own.
+No test reads or writes the keys and the configuration of whoever runs it: ``isolated_user`` gives
+every test a home of its own.
 """
 
 from __future__ import annotations
@@ -38,8 +38,10 @@ def pattern(length: int) -> bytes:
 
 
 @pytest.fixture(autouse=True)
-def isolated_user(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A user of the test's own: no owner key, no trusted keys, no configuration, no default store."""
+def isolated_user(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """A user of the test's own: no owner key, trusted keys, configuration or default store."""
     for name in list(os.environ):
         if name.startswith("MLPROV_") and not name.startswith(KEPT_VARIABLES):
             monkeypatch.delenv(name)
@@ -102,3 +104,14 @@ def run_python() -> Callable[..., str]:
         return done.stdout + done.stderr
 
     return run
+
+
+@pytest.fixture(autouse=True)
+def both_verifiers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the tests of the second verifier, mlprov is asked the same and must agree."""
+    if "second_verifier" in request.module.__name__:
+        import agreement
+
+        monkeypatch.setattr(
+            agreement.v, "verify_bytes", agreement.comparing(agreement.v.verify_bytes)
+        )

@@ -23,7 +23,11 @@ ALL = ["blake3", "sha256", "sha384", "sha512"]
 
 
 def reference(data: bytes, algorithm: str) -> bytes:
-    return blake3.blake3(data).digest() if algorithm == "blake3" else hashlib.new(algorithm, data).digest()
+    return (
+        blake3.blake3(data).digest()
+        if algorithm == "blake3"
+        else hashlib.new(algorithm, data).digest()
+    )
 
 
 @pytest.mark.parametrize("length", [*BOUNDARY_LENGTHS[::6], 262_143, 262_144, 262_145, 2_000_000])
@@ -63,10 +67,10 @@ def test_a_file_of_proc_that_says_length_0_is_read_to_its_end() -> None:
 
 
 def test_what_cannot_be_read_is_named_with_the_reason(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="missing.*No such file") as missing:
+    with pytest.raises(StoreError, match=r"missing.*No such file") as missing:
         _core.hash_file(tmp_path / "missing", ["blake3"])
     assert missing.value.status == "NOT_FOUND"
-    with pytest.raises(StoreError, match="(?i)directory"):
+    with pytest.raises(StoreError, match=r"(?i)directory"):
         _core.hash_file(tmp_path, ["blake3"])
 
 
@@ -80,7 +84,9 @@ def test_ranges_have_the_digests_of_their_bytes(tmp_path: Path, algorithm: str) 
     path = tmp_path / "data"
     path.write_bytes(data)
     for _ in range(20):
-        ends = sorted(generator.choices([0, len(data), *generator.sample(range(len(data)), 20)], k=24))
+        ends = sorted(
+            generator.choices([0, len(data), *generator.sample(range(len(data)), 20)], k=24)
+        )
         ranges = list(zip(ends[::2], ends[1::2], strict=True))
         digests, whole, size = _core.hash_file_ranges(path, ranges, [algorithm, "blake3"])
         assert digests == [reference(data[begin:end], algorithm) for begin, end in ranges]
@@ -94,7 +100,13 @@ def test_ranges_have_the_digests_of_their_bytes(tmp_path: Path, algorithm: str) 
         [],
         [(0, 0)],
         [(0, 0), (0, 0), (0, 600_000)],
-        [(0, 262_144), (262_144, 262_144), (262_144, 524_288), (524_288, 600_000), (600_000, 600_000)],
+        [
+            (0, 262_144),
+            (262_144, 262_144),
+            (262_144, 524_288),
+            (524_288, 600_000),
+            (600_000, 600_000),
+        ],
         [(0, 600_000)],
         [(262_143, 262_145)],
         [(599_999, 600_000)],
@@ -115,7 +127,11 @@ def test_empty_ranges_of_an_empty_file_are_hashed(tmp_path: Path) -> None:
     path = tmp_path / "empty"
     path.touch()
     empty = reference(b"", "blake3")
-    assert _core.hash_file_ranges(path, [(0, 0), (0, 0)], ["blake3"]) == ([empty, empty], [empty], 0)
+    assert _core.hash_file_ranges(path, [(0, 0), (0, 0)], ["blake3"]) == (
+        [empty, empty],
+        [empty],
+        0,
+    )
 
 
 @pytest.mark.parametrize(
@@ -138,7 +154,9 @@ def test_empty_ranges_of_an_empty_file_are_hashed(tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_ranges_that_are_none_are_refused(tmp_path: Path, ranges: object, error: type[Exception]) -> None:
+def test_ranges_that_are_none_are_refused(
+    tmp_path: Path, ranges: object, error: type[Exception]
+) -> None:
     path = tmp_path / "data"
     path.write_bytes(b"0123456789")
     with pytest.raises(error):
@@ -202,7 +220,9 @@ def test_a_file_that_changes_while_it_is_read_is_refused(
         file.truncate(length)
     with Changer(lambda: change(path, length)):
         for _ in range(3):
-            with pytest.raises(EvidenceError, match="changed while it was read|before it should") as seen:
+            with pytest.raises(
+                EvidenceError, match=r"changed while it was read|before it should"
+            ) as seen:
                 _core.hash_file(path, ["sha256"])
             assert (seen.value.status, seen.value.retryable) == ("CHANGED", True)
             with pytest.raises(EvidenceError):
@@ -237,7 +257,9 @@ except KeyboardInterrupt:
     assert run_python(code).split() == ["interrupted", "True"]
 
 
-def test_an_interrupt_ends_the_wait_for_a_writer(tmp_path: Path, run_python: Callable[..., str]) -> None:
+def test_an_interrupt_ends_the_wait_for_a_writer(
+    tmp_path: Path, run_python: Callable[..., str]
+) -> None:
     os.mkfifo(tmp_path / "pipe")
     code = """
 import signal, sys

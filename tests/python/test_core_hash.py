@@ -1,4 +1,4 @@
-"""One-shot hashes, kernels and subtrees of the core, against official vectors and other libraries."""
+"""One-shot hashes, kernels and subtrees, against official vectors and other libraries."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_the_nist_messages_have_their_sha256(vectors: Path, name: str) -> None:
 
 
 def test_the_nist_monte_carlo_chain_holds(vectors: Path) -> None:
-    # SHAVS section 6.4: MD_i = SHA-256(MD_(i-3) || MD_(i-2) || MD_(i-1)), 1,000 times per checkpoint.
+    # SHAVS section 6.4: MD_i = SHA-256(MD_(i-3) || MD_(i-2) || MD_(i-1)), 1,000 a checkpoint.
     blocks = list(nist_blocks(vectors / "nist-sha2" / "SHA256Monte.rsp"))
     seed = bytes.fromhex(blocks[0]["Seed"])
     checkpoints = [block["MD"] for block in blocks if "MD" in block]
@@ -148,12 +148,16 @@ def test_joined_subtrees_are_the_hash_of_the_whole(
 
 @pytest.mark.parametrize(
     ("data", "offset", "words"),
-    [(b"", 0, "at least one byte"), (pattern(2048), 1, "multiple of 2"), (pattern(5000), 4, "multiple of 8")],
+    [
+        (b"", 0, "at least one byte"),
+        (pattern(2048), 1, "multiple of 2"),
+        (pattern(5000), 4, "multiple of 8"),
+    ],
 )
 def test_a_subtree_that_is_empty_or_not_aligned_is_refused(
     data: bytes, offset: int, words: str
 ) -> None:
-    with pytest.raises(ValueError, match="(?i)" + words) as refused:
+    with pytest.raises(ValueError, match=r"(?i)" + words) as refused:
         _core.blake3_subtree(data, offset)
     assert refused.value.status == "ARGUMENT"  # type: ignore[attr-defined]
 

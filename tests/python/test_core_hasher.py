@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import hashlib
 import io
+import os
 import random
 import threading
 from pathlib import Path
@@ -19,7 +20,11 @@ ALGORITHMS = ("blake3", "sha256", "sha384", "sha512")
 
 
 def reference(data: bytes, algorithm: str) -> bytes:
-    return blake3.blake3(data).digest() if algorithm == "blake3" else hashlib.new(algorithm, data).digest()
+    return (
+        blake3.blake3(data).digest()
+        if algorithm == "blake3"
+        else hashlib.new(algorithm, data).digest()
+    )
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
@@ -81,8 +86,12 @@ def test_file_digest_of_hashlib_takes_the_class(tmp_path: Path) -> None:
 
 def test_every_kind_of_buffer_is_taken_in_place() -> None:
     for data in (
-        b"bytes", bytearray(b"bytes"), memoryview(b"--bytes--")[2:7], array.array("H", [1, 2, 3]),
-        array.array("d"), memoryview(b"").cast("B"),
+        b"bytes",
+        bytearray(b"bytes"),
+        memoryview(b"--bytes--")[2:7],
+        array.array("H", [1, 2, 3]),
+        array.array("d"),
+        memoryview(b"").cast("B"),
     ):
         assert _core.Hasher(data).digest() == reference(bytes(memoryview(data)), "blake3")
 
@@ -95,7 +104,15 @@ def test_a_buffer_with_gaps_is_refused_as_hashlib_does() -> None:
 def test_extendable_output_agrees_with_pypi_blake3_at_any_place(kernel: str) -> None:
     mine, theirs = _core.Hasher(b"seed"), blake3.blake3(b"seed")
     whole = theirs.digest(length=70_000)
-    for length, seek in ((0, 0), (1, 0), (64, 1), (65, 63), (1000, 64 * 17), (70_000, 0), (33, 69_967)):
+    for length, seek in (
+        (0, 0),
+        (1, 0),
+        (64, 1),
+        (65, 63),
+        (1000, 64 * 17),
+        (70_000, 0),
+        (33, 69_967),
+    ):
         assert mine.digest(length, seek=seek) == whole[seek : seek + length]
     far = 2**40 + 5
     assert mine.hexdigest(40, seek=far) == theirs.hexdigest(length=40, seek=far)
@@ -138,15 +155,20 @@ def test_only_blake3_has_extendable_output(algorithm: str) -> None:
         hasher.digest(seek=1)
 
 
-@pytest.mark.parametrize(("length", "seek"), [(-1, 0), (1, -1), (2**64, 0), (1, 2**64), (2, 2**64 - 1)])
+@pytest.mark.parametrize(
+    ("length", "seek"), [(-1, 0), (1, -1), (2**64, 0), (1, 2**64), (2, 2**64 - 1)]
+)
 def test_output_outside_the_stream_is_refused(length: int, seek: int) -> None:
     with pytest.raises(ValueError):
         _core.Hasher().digest(length, seek=seek)
 
 
-def test_output_that_fits_no_memory_is_a_memory_error() -> None:
+@pytest.mark.parametrize("length", [2**62, 2**63, 2**64 - 1])
+def test_output_that_fits_no_memory_is_a_memory_error(length: int) -> None:
+    if length == 2**62 and os.environ.get("MLPROV_BUILD_VARIANT") == "sanitize":
+        pytest.skip("AddressSanitizer reports an allocation of that size")
     with pytest.raises(MemoryError):
-        _core.Hasher().digest(2**62)
+        _core.Hasher().digest(length)
 
 
 def test_threads_that_share_a_hasher_take_turns() -> None:

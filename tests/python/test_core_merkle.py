@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -195,6 +195,14 @@ def test_random_consistency_proofs_of_large_trees_verify() -> None:
 # ---- what must be refused ----
 
 
+def is_refused(function: Callable[..., object], *arguments: object) -> bool:
+    try:
+        function(*arguments)
+    except (VerificationError, EvidenceError):
+        return True
+    return False
+
+
 def test_the_official_inclusion_files_verify_or_fail_as_they_say(vectors: Path) -> None:
     files = sorted((vectors / "merkle-rfc6962/testdata/inclusion").rglob("*.json"))
     assert len(files) == 98
@@ -209,9 +217,7 @@ def test_the_official_inclusion_files_verify_or_fail_as_they_say(vectors: Path) 
             [base64.b64decode(item) for item in case["proof"] or []],
         )
         if case["wantErr"]:
-            with pytest.raises((VerificationError, EvidenceError)):
-                _core.merkle_verify_inclusion(*arguments)
-                pytest.fail(f"{file} must be refused")
+            assert is_refused(_core.merkle_verify_inclusion, *arguments), file
         else:
             _core.merkle_verify_inclusion(*arguments)
             holding += 1
@@ -301,30 +307,47 @@ def test_a_consistency_proof_that_does_not_hold_is_refused(tree: _core.MerkleTre
     _core.merkle_verify_consistency(EMPTY, 0, new, 13, [])
 
 
-@pytest.mark.parametrize(("index", "size"), [(-1, 13), (5, -1), (2**64, 13), (5, 2**64), (0, 0), (13, 13)])
+@pytest.mark.parametrize(
+    ("index", "size"), [(-1, 13), (5, -1), (2**64, 13), (5, 2**64), (0, 0), (13, 13)]
+)
 def test_numbers_that_no_proof_has_are_malformed_evidence(
     tree: _core.MerkleTree, index: int, size: int
 ) -> None:
     with pytest.raises(EvidenceError):
-        _core.merkle_verify_inclusion(tree.root(), leaf_hash(b"leaf 5"), index, size, tree.prove_inclusion(5))
+        _core.merkle_verify_inclusion(
+            tree.root(), leaf_hash(b"leaf 5"), index, size, tree.prove_inclusion(5)
+        )
 
 
 @pytest.mark.parametrize("bad", [b"", b"x" * 31, b"x" * 33])
-def test_hashes_of_another_length_are_malformed_evidence(tree: _core.MerkleTree, bad: bytes) -> None:
+def test_hashes_of_another_length_are_malformed_evidence(
+    tree: _core.MerkleTree, bad: bytes
+) -> None:
     root, leaf, path = tree.root(), leaf_hash(b"leaf 5"), tree.prove_inclusion(5)
-    for arguments in ((bad, leaf, 5, 13, path), (root, bad, 5, 13, path), (root, leaf, 5, 13, [bad, *path[1:]])):
+    for arguments in (
+        (bad, leaf, 5, 13, path),
+        (root, bad, 5, 13, path),
+        (root, leaf, 5, 13, [bad, *path[1:]]),
+    ):
         with pytest.raises(EvidenceError):
             _core.merkle_verify_inclusion(*arguments)
 
 
 def test_what_lies_beyond_the_tree_is_an_index_error(tree: _core.MerkleTree) -> None:
     for call in (
-        lambda: tree.root(14), lambda: tree.root(-1), lambda: tree.root(2**64),
-        lambda: tree.prove_inclusion(13), lambda: tree.prove_inclusion(-1), lambda: tree.prove_inclusion(5, 5),
-        lambda: tree.prove_inclusion(0, 14), lambda: tree.prove_inclusion(0, 0),
-        lambda: tree.prove_consistency(14), lambda: tree.prove_consistency(3, 2), lambda: tree.prove_consistency(-1),
+        lambda: tree.root(14),
+        lambda: tree.root(-1),
+        lambda: tree.root(2**64),
+        lambda: tree.prove_inclusion(13),
+        lambda: tree.prove_inclusion(-1),
+        lambda: tree.prove_inclusion(5, 5),
+        lambda: tree.prove_inclusion(0, 14),
+        lambda: tree.prove_inclusion(0, 0),
+        lambda: tree.prove_consistency(14),
+        lambda: tree.prove_consistency(3, 2),
+        lambda: tree.prove_consistency(-1),
         lambda: tree.prove_consistency(0, 14),
-    ):  # fmt: skip
+    ):
         with pytest.raises(IndexError) as seen:
             call()
         assert seen.value.status == "RANGE"  # type: ignore[attr-defined]

@@ -40,6 +40,14 @@ def key(tmp_path: Path) -> _core.SigningKey:
     return _core.SigningKey.load(path, "example.org/key")
 
 
+def is_refused(note: bytes, vkey: str) -> bool:
+    try:
+        _core.verify_note(note, vkey)
+    except (VerificationError, EvidenceError):
+        return True
+    return False
+
+
 # ---- official vectors ----
 
 
@@ -53,9 +61,7 @@ def test_the_official_notes_open_or_are_refused_as_they_say(vectors: Path) -> No
                 assert _core.verify_note(note, vkey) == document["sign"]["text"]
                 assert _core.note_text(note) == document["sign"]["text"]
             else:
-                with pytest.raises((VerificationError, EvidenceError)):
-                    _core.verify_note(note, vkey)
-                    pytest.fail(f"{case['name']} must be refused")
+                assert is_refused(note, vkey), case["name"]
         if not case["vkeys"]:  # signed, but by nobody who is known
             with pytest.raises(VerificationError):
                 _core.verify_note(note, _core.format_vkey("somebody", bytes(range(32))))
@@ -85,7 +91,9 @@ def test_every_ed25519_case_of_wycheproof_is_answered_right(vectors: Path) -> No
         public = bytes.fromhex(group["publicKey"]["pk"])
         for case in group["tests"]:
             assert case["result"] in ("valid", "invalid")
-            holds = _core.ed25519_verify(public, bytes.fromhex(case["sig"]), bytes.fromhex(case["msg"]))
+            holds = _core.ed25519_verify(
+                public, bytes.fromhex(case["sig"]), bytes.fromhex(case["msg"])
+            )
             assert holds == (case["result"] == "valid"), (case["tcId"], case["comment"])
             answered += 1
     assert answered == document["numberOfTests"]
@@ -247,7 +255,7 @@ def test_key_files_that_others_could_read_or_replace_are_refused(tmp_path: Path)
     _core.SigningKey.create(path, None)
     for mode in (0o640, 0o604, 0o660, 0o602, 0o644):
         path.chmod(mode)
-        with pytest.raises(ConfigError, match="chmod|600") as seen:
+        with pytest.raises(ConfigError, match=r"chmod|600") as seen:
             _core.SigningKey.load(path, None)
         assert seen.value.status == "KEY"
     path.chmod(0o600)
@@ -265,7 +273,7 @@ def test_key_files_that_others_could_read_or_replace_are_refused(tmp_path: Path)
 
 def test_other_kinds_of_key_and_no_key_are_refused(tmp_path: Path) -> None:
     curve = write_key(tmp_path / "p256.pem", generate_private_key(SECP256R1()))
-    with pytest.raises(ConfigError, match="(?i)ed25519"):
+    with pytest.raises(ConfigError, match=r"(?i)ed25519"):
         _core.SigningKey.load(curve, None)
     for content in (b"", b"text", bytes(70_000)):
         path = tmp_path / "bad.pem"

@@ -111,11 +111,24 @@ def test_values_of_every_type_go_in_and_come_out(store: _core.Store) -> None:
 @pytest.mark.parametrize(
     "sql",
     [
-        "DELETE FROM runs", "DROP TABLE runs", "INSERT INTO meta VALUES('a','b')", "UPDATE meta SET value=''",
-        "ATTACH 'x' AS y", "PRAGMA journal_mode=WAL", "PRAGMA user_version=9", "VACUUM", "BEGIN", "SELECT",
-        "SELECT 1; DELETE FROM runs", "SELECT load_extension('x')", "CREATE TEMP TABLE t(a)", "", "SELECT ?", "\0",
+        "DELETE FROM runs",
+        "DROP TABLE runs",
+        "INSERT INTO meta VALUES('a','b')",
+        "UPDATE meta SET value=''",
+        "ATTACH 'x' AS y",
+        "PRAGMA journal_mode=WAL",
+        "PRAGMA user_version=9",
+        "VACUUM",
+        "BEGIN",
+        "SELECT",
+        "SELECT 1; DELETE FROM runs",
+        "SELECT load_extension('x')",
+        "CREATE TEMP TABLE t(a)",
+        "",
+        "SELECT ?",
+        "\0",
     ],
-)  # fmt: skip
+)
 def test_whatever_could_write_or_is_no_query_is_refused(store: _core.Store, sql: str) -> None:
     before = store.query("SELECT * FROM meta")
     with pytest.raises(ValueError) as seen:
@@ -126,9 +139,17 @@ def test_whatever_could_write_or_is_no_query_is_refused(store: _core.Store, sql:
 
 @pytest.mark.parametrize(
     ("parameters", "error"),
-    [([2**63], ValueError), (["\ud800"], ValueError), ([[]], TypeError), ([1, 2], ValueError), (5, TypeError),
-     ("a", TypeError), (b"a", TypeError), ([bytearray(b"a")], TypeError)],
-)  # fmt: skip
+    [
+        ([2**63], ValueError),
+        (["\ud800"], ValueError),
+        ([[]], TypeError),
+        ([1, 2], ValueError),
+        (5, TypeError),
+        ("a", TypeError),
+        (b"a", TypeError),
+        ([bytearray(b"a")], TypeError),
+    ],
+)
 def test_parameters_that_sqlite_cannot_hold_are_refused(
     store: _core.Store, parameters: object, error: type[Exception]
 ) -> None:
@@ -144,7 +165,9 @@ def test_a_commit_acknowledges_what_was_appended(store: _core.Store, store_path:
     assert (log.run_id, log.size, log.head) == (RUN, 0, (0, _core.merkle_root([])))
     assert [append(log, 0, "run.start"), append(log, 1)] == [0, 1]
     assert (log.size, log.head[0]) == (2, 0)
-    assert store.query("SELECT count(*) FROM runs") == [(0,)], "nothing is there before the first commit"
+    assert store.query("SELECT count(*) FROM runs") == [(0,)], (
+        "nothing is there before the first commit"
+    )
     note = log.commit()
     records = [bytes(row) for (row,) in store.query("SELECT bytes FROM records ORDER BY seq")]
     assert records == [b'{"seq":0}', b'{"seq":1}']
@@ -195,9 +218,12 @@ def test_a_log_outlives_the_store_object_that_it_came_from(store_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("run_id", "name"), [("", "n"), ("../../etc/passwd", "n"), (RUN.upper(), "n"), (RUN + "\n", "n"), (RUN, "")]
+    ("run_id", "name"),
+    [("", "n"), ("../../etc/passwd", "n"), (RUN.upper(), "n"), (RUN + "\n", "n"), (RUN, "")],
 )
-def test_run_ids_and_names_that_cannot_be_are_refused(store: _core.Store, run_id: str, name: str) -> None:
+def test_run_ids_and_names_that_cannot_be_are_refused(
+    store: _core.Store, run_id: str, name: str
+) -> None:
     with pytest.raises(ValueError):
         store.create_run(run_id, name, None)
 
@@ -278,6 +304,7 @@ def test_threads_share_one_store_and_one_log(store: _core.Store) -> None:
 
 
 def test_a_store_that_closes_under_a_query_ends_it_cleanly(store_path: Path) -> None:
+    ends: list[str] = []
     for _ in range(5):
         store = _core.Store(store_path, create=True)
 
@@ -286,7 +313,7 @@ def test_a_store_that_closes_under_a_query_ends_it_cleanly(store_path: Path) -> 
                 while True:
                     shared.query("SELECT * FROM meta, runs")
             except StoreError as error:
-                assert error.status == "CLOSED"
+                ends.append(error.status)
 
         threads = [threading.Thread(target=ask) for _ in range(3)]
         for thread in threads:
@@ -294,6 +321,7 @@ def test_a_store_that_closes_under_a_query_ends_it_cleanly(store_path: Path) -> 
         store.close()
         for thread in threads:
             thread.join()
+    assert ends == ["CLOSED"] * 15
 
 
 # ---- imports ----
@@ -344,7 +372,9 @@ def test_rows_of_another_shape_are_not_imported(
 def test_kept_leaves_come_back_and_damage_is_noticed(store: _core.Store, store_path: Path) -> None:
     leaves = [b"a", b"", bytes(70_000)]
     root = store.put_leaves(leaves)
-    assert root == _core.merkle_root(leaves) == store.put_leaves([bytearray(leaf) for leaf in leaves])
+    assert (
+        root == _core.merkle_root(leaves) == store.put_leaves([bytearray(leaf) for leaf in leaves])
+    )
     assert store.has_leaves(root)
     assert store.get_leaves(root) == leaves
     assert not store.has_leaves(bytes(32))
@@ -399,7 +429,9 @@ def test_a_stream_that_was_lost_goes_on_where_it_was(store: _core.Store) -> None
 
 
 @pytest.mark.parametrize("name", ["", "../x", ".hidden", "a/b", "a\0b", "x" * 101])
-def test_stream_names_that_could_leave_the_directory_are_refused(store: _core.Store, name: str) -> None:
+def test_stream_names_that_could_leave_the_directory_are_refused(
+    store: _core.Store, name: str
+) -> None:
     with pytest.raises(ValueError):
         store.open_stream(RUN, name)
 
@@ -425,7 +457,9 @@ def in_child(work: Callable[[], str]) -> str:
     return answer
 
 
-def test_a_forked_child_is_refused_and_does_the_parent_no_harm(store: _core.Store, store_path: Path) -> None:
+def test_a_forked_child_is_refused_and_does_the_parent_no_harm(
+    store: _core.Store, store_path: Path
+) -> None:
     log = store.create_run(RUN, "name", None)
     append(log, 0, "run.start")
     stream = store.open_stream(RUN, "train")
@@ -434,12 +468,23 @@ def test_a_forked_child_is_refused_and_does_the_parent_no_harm(store: _core.Stor
     def use_everything() -> str:
         statuses = []
         for call in (
-            lambda: store.query("SELECT 1"), lambda: store.create_run(OTHER, "n", None), store.integrate,
-            store.checkpoint, lambda: store.put_leaves([b"a"]), lambda: store.open_stream(RUN, "other"),
-            lambda: append(log, 1), log.commit, log.rollback, log.destroy_key, log.close,
-            lambda: stream.append(b"two"), stream.sync, stream.close, stream.abandon,
+            lambda: store.query("SELECT 1"),
+            lambda: store.create_run(OTHER, "n", None),
+            store.integrate,
+            store.checkpoint,
+            lambda: store.put_leaves([b"a"]),
+            lambda: store.open_stream(RUN, "other"),
+            lambda: append(log, 1),
+            log.commit,
+            log.rollback,
+            log.destroy_key,
+            log.close,
+            lambda: stream.append(b"two"),
+            stream.sync,
+            stream.close,
+            stream.abandon,
             lambda: stream.size,
-        ):  # fmt: skip
+        ):
             try:
                 call()
                 statuses.append("OK")

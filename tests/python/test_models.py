@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-import os
 import threading
 from typing import Any
 
@@ -195,7 +194,7 @@ def test_wrappers_within_a_model_leave_no_trace(net):
     net.inner._orig_mod._checkpoint_wrapped_module[0] = offload_wrapper(
         net.inner._orig_mod._checkpoint_wrapped_module[0]
     )
-    assert "inner._orig_mod" in list(net._modules["inner"].state_dict(prefix="inner."))[0]
+    assert "inner._orig_mod" in next(iter(net.inner.state_dict(prefix="inner.")))
     assert (digest_model(net), capture_architecture(net)) == before
 
 
@@ -257,7 +256,9 @@ def test_a_user_s_own_attribute_called_module_stays(net):
 def test_two_tensors_of_one_name_after_unwrapping_are_refused_by_both_names(net):
     wrapped = nn.DataParallel(net)
     wrapped.register_buffer("scale", torch.ones(3))
-    with pytest.raises(ConfigError, match=r"'scale' and 'module\.scale'|'module\.scale' and 'scale'"):
+    with pytest.raises(
+        ConfigError, match=r"'scale' and 'module\.scale'|'module\.scale' and 'scale'"
+    ):
         digest_model(wrapped)
     wrapped = nn.DataParallel(net)
     wrapped.add_module("inner", nn.Sequential())
@@ -329,6 +330,16 @@ def test_a_module_that_saves_in_its_own_way_is_asked():
     assert [leaf["value"] for leaf in decoded(capture_buffers(model)).values()] == [8, None]
 
 
+def test_a_method_that_was_put_into_one_object_is_asked_too():
+    layer = nn.Linear(1, 1)
+
+    def save(destination, prefix, keep_vars):
+        destination[prefix + "renamed"] = layer.weight
+
+    layer._save_to_state_dict = save
+    assert names(nn.Sequential(layer)) == ["0.renamed"]
+
+
 def test_a_scripted_module_has_the_names_of_the_original(net):
     scripted = torch.jit.script(nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3)))
     assert list(digest_model(scripted).leaves) == slow_leaves(scripted.state_dict())
@@ -349,7 +360,10 @@ def test_fake_tensors_are_refused_by_name():
 
     with FakeTensorMode():
         fake = torch.ones(3)
-    for state in ({"good": torch.ones(2), "bad": fake}, {"a": torch.eye(2).to_sparse(), "bad": fake}):
+    for state in (
+        {"good": torch.ones(2), "bad": fake},
+        {"a": torch.eye(2).to_sparse(), "bad": fake},
+    ):
         with pytest.raises(UnsupportedTensorError, match="'bad'"):
             digest_model(state)
 
@@ -481,7 +495,7 @@ def test_a_file_that_is_swapped_between_header_and_tensors_is_noticed(tmp_path, 
     real = _core.hash_file_ranges
 
     def swap(*arguments):
-        os.replace(other, path)
+        other.replace(path)
         return real(*arguments)
 
     monkeypatch.setattr(_core, "hash_file_ranges", swap)
@@ -520,7 +534,9 @@ def test_only_non_persistent_buffers_are_in_the_buffers_tree(net):
 
 
 def step(net: Any, make: Any) -> Any:
-    optimizer = make([{"params": list(net.module.parameters())}, {"params": net.inner.parameters()}])
+    optimizer = make(
+        [{"params": list(net.module.parameters())}, {"params": net.inner.parameters()}]
+    )
     net(torch.ones(2, 4)).sum().backward()
     optimizer.step()
     return optimizer
@@ -579,6 +595,14 @@ def test_state_in_lists_is_taken_apart():
     assert leaves["state.0/0.n_iter"]["value"] == optimizer.state[weight]["n_iter"]
 
 
+@pytest.mark.parametrize("order", [("a", "b"), ("b", "a")])
+def test_a_tied_parameter_is_called_by_its_first_name_by_utf_8_bytes(order):
+    weight = nn.Parameter(torch.ones(1))
+    model = nn.ParameterDict(dict.fromkeys(order, weight))
+    leaves = decoded(capture_optimizer(torch.optim.SGD([weight], lr=0.1), model))
+    assert leaves["param_groups.0.params"]["value"] == ["a"]
+
+
 def test_parameters_that_the_model_does_not_have_are_named_by_group_and_place(net):
     stranger = nn.Parameter(torch.ones(2))
     optimizer = torch.optim.SGD([stranger, net.scale.requires_grad_()], lr=0.1, momentum=0.9)
@@ -608,7 +632,7 @@ def test_a_state_dict_of_an_optimizer_holds_the_same_digests(net):
 def test_what_is_no_optimizer_is_refused_and_none_is_none():
     assert capture_optimizer(None, None) is None
     for obj in (5, {"state": {}}, nn.Linear(1, 1), object()):
-        with pytest.raises(ConfigError, match="no optimizer|expected a torch optimizer"):
+        with pytest.raises(ConfigError, match="expected a torch optimizer"):
             capture_optimizer(obj, None)
 
 

@@ -905,20 +905,18 @@ def test_files_that_are_neither_bundle_nor_proof_cannot_be_checked(tmp_path: Pat
     assert v.verify_file(tmp_path).result == "could not check"
 
 
-def test_a_bundle_above_the_limit_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "large.mlprov"
-    path.write_bytes(standard_run().build())
-    monkeypatch.setattr(v, "MAX_BUNDLE", path.stat().st_size - 1)
-    verdict = v.verify_file(path)
+def test_a_bundle_above_the_limit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = standard_run().build()
+    monkeypatch.setattr(v, "MAX_BUNDLE", len(bundle) - 1)
+    verdict = v.BundleVerifier(bundle, pinned()).verify()
     assert failing(verdict) == ["archive"]
     assert verdict.checks[0].detail == "bundle is too large"
 
 
 def test_too_many_entries_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(v, "MAX_ENTRIES", 10)
-    assert failing(verify(standard_run().build())) == ["archive"]
+    verdict = v.BundleVerifier(standard_run().build(), pinned()).verify()
+    assert failing(verdict) == ["archive"]
 
 
 def mutations(original: bytes, count: int) -> list[bytes]:

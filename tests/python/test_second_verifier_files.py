@@ -309,7 +309,9 @@ def test_a_file_swapped_again_and_again_never_holds_wrongly(bundle: bytes, tmp_p
     thread = threading.Thread(target=swap)
     thread.start()
     try:
-        verdicts = [verify(bundle, model=path).result for _ in range(10)]
+        # Each look sees another moment, so this verifier alone is asked.
+        request = v.Request(keys=[BundleBuilder().owner_key], model=path)
+        verdicts = [v.BundleVerifier(bundle, request).verify().result for _ in range(10)]
     finally:
         done.set()
         thread.join()
@@ -446,7 +448,6 @@ def test_npy_names_are_those_of_section_2(tmp_path: Path) -> None:
         write_npy(SAMPLES, "<f4", (10**15, 10**15)),
         write_npy(SAMPLES[:4], "<f4", ()),
         write_npy(SAMPLES, "<f4", (3, 2)).replace(b"False", b"[[[[["),
-        write_npy(bytes(16), "<f16", (1,)),
     ],
 )
 def test_an_npy_file_of_another_form_is_unchecked(

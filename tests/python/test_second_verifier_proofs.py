@@ -202,7 +202,7 @@ BAD: dict[str, tuple[str, Change]] = {
     "a size that is true": ("proof", in_record(size=True)),
     "a claim with another member": ("proof", in_claim(note="x")),
     "a field that is no list": ("proof", in_claim(field="weights")),
-    "a field with null": ("claim", in_claim(field=[None])),
+    "a field with null": ("proof", in_claim(field=[None])),
     "a field of another kind": ("claim", in_claim(field=["streams", 0, "tree"])),
     "an empty field": ("claim", in_claim(field=[])),
     "another owner's statement": ("owner", statement_by_another_owner),

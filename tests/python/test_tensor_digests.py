@@ -20,6 +20,7 @@ from hypothesis import given, settings
 from tensors_for_tests import (
     INTEGER_OF_WIDTH,
     TORCH_DTYPES,
+    TORCH_WARNINGS,
     blake3_of,
     layouts,
     names_of_torch_dtypes,
@@ -33,6 +34,7 @@ import mlprov
 from mlprov import UnsupportedTensorError, _core
 
 torch = pytest.importorskip("torch")
+pytestmark = TORCH_WARNINGS
 safetensors_torch = pytest.importorskip("safetensors.torch")
 
 NUMPY_DTYPES = [

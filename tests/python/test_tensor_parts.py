@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import rfc8785
 from tensors_for_tests import (
+    TORCH_WARNINGS,
     blake3_of,
     names_of_torch_dtypes,
     raw_bytes,
@@ -16,6 +17,7 @@ import mlprov
 from mlprov import UnsupportedTensorError, _core
 
 torch = pytest.importorskip("torch")
+pytestmark = TORCH_WARNINGS
 
 
 # ---- composites ----

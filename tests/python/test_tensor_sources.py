@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import concurrent.futures
 import ctypes
+import functools
 import gc
 import io
 import json
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tensors_for_tests import (
+    TORCH_WARNINGS,
     Exporter,
     blake3_of,
 )
@@ -26,6 +28,7 @@ import mlprov
 from mlprov import UnsupportedTensorError, _core
 
 torch = pytest.importorskip("torch")
+pytestmark = TORCH_WARNINGS
 
 
 # ---- buffers ----
@@ -150,6 +153,7 @@ print(json.dumps([_core.torch_bridge(), _core.describe_torch_bridge(), rows, ref
 """
 
 
+@functools.cache
 def _in_another_process(hide: str = "", after: str = "") -> Any:
     code = WITHOUT_BRIDGE.format(hide=hide, after=after)
     result = subprocess.run(

@@ -51,7 +51,7 @@ def numbered(size: int) -> list[bytes]:
     return [f"leaf {index}".encode() for index in range(size)]
 
 
-@pytest.mark.parametrize("size", (0, *SIZES))
+@pytest.mark.parametrize("size", [0, *SIZES])
 def test_every_root_and_path_is_that_of_the_slow_reference(size):
     leaves = numbered(size)
     tree = MerkleTree(leaves)

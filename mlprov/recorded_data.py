@@ -1,0 +1,146 @@
+"""Reading a file of samples as a ``data`` record has them (docs/format.md section 10, **Data**)."""
+
+from __future__ import annotations
+
+import io
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mlprov import _core, datasets, records
+from mlprov.bundles import read_bundle_bytes
+from mlprov.errors import Error, VerificationError
+from mlprov.samples import SampleLeaves
+from mlprov.verdicts import Unchecked
+
+__all__ = ["SampleTree", "read_samples"]
+
+SampleTree = tuple[bytes, int]  # root and number of samples
+_Column = tuple[str, tuple[int, ...], bytes]  # element type, shape, canonical bytes
+
+
+def read_samples(data: Any, record: Mapping[str, Any], algorithm: str) -> SampleTree:
+    """The sample tree of what the caller has: arrays at hand, or a path that the record's kind can be read from.
+
+    Raises:
+        Unchecked: it is of another form than the record, or cannot be read.
+    """
+    kind = record.get("kind")
+    if kind not in ("arrays", "files", "file"):
+        raise Unchecked(f"record {record['seq']} is of the kind {kind!r}, whose samples no file stands for")
+    try:
+        if isinstance(data, (str, os.PathLike)):
+            path = pathlib.Path(data)
+            if kind == "arrays":
+                return _read_arrays(path, record.get("fields"), algorithm)
+            data = path
+        capture = datasets.capture_dataset(data, algorithm=algorithm)
+    except VerificationError:
+        raise
+    except (Error, TypeError, OSError) as error:
+        raise Unchecked(f"the data cannot be read as record {record['seq']} has it: {error}") from error
+    return capture.root, capture.size
+
+
+def _read_arrays(path: pathlib.Path, fields: Any, algorithm: str) -> SampleTree:
+    if path.suffix == ".npy":
+        if not _is_end(fields):
+            raise Unchecked(f"{path} holds one array; a recorded sample has several")
+        capture = datasets.capture_dataset(_read_npy(path), algorithm=algorithm)
+        return capture.root, capture.size
+    if path.suffix == ".safetensors":
+        return _tree_of(_read_columns(path), fields, path, algorithm)
+    raise Unchecked(f"{path} is neither .npy nor .safetensors; pass the arrays themselves in Python")
+
+
+def _read_npy(path: pathlib.Path) -> Any:
+    try:
+        import numpy
+    except ImportError as error:
+        raise Unchecked(f"{path} cannot be read: NumPy is missing; pip install numpy") from error
+    content = io.BytesIO(read_bundle_bytes(path))
+    try:
+        return numpy.load(content, allow_pickle=False)
+    except Exception as error:  # whatever a hostile header makes of NumPy's parser
+        raise Unchecked(f"{path} cannot be read as a .npy file: {type(error).__name__}") from error
+
+
+def _read_columns(path: pathlib.Path) -> dict[str, _Column]:
+    entries, _, expected = _core.safetensors_entries(os.fsencode(path))
+    content = read_bundle_bytes(path)
+    if len(content) != expected:
+        raise Unchecked(f"{path} changed while it was read")
+    return {name: (dtype, shape, content[begin:end]) for name, dtype, shape, begin, end in entries}
+
+
+def _is_end(fields: Any) -> bool:
+    return isinstance(fields, dict) and isinstance(fields.get("dtype"), str)
+
+
+def _ends(fields: Any, place: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """The key paths to the arrays of a sample."""
+    if _is_end(fields):
+        return [place]
+    if isinstance(fields, list):
+        members = [(str(position), item) for position, item in enumerate(fields)]
+    elif isinstance(fields, dict):
+        members = [(key[1:] if key.startswith("$$") else key, item) for key, item in fields.items()]
+    else:
+        raise Unchecked("the record's fields name no arrays")
+    return [end for key, item in members for end in _ends(item, (*place, key))]
+
+
+def _tree_of(columns: Mapping[str, _Column], fields: Any, path: pathlib.Path, algorithm: str) -> SampleTree:
+    wanted = {".".join(end) for end in _ends(fields)}
+    if _is_end(fields) and len(columns) == 1:
+        columns = {"": next(iter(columns.values()))}
+    if set(columns) != wanted:
+        raise VerificationError(f"{path} holds {sorted(columns)}; a recorded sample has {sorted(wanted)}")
+    if not all(shape for _, shape, _ in columns.values()):
+        raise Unchecked(f"{path} holds an array without dimensions, so without samples")
+    counts = {shape[0] for _, shape, _ in columns.values()}
+    if len(counts) != 1:
+        raise VerificationError(f"{path} holds arrays of {sorted(counts)} rows; a data set has as many of each")
+    count = counts.pop()
+    rows = {name: _rows(column, count) for name, column in columns.items()}
+    digests = {name: _core.hash_many(parts, algorithm) for name, parts in rows.items()}
+    if _is_end(fields):
+        length = len(rows[""][0]) if count else 0
+        leaves = SampleLeaves(algorithm, digests[""], length)
+    else:
+        texts = [
+            records.canonical(_items(fields, (), index, columns, digests, rows, algorithm)) for index in range(count)
+        ]
+        leaves = SampleLeaves(algorithm, _core.hash_many(texts, algorithm), [len(text) for text in texts])
+    return _core.merkle_root(leaves), count
+
+
+def _rows(column: _Column, count: int) -> list[bytes]:
+    size = len(column[2]) // count if count else 0
+    return [column[2][index * size : (index + 1) * size] for index in range(count)]
+
+
+def _items(
+    fields: Any,
+    place: tuple[str, ...],
+    index: int,
+    columns: Mapping[str, _Column],
+    digests: Mapping[str, Sequence[bytes]],
+    rows: Mapping[str, Sequence[bytes]],
+    algorithm: str,
+) -> Any:
+    """The items of one sample, as a batch leaf writes them."""
+    if _is_end(fields):
+        name = ".".join(place)
+        dtype, shape, _ = columns[name]
+        digest = f"{algorithm}:{digests[name][index].hex()}"
+        return {"$tensor": {"digest": digest, "dtype": dtype, "len": len(rows[name][index]), "shape": list(shape[1:])}}
+    if isinstance(fields, list):
+        return [
+            _items(item, (*place, str(at)), index, columns, digests, rows, algorithm) for at, item in enumerate(fields)
+        ]
+    return {
+        key: _items(item, (*place, key[1:] if key.startswith("$$") else key), index, columns, digests, rows, algorithm)
+        for key, item in fields.items()
+    }

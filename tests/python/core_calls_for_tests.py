@@ -1,0 +1,196 @@
+"""Every function and method of the core with arguments that it takes.
+
+``CALLS`` is the table; ``World`` has the objects and files that the calls are made on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mlprov import _core
+
+RUN = "019aa5c1-5a40-7000-8000-000000000001"
+HASH = bytes(32)
+TIME = "2026-11-21T09:30:00.000Z"
+
+# What no argument of a kind may be. None stands apart: some arguments are optional.
+WRONG: dict[str, tuple[Any, ...]] = {
+    "buffer": (5, "text", 1.5, [], {}, object(), [b"a"]),
+    "hash": (5, "a" * 32, 1.5, [], object()),
+    "int": ("5", 1.5, b"5", [], object(), 1j),
+    "text": (5, b"bytes", 1.5, [], object()),
+    "path": (5, 1.5, [], object(), bytearray(b"a")),
+    "buffers": (5, 1.5, object(), b"ab", "ab", ["a"], [5], [None], [b"a", "b"]),
+    "hashes": (5, 1.5, object(), HASH, "ab", ["a" * 32], [5], [None]),
+    "names": (5, 1.5, object(), b"blake3", "blake3", [5], [None], [b"blake3"]),
+    "objects": (5, object(), "ab", b"ab", ["text"], [None], [object()], [5]),
+    "object": ("text", None, object(), 5, [1]),
+    "row": (
+        5,
+        "row",
+        (),
+        (HASH,),
+        [HASH, "F32", (1,), 4],
+        (HASH, "F32", [1], 4),
+        (HASH, b"F32", (1,), 4),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Call:
+    """One function or method with arguments that it takes.
+
+    ``kinds`` names the kind of each; a ``?`` after it says that None is allowed.
+    """
+
+    name: str
+    arguments: tuple[Any, ...]
+    kinds: tuple[str, ...]
+    keywords: dict[str, tuple[Any, str]] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+KEYED = {"key": (None, "hash?")}
+BY = {"algorithm": ("sha256", "text")}
+
+CALLS = [
+    Call("set_exceptions", ({},), ("classes",)),
+    Call("set_hash_kernel", ("portable",), ("text",)),
+    Call("hash_bytes", (b"data",), ("buffer",), BY),
+    Call("hash_many", ([b"a", b"b"],), ("buffers",), BY),
+    Call("hash_file", ("FILE",), ("path",), {"algorithms": (["blake3"], "names")}),
+    Call(
+        "hash_file_ranges",
+        ("FILE", [(0, 1)]),
+        ("path", "ranges"),
+        {"algorithms": (["blake3"], "names")},
+    ),
+    Call("blake3_subtree", (b"data", 0), ("buffer", "int"), KEYED),
+    Call("blake3_parent", (HASH, HASH), ("hash", "hash"), {**KEYED, "root": (True, "any")}),
+    Call(
+        "Hasher", (b"data",), ("buffer",), {"algorithm": ("blake3", "text"), "key": (HASH, "hash?")}
+    ),
+    Call("Hasher", (b"data",), ("buffer",), {"context": ("c", "text?")}),
+    Call("Hasher().update", (b"data",), ("buffer",)),
+    Call("Hasher().digest", (40,), ("int?",), {"seek": (7, "int")}),
+    Call("Hasher().hexdigest", (40,), ("int?",), {"seek": (7, "int")}),
+    Call("merkle_leaf_hash", (b"leaf",), ("buffer",)),
+    Call("merkle_root", ([b"leaf"],), ("buffers",)),
+    Call(
+        "merkle_verify_inclusion",
+        (_core.merkle_leaf_hash(b"a"), _core.merkle_leaf_hash(b"a"), 0, 1, []),
+        ("hash", "hash", "int", "int", "hashes"),
+    ),
+    Call(
+        "merkle_verify_consistency",
+        (HASH, 1, HASH, 1, []),
+        ("hash", "int", "hash", "int", "hashes"),
+    ),
+    Call("MerkleTree", ([b"leaf"],), ("buffers",)),
+    Call("MerkleTree().append", (b"leaf",), ("buffer",)),
+    Call("MerkleTree().append_hash", (HASH,), ("hash",)),
+    Call("MerkleTree().extend", ([b"leaf"],), ("buffers",)),
+    Call("MerkleTree().root", (0,), ("int?",)),
+    Call("MerkleTree([b'a']).prove_inclusion", (0, 1), ("int", "int?")),
+    Call("MerkleTree([b'a']).prove_consistency", (0, 1), ("int", "int?")),
+    Call("json_decode", (b"[1]", 100, 10), ("buffer", "int", "int")),
+    Call("encode_leaves", ([b"leaf"],), ("buffers",)),
+    Call("decode_leaves", (b"",), ("buffer",)),
+    Call("tensor_digests", ([b"tensor"],), ("objects",), BY),
+    Call("tensor_identities", ([b"tensor"],), ("objects",)),
+    Call("tensor_leaf", ("name", (HASH, "F32", (2, 3), 24)), ("text", "row"), BY),
+    Call("tensor_digest_staged", ("TENSOR",), ("object",), BY),
+    Call("safetensors_entries", ("SAFETENSORS",), ("path",)),
+    Call("verify_note", ("NOTE", "VKEY"), ("buffer", "text")),
+    Call("note_text", ("NOTE",), ("buffer",)),
+    Call("parse_checkpoint", (_core.format_checkpoint("o", 1, HASH),), ("text",)),
+    Call("format_checkpoint", ("origin", 1, HASH), ("text", "int", "hash")),
+    Call("parse_vkey", ("VKEY",), ("text",)),
+    Call("format_vkey", ("name", HASH), ("text?", "hash")),
+    Call("ed25519_verify", (HASH, bytes(64), b"message"), ("hash", "buffer", "buffer")),
+    Call("SigningKey.create", ("NEW", None), ("path", "text?"), {"passphrase": (None, "buffer?")}),
+    Call("SigningKey.load", ("KEY", None), ("path", "text?"), {"passphrase": (None, "buffer?")}),
+    Call("key.sign_note", ("text\n",), ("text",)),
+    Call("Store", ("STORE",), ("path",), {"create": (True, "any"), "read_only": (False, "any")}),
+    Call("store.query", ("SELECT ?", [1]), ("text", "parameters")),
+    Call("store.create_run", (RUN, "name", None), ("text", "text", "text?")),
+    Call("store.open_run", (RUN,), ("text",)),
+    Call("store.open_stream", (RUN, "new"), ("text", "text")),
+    Call("store.put_leaves", ([b"leaf"],), ("buffers",)),
+    Call("store.get_leaves", (HASH,), ("hash",)),
+    Call("store.has_leaves", (HASH,), ("hash",)),
+    Call("store.log_proof", (0, 1), ("int", "int")),
+    Call(
+        "store.put_import",
+        (
+            RUN,
+            "n",
+            None,
+            "finished",
+            TIME,
+            [("run.start", TIME, b"{}")],
+            [(1, HASH, b"note")],
+            "path",
+        ),
+        ("text", "text", "text?", "text", "text", "rows", "rows", "text"),
+    ),
+    Call(
+        "log.append", (b"{}",), ("buffer",), {"type": ("run.start", "text"), "time": (TIME, "text")}
+    ),
+    Call("log.commit", (None,), ("text?",)),
+    Call("stream.append", (b"leaf",), ("buffer",)),
+]
+
+WITHOUT_ARGUMENTS = [
+    "openssl_version",
+    "sqlite_version",
+    "hash_kernels",
+    "hash_kernel",
+    "dtypes",
+    "torch_bridge",
+    "describe_torch_bridge",
+    "Hasher().copy",
+    "store.integrate",
+    "store.checkpoint",
+    "log.rollback",
+    "stream.sync",
+]
+
+
+class World:
+    """Objects and files that the calls above are made on."""
+
+    def __init__(self, folder: Path, store: _core.Store) -> None:
+        self.store = store
+        (folder / "file").write_bytes(b"0123456789")
+        (folder / "safetensors").write_bytes(b"\2\0\0\0\0\0\0\0{}")
+        self.key = _core.SigningKey.create(folder / "key", None)
+        self.log = store.create_run(RUN[:-1] + "9", "name", None)
+        self.stream = store.open_stream(RUN, "stream")
+        self.values: dict[str, Any] = {
+            "FILE": folder / "file",
+            "SAFETENSORS": folder / "safetensors",
+            "KEY": folder / "key",
+            "NEW": folder / "new",
+            "STORE": folder / "other",
+            "NOTE": self.key.sign_note("text\n"),
+            "VKEY": self.key.vkey,
+        }
+
+    def function(self, name: str) -> Callable[..., Any]:
+        names = {"store": self.store, "key": self.key, "log": self.log, "stream": self.stream}
+        found: Any = eval(name, {**vars(_core), **names})
+        return found  # type: ignore[no-any-return]
+
+    def filled(self, call: Call) -> tuple[list[Any], dict[str, Any]]:
+        def fill(value: Any) -> Any:
+            return self.values.get(value, value) if isinstance(value, str) else value
+
+        keywords = {name: fill(value) for name, (value, _) in call.keywords.items()}
+        return [fill(value) for value in call.arguments], keywords

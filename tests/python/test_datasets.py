@@ -1,0 +1,522 @@
+"""Data sets against a slow reference written from docs/format.md section 4, "Sample leaf"."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import socket
+import timeit
+import tracemalloc
+from typing import Any
+
+import blake3
+import numpy as np
+import pytest
+import rfc8785
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mlprov import _core, datasets
+from mlprov.batches import batch_items
+from mlprov.datasets import capture_dataset, read_recorded_kind
+from mlprov.errors import ConfigError, EvidenceError, UnsupportedTensorError
+from mlprov.samples import SampleLeaves
+
+try:
+    import torch
+    from torch.utils.data import Subset, TensorDataset
+except ImportError:
+    torch = None
+
+needs_torch = pytest.mark.skipif(torch is None, reason="torch is not installed")
+
+
+def slow_leaf(data: bytes, index: int) -> bytes:
+    digest = f"blake3:{blake3.blake3(data).hexdigest()}"
+    return rfc8785.dumps({"digest": digest, "index": index, "len": len(data)})
+
+
+def slow_sample(items: Any) -> bytes:
+    """The bytes whose digest is that of a structured sample."""
+    return rfc8785.dumps(batch_items(items))
+
+
+def check(capture: Any, samples: list[bytes]) -> None:
+    expected = [slow_leaf(data, index) for index, data in enumerate(samples)]
+    assert list(capture.leaves) == expected
+    assert capture.kind == "arrays"
+    assert capture.size == len(capture.leaves) == len(samples)
+    assert capture.root == _core.merkle_root(expected)
+    digests = sorted(blake3.blake3(data).digest() for data in samples)
+    assert capture.sorted_digests == digests
+    assert capture.sorted_root == _core.merkle_root(digests)
+    assert capture.bytes == sum(map(len, samples))
+    assert capture.weak == []
+
+
+# ---- arrays ----
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.arange(12, dtype=np.float32).reshape(4, 3),
+        np.arange(5),
+        np.arange(24.0).reshape(4, 3, 2).transpose(1, 0, 2),
+        np.arange(24.0).reshape(4, 6)[::-1, ::2],
+        np.arange(6, dtype=">i4").reshape(3, 2),
+        np.array([[True, False], [False, False]]),
+        np.arange(6, dtype=np.complex128).reshape(3, 2),
+        np.arange(3, dtype=np.float16),
+        np.array(["ab", "c"]),
+        np.array(["2026-01-01", "NaT"], dtype="datetime64[D]"),
+        np.zeros((3, 0)),
+        np.zeros((0, 3)),
+        np.zeros(0),
+        np.ones((1, 1, 1)),
+        np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+        np.broadcast_to(np.arange(3.0), (4, 3)),
+    ],
+)
+def test_the_samples_of_an_array_are_its_rows(array):
+    little = array.astype(array.dtype.newbyteorder("<"))
+    capture = capture_dataset(array)
+    check(capture, [little[index, ...].tobytes() for index in range(len(array))])
+    assert capture.fields["shape"] == list(array.shape[1:])
+    assert capture.source == "numpy.ndarray"
+
+
+def tensors() -> list[Any]:
+    if torch is None:
+        return []
+    return [
+        torch.arange(12.0).reshape(4, 3),
+        torch.arange(5),
+        torch.arange(24.0).reshape(4, 6).t(),
+        torch.arange(24.0).reshape(4, 6)[:, ::2],
+        torch.arange(24.0)[4:16].reshape(3, 4),
+        torch.arange(6.0, requires_grad=True),
+        torch.nn.Parameter(torch.arange(6.0).reshape(2, 3)),
+        torch.tensor([[True, False]]),
+        torch.view_as_complex(torch.arange(8.0).reshape(4, 2)).conj(),
+        torch.arange(3, dtype=torch.uint8),
+        torch.zeros(0, 3),
+        torch.zeros(3, 0),
+    ]
+
+
+@needs_torch
+@pytest.mark.parametrize("tensor", tensors())
+def test_the_samples_of_a_tensor_are_its_rows(tensor):
+    values = tensor.detach().resolve_conj().numpy()
+    capture = capture_dataset(tensor)
+    check(capture, [np.ascontiguousarray(row).tobytes() for row in values])
+    assert capture.root == capture_dataset(values).root
+    assert capture.fields == capture_dataset(values).fields
+
+
+@needs_torch
+def test_types_that_numpy_lacks_are_hashed_by_row_too():
+    tensor = torch.arange(6.0).reshape(2, 3).to(torch.bfloat16)
+    check(capture_dataset(tensor), [bytes(row.view(torch.uint8).numpy()) for row in tensor])
+    assert capture_dataset(tensor).fields == {"dtype": "BF16", "shape": [3]}
+
+
+NESTINGS = [
+    lambda x, y: (x, y),
+    lambda x, y: [x, [y, x]],
+    lambda x, y: (x,),
+    lambda x, y: {"x": x, "y": y},
+    lambda x, y: {"$b": y, "a%s": (x, {"\U0001f600": y, "\ue000": x})},
+    lambda x, y: {1: x, "a": y},
+]
+
+
+@pytest.mark.parametrize("nest", NESTINGS)
+def test_a_structured_sample_is_the_jcs_text_of_its_items(nest):
+    x = np.arange(12, dtype=np.float32).reshape(4, 3)
+    y = np.arange(4) if torch is None else torch.arange(4)
+    capture = capture_dataset(nest(x, y))
+    check(capture, [slow_sample(nest(x[index], y[index])) for index in range(4)])
+    assert capture.fields == types_only(batch_items(nest(x[0], y[0])))
+
+
+def types_only(items: Any) -> Any:
+    if isinstance(items, dict) and set(items) == {"$tensor"}:
+        return {key: items["$tensor"][key] for key in ("dtype", "shape")}
+    if isinstance(items, dict):
+        return {key: types_only(item) for key, item in items.items()}
+    if isinstance(items, list):
+        return [types_only(item) for item in items]
+    return items
+
+
+def test_an_empty_structured_set_has_fields_and_no_leaves():
+    capture = capture_dataset((np.zeros((0, 3)), np.zeros(0, dtype=np.int64)))
+    check(capture, [])
+    assert capture.fields == [{"dtype": "F64", "shape": [3]}, {"dtype": "I64", "shape": []}]
+
+
+@needs_torch
+@settings(max_examples=60)
+@given(st.data())
+def test_any_subset_is_the_rows_that_python_would_take(data):
+    count = data.draw(st.integers(1, 9))
+    x = torch.arange(count * 3.0).reshape(count, 3)
+    y = torch.arange(count)
+    pick = st.lists(st.integers(-count, count - 1), min_size=1, max_size=12)
+    outer = data.draw(pick)
+    subset: Any = Subset(TensorDataset(x, y), outer)
+    rows = outer
+    if data.draw(st.booleans()):
+        inner = data.draw(st.lists(st.integers(-len(outer), len(outer) - 1), max_size=8))
+        subset, rows = Subset(subset, np.array(inner, dtype=np.int64)), [outer[i] for i in inner]
+    check(capture_dataset(subset), [slow_sample([x[row], y[row]]) for row in rows])
+
+
+@needs_torch
+def test_a_tensor_dataset_of_one_tensor_has_samples_of_one_item():
+    x = torch.arange(6.0).reshape(3, 2)
+    check(capture_dataset(TensorDataset(x)), [slow_sample([row]) for row in x])
+    check(capture_dataset(Subset(x, [2, 0])), [x[2].numpy().tobytes(), x[0].numpy().tobytes()])
+    assert capture_dataset(TensorDataset(x)).source.endswith("TensorDataset")
+
+
+def test_duplicates_are_kept_in_the_sorted_tree():
+    capture = capture_dataset(np.array([1.0, 1.0, 2.0]))
+    assert len(capture.sorted_digests) == 3
+    assert len(set(capture.sorted_digests)) == 2
+
+
+def test_more_rows_than_a_chunk_are_hashed_in_order(monkeypatch):
+    monkeypatch.setattr(datasets, "_CHUNK", 7)
+    x = np.arange(40.0).reshape(20, 2)
+    check(capture_dataset(x), [row.tobytes() for row in x])
+    check(capture_dataset([x, x]), [slow_sample([row, row]) for row in x])
+    check(capture_dataset(x.T.copy().T), [row.tobytes() for row in x])
+
+
+@needs_torch
+def test_getitem_is_never_called():
+    def fail(self, index):
+        raise AssertionError("__getitem__ was called")
+
+    members = {"__getitem__": fail, "__len__": lambda self: 3}
+    Forbidden = type("Forbidden", (torch.utils.data.Dataset,), members)  # noqa: N806
+    Augmented = type("Augmented", (TensorDataset,), {"__getitem__": fail})  # noqa: N806
+    with pytest.raises(ConfigError, match=r"Forbidden; expected a NumPy array.*pathlib\.Path"):
+        capture_dataset(Forbidden())
+    with pytest.raises(ConfigError, match="Forbidden"):
+        capture_dataset(Subset(Forbidden(), [0]))
+    assert capture_dataset(Augmented(torch.arange(3.0))).size == 3
+
+
+@needs_torch
+def test_reading_a_data_set_leaves_the_random_generators_alone():
+    before = torch.get_rng_state(), np.random.get_state()[1].tobytes()
+    capture_dataset(Subset(TensorDataset(torch.arange(3.0)), [0, 2]))
+    after = torch.get_rng_state(), np.random.get_state()[1].tobytes()
+    assert torch.equal(before[0], after[0])
+    assert before[1] == after[1]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (5, "seen builtins.int"),
+        ([1, 2], r"\[0\] is builtins\.int"),
+        (["a", "b"], r"\[0\] is builtins\.str"),
+        ({"x": np.ones(2), "n": "name"}, r"\['n'\] is builtins\.str"),
+        ((np.ones(2), np.ones(3)), r"unequal lengths: \[0\] has 2, \[1\] has 3"),
+        (np.float32(1), "seen numpy.float32"),
+        (np.array(1.0), "has no dimensions"),
+        ((np.ones(2), np.array(1.0)), r"\[1\] has no dimensions"),
+        ([], "holds no array"),
+        ({}, "holds no array"),
+        (b"abc", "seen builtins.bytes"),
+    ],
+)
+def test_what_is_no_data_set_is_refused_with_what_is(data, message):
+    with pytest.raises(ConfigError, match=message):
+        capture_dataset(data)
+
+
+@needs_torch
+def test_loaders_and_subsets_of_what_is_not_there_are_refused():
+    data = TensorDataset(torch.ones(2))
+    for refused, message in (
+        (torch.utils.data.DataLoader(data), "DataLoader"),
+        (Subset(data, [2]), "index 2 is outside 2 samples"),
+        (Subset(data, [-3]), "index -3 is outside 2 samples"),
+        (Subset(data, [0.5]), r"index 0\.5 is no integer"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            capture_dataset(refused)
+
+
+def test_nesting_without_end_is_refused():
+    loop: list[Any] = []
+    loop.append(loop)
+    with pytest.raises(ConfigError):
+        capture_dataset(loop)
+
+
+def test_text_is_refused_because_it_could_be_a_path():
+    with pytest.raises(TypeError, match="could be text or a path"):
+        capture_dataset("data")
+
+
+def test_arrays_without_values_are_named_by_their_place():
+    with pytest.raises(UnsupportedTensorError, match=r"rows of \['y'\]"):
+        capture_dataset({"x": np.ones(2), "y": np.array([None, None])})
+
+
+@needs_torch
+def test_tensors_without_values_are_named_by_their_place():
+    with pytest.raises(UnsupportedTensorError, match=r"rows of \[1\]"):
+        capture_dataset((torch.ones(2), torch.empty(2, device="meta")))
+
+
+def test_another_algorithm_makes_every_digest():
+    for data in (np.ones((2, 3)), (np.ones(2), np.ones(2))):
+        leaves = capture_dataset(data, algorithm="sha512").leaves
+        assert all(json.loads(leaf)["digest"].startswith("sha512:") for leaf in leaves)
+        assert len(leaves) == 2
+    with pytest.raises(ConfigError, match="md5"):
+        capture_dataset(np.ones(2), algorithm="md5")
+
+
+def test_the_leaves_can_be_indexed_like_a_list():
+    leaves = capture_dataset(np.arange(5.0)).leaves
+    assert leaves[-1] == list(leaves)[4] == leaves[4]
+    assert leaves[1:4:2] == [leaves[1], leaves[3]]
+    assert leaves[2] in leaves
+    for index in (5, -6):
+        with pytest.raises(IndexError):
+            leaves[index]
+    assert len(SampleLeaves("sha384", [bytes(48)] * 3, 1)) == 3
+
+
+def test_memory_grows_by_64_bytes_a_sample_not_with_the_data():
+    x = np.zeros((20_000, 32), dtype=np.float32)
+    capture_dataset(x[:10])
+    tracemalloc.start()
+    capture = capture_dataset(x)
+    current, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert current < 64 * capture.size
+    # the list that is sorted has a bytes object (65 bytes) and a pointer for each sample
+    assert peak < 200 * capture.size
+
+
+@pytest.mark.timing
+def test_the_digits_are_hashed_in_milliseconds():
+    x = np.random.default_rng(0).random((1797, 64), dtype=np.float32)
+    y = np.arange(1797)
+    for data in (x, (x, y)):
+        seconds = min(timeit.repeat(lambda data=data: capture_dataset(data), number=1, repeat=5))
+        assert seconds < 0.1, f"{seconds * 1e3:.1f} ms"
+
+
+# ---- files ----
+
+
+def file_leaf(data: bytes, path: str) -> bytes:
+    digest = f"blake3:{blake3.blake3(data).hexdigest()}"
+    return rfc8785.dumps({"digest": digest, "len": len(data), "path": path})
+
+
+def write(root: pathlib.Path, files: dict[str, bytes]) -> None:
+    for path, data in files.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(data)
+
+
+def test_the_files_of_a_directory_are_sorted_by_their_utf_8_path(tmp_path):
+    files = {
+        "b.txt": b"b",
+        "a/z": b"",
+        "a/b/c": b"abc",
+        "a.txt": b"1",
+        "a-": b"2",
+        ".hidden": b"h",
+        "\uffff": b"3",
+        "\U0001f600": b"4",
+        'q"\\\n': b"5",
+    }
+    write(tmp_path, files)
+    write(tmp_path, {".git/config": b"x", "a/.git": b"x", ".mlprov/store.db": b"x"})
+    capture = capture_dataset(tmp_path)
+    ordered = sorted(files, key=str.encode)
+    assert list(capture.leaves) == [file_leaf(files[path], path) for path in ordered]
+    assert capture.root == _core.merkle_root(list(capture.leaves))
+    assert capture.kind == "files"
+    assert (capture.size, capture.bytes) == (len(files), sum(map(len, files.values())))
+    assert capture.source == str(tmp_path)
+    assert capture.fields is None
+    expected = sorted(blake3.blake3(data).digest() for data in files.values())
+    assert capture.sorted_root == _core.merkle_root(expected)
+
+
+def test_a_file_is_one_sample_under_its_own_name(tmp_path):
+    path = tmp_path / "data.csv"
+    path.write_bytes(b"1,2\n")
+    capture = capture_dataset(path)
+    assert list(capture.leaves) == [file_leaf(b"1,2\n", "data.csv")]
+    assert (capture.kind, capture.size, capture.bytes) == ("file", 1, 4)
+    link = tmp_path / "link.csv"
+    link.symlink_to(path)
+    assert list(capture_dataset(link).leaves) == [file_leaf(b"1,2\n", "link.csv")]
+
+
+def test_an_empty_directory_is_an_empty_set(tmp_path):
+    capture = capture_dataset(tmp_path)
+    assert (capture.size, capture.bytes, list(capture.leaves)) == (0, 0, [])
+
+
+def test_a_store_of_another_name_is_left_out(tmp_path):
+    write(tmp_path, {"a": b"a", "evidence/store.db": b"x"})
+    assert capture_dataset(tmp_path, skip=[tmp_path / "evidence", tmp_path / "none"]).size == 1
+
+
+@pytest.mark.parametrize("target", ["a/inside", "../outside", "a", ".", "missing"])
+def test_links_are_refused_wherever_they_lead(tmp_path, target):
+    root = tmp_path / "set"
+    write(root, {"a/inside": b"x"})
+    (tmp_path / "outside").write_bytes(b"x")
+    (root / "link").symlink_to(target)
+    with pytest.raises(ConfigError, match="link: it is a symbolic link"):
+        capture_dataset(root)
+
+
+def test_special_files_are_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ConfigError, match="pipe: it is no regular file"):
+        capture_dataset(tmp_path)
+    (tmp_path / "pipe").unlink()
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(os.path.relpath(tmp_path / "socket"))
+        with pytest.raises(ConfigError, match="socket: it is no regular file"):
+            capture_dataset(tmp_path)
+    with pytest.raises(ConfigError, match="there is no such file"):
+        capture_dataset(tmp_path / "missing")
+
+
+def test_a_name_that_is_not_utf_8_is_refused_by_name(tmp_path):
+    path = pathlib.Path(os.fsdecode(os.fsencode(tmp_path) + b"/a\xff"))
+    path.write_bytes(b"x")
+    for data in (tmp_path, path):
+        with pytest.raises(ConfigError, match=r"a\\xff.*not UTF-8"):
+            capture_dataset(data)
+
+
+def test_two_names_that_are_one_in_normal_form_are_refused_by_both(tmp_path):
+    write(tmp_path, {"\u00e9": b"1", "e\u0301": b"2"})
+    with pytest.raises(ConfigError, match=r"'e\\u0301' and '\\xe9'"):
+        capture_dataset(tmp_path)
+
+
+def test_a_file_that_changes_between_listing_and_reading_is_noticed(tmp_path, monkeypatch):
+    write(tmp_path, {"a": b"abc", "b": b"abc"})
+    real = _core.hash_file
+
+    def swap(path, algorithms):
+        result = real(path, algorithms)
+        (tmp_path / "b").replace(tmp_path / "a")
+        return result
+
+    monkeypatch.setattr(_core, "hash_file", swap)
+    with pytest.raises(EvidenceError, match="changed while it was read"):
+        capture_dataset(tmp_path)
+
+
+def test_another_file_of_the_same_size_and_time_is_noticed(tmp_path, monkeypatch):
+    write(tmp_path, {"a": b"abc", "b": b"xyz"})
+    for name in ("a", "b"):
+        os.utime(tmp_path / name, ns=(10**18, 10**18))
+    real = _core.hash_file
+
+    def swap(path, algorithms):
+        (tmp_path / "b").replace(tmp_path / "a")
+        return real(path, algorithms)
+
+    monkeypatch.setattr(_core, "hash_file", swap)
+    with pytest.raises(EvidenceError, match="changed while it was read"):
+        capture_dataset(tmp_path)
+
+
+MD5 = "900150983cd24fb0d6963f7d28e17f72"
+
+
+def test_the_digests_of_dvc_are_listed_as_weak(tmp_path):
+    root = tmp_path / "data"
+    write(root, {"sub/a.csv": b"abc"})
+    sidecar = f"outs:\n- md5: {MD5}\n  size: 3\n  hash: md5\n  path: a.csv\n"
+    write(root, {"sub/a.csv.dvc": sidecar.encode()})
+    beside = f"outs:\n- md5: {MD5}.dir\n  nfiles: 1\n  path: 'data'\n"
+    write(tmp_path, {"data.dvc": beside.encode()})
+    capture = capture_dataset(root)
+    assert capture.size == 2
+    assert capture.weak == [
+        {"algorithm": "md5", "digest": f"{MD5}.dir", "path": "data"},
+        {"algorithm": "md5", "digest": MD5, "path": "sub/a.csv"},
+    ]
+    only = capture_dataset(root / "sub/a.csv")
+    assert only.weak == [{"algorithm": "md5", "digest": MD5, "path": "a.csv"}]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"\xff\xfe",
+        b"outs:\n- path: a\n",
+        b"outs:\n- md5: nothex\n  path: a\n",
+        b"md5: " + MD5.encode() + b"\npath: a\n",
+        b"outs:\n- md5: " + MD5.encode() + b"\n- path: a\n",
+    ],
+)
+def test_a_dvc_file_of_another_form_says_nothing(tmp_path, text):
+    write(tmp_path, {"a": b"abc", "a.dvc": text})
+    assert capture_dataset(tmp_path).weak == []
+
+
+# ---- reading what a record is held against ----
+
+
+def test_a_path_is_itself_for_records_of_files(tmp_path):
+    for kind in ("file", "files", None):
+        assert read_recorded_kind(str(tmp_path), {"kind": kind}) == tmp_path
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        np.arange(6.0).reshape(3, 2),
+        [np.arange(6.0).reshape(3, 2), np.arange(3)],
+        {"x": np.arange(6.0).reshape(3, 2), "y": np.arange(3)},
+    ],
+)
+def test_arrays_are_read_back_from_numpy_s_files(tmp_path, arrays):
+    capture = capture_dataset(arrays)
+    record = {"kind": "arrays", "fields": capture.fields}
+    named = arrays if isinstance(arrays, dict) else {}
+    listed = arrays if isinstance(arrays, list) else [] if named else [arrays]
+    path = tmp_path / "data.npz"
+    np.savez(path, *listed, **named)
+    assert capture_dataset(read_recorded_kind(path, record)).root == capture.root
+    if isinstance(arrays, np.ndarray):
+        np.save(tmp_path / "data.npy", arrays)
+        again = capture_dataset(read_recorded_kind(tmp_path / "data.npy", record))
+        assert again.root == capture.root
+
+
+def test_pickled_arrays_and_other_files_are_refused(tmp_path):
+    record = {"kind": "arrays", "fields": None}
+    np.save(tmp_path / "objects.npy", np.array([None]), allow_pickle=True)
+    (tmp_path / "broken.npz").write_bytes(b"PK\3\4nothing")
+    (tmp_path / "broken.npy").write_bytes(b"")
+    for name in ("objects.npy", "broken.npz", "broken.npy", "data.csv"):
+        with pytest.raises(ConfigError, match="cannot"):
+            read_recorded_kind(tmp_path / name, record)

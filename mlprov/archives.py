@@ -1,4 +1,4 @@
-"""The bytes of a bundle's archive (docs/format.md section 8): a zip that can be written in one way only."""
+"""The bytes of a bundle's archive (docs/format.md section 8): a zip that has one form."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def write_archive(entries: Mapping[str, bytes]) -> bytes:
     total = sum(len(content) for content in entries.values())
     if total > MAX_BYTES or len(entries) > MAX_ENTRIES:
         raise EvidenceError(
-            f"cannot write a bundle of {len(entries)} entries and {total} bytes: the format ends at {MAX_ENTRIES} "
-            f"entries and {MAX_BYTES} bytes; disclose less"
+            f"cannot write a bundle of {len(entries)} entries and {total} bytes: the format ends "
+            f"at {MAX_ENTRIES} entries and {MAX_BYTES} bytes; disclose less"
         )
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED, allowZip64=False) as archive:
@@ -94,5 +94,5 @@ def read_archive(data: bytes) -> Archive:
         checksums[name] = fields[6]
         position = begin + size
     if fault is None and write_archive(entries) != data:
-        fault = "its bytes are not those that its entries make (headers, order, checksums or trailing data differ)"
+        fault = "headers, order, checksums or trailing bytes are not those that its entries make"
     return Archive(entries, checksums, fault)

@@ -1,16 +1,14 @@
-"""The checks of a bundle's own evidence (docs/format.md section 10, ``archive`` to ``complete``)."""
+"""The checks of a bundle's own evidence (docs/format.md section 10, from ``archive`` on)."""
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 import zlib
 from typing import Any
 
 from mlprov import _core
 from mlprov.archives import Archive, read_archive
-from mlprov.bundles import cited_trees
+from mlprov.disclosed_trees import read_trees
 from mlprov.errors import EvidenceError, VerificationError
 from mlprov.statements import (
     RUN_ID,
@@ -18,6 +16,8 @@ from mlprov.statements import (
     check_owner_name,
     check_time,
     check_version,
+    decode_index,
+    decode_path,
     open_note,
     read_head,
     read_json,
@@ -25,11 +25,19 @@ from mlprov.statements import (
 )
 from mlprov.verdicts import Checks, Mismatch, Unchecked
 
-__all__ = ["BundleChecks", "check_signer"]
+__all__ = ["ALGORITHMS", "BundleChecks", "check_signer"]
 
-_REQUIRED = ("SPEC.md", "keys/log.vkey", "keys/owner.vkey", "keys/run.vkey", "manifest.json", "manifest.sig", "run.jsonl")
+_REQUIRED = (
+    "SPEC.md",
+    "keys/log.vkey",
+    "keys/owner.vkey",
+    "keys/run.vkey",
+    "manifest.json",
+    "manifest.sig",
+    "run.jsonl",
+)
 _HEX64 = re.compile(r"[0-9a-f]{64}")
-_ALGORITHMS = ("blake3", "sha256", "sha384", "sha512")
+ALGORITHMS = ("blake3", "sha256", "sha384", "sha512")
 _MAX_JSON = 16 << 20
 _MANIFEST = {"entries", "format", "open", "previous", "revision", "run", "spec", "version"}
 
@@ -42,7 +50,9 @@ def check_signer(public: bytes, named: dict[bytes, str] | None, pinned: dict[byt
         raise VerificationError("the signer is none of the keys that were named")
     if public in pinned:
         return f"signed by {pinned[public]}"
-    raise Unchecked("the signer's key is not pinned; name it with --key, or pin it with 'mlprov trust'")
+    raise Unchecked(
+        "the signer's key is not pinned; name it with --key, or pin it with 'mlprov trust'"
+    )
 
 
 class BundleChecks:
@@ -89,7 +99,9 @@ class BundleChecks:
             checks.stop_at(version)
         checks.run("manifest", self._manifest, needs=["archive"])
         checks.run("signature", self._signature, needs=["archive"])
-        checks.run("signer", lambda: check_signer(self.owner_public, named, pinned), needs=["signature"])
+        checks.run(
+            "signer", lambda: check_signer(self.owner_public, named, pinned), needs=["signature"]
+        )
         checks.run("owner", self._owner, needs=["manifest", "signature"])
         checks.run("records", self._records, needs=["manifest"])
         checks.run("heads", self._heads, needs=["owner", "records"])
@@ -101,18 +113,14 @@ class BundleChecks:
     # ---- archive and manifest ----
 
     def _archive(self) -> str:
-        for name, content in self.entries.items():
-            if self.archive.fault is not None and (claimed := self._listed_crc(name)) not in (None, zlib.crc32(content)):
-                raise VerificationError(f"entry {name!r} does not match its checksum: its bytes were changed")
         if self.archive.fault is not None:
+            for name, content in self.entries.items():
+                if zlib.crc32(content) != self.archive.checksums[name]:
+                    raise VerificationError(f"entry {name!r} was changed: its checksum is another")
             raise VerificationError(f"the archive is not the canonical one: {self.archive.fault}")
         if missing := [name for name in _REQUIRED if name not in self.entries]:
             raise EvidenceError(f"the archive lacks the entry {missing[0]!r}")
         return f"{len(self.entries)} entries, byte for byte canonical"
-
-    def _listed_crc(self, name: str) -> int | None:
-        """The checksum that the archive's local header states for an entry."""
-        return self.archive.checksums.get(name)
 
     def _newer_manifest(self) -> int | None:
         try:
@@ -131,13 +139,17 @@ class BundleChecks:
             raise EvidenceError("manifest.json is not of the format mlprov-bundle")
         check_version(manifest.get("version"), "manifest.json")
         if set(manifest) != _MANIFEST:
-            raise EvidenceError(f"manifest.json has the members {sorted(manifest)}; expected {sorted(_MANIFEST)}")
+            raise EvidenceError(
+                f"manifest.json has the members {sorted(manifest)}; expected {sorted(_MANIFEST)}"
+            )
         self._check_manifest_values(manifest)
         listed = manifest["entries"]
         present = set(self.entries) - {"manifest.json", "manifest.sig"}
         if set(listed) != present:
             odd = sorted(set(listed) ^ present)[0]
-            raise VerificationError(f"entry {odd!r} is {'not in the manifest' if odd in present else 'missing'}")
+            raise VerificationError(
+                f"entry {odd!r} is {'not in the manifest' if odd in present else 'missing'}"
+            )
         for name in sorted(listed):
             self._check_entry(name, listed[name])
         if manifest["spec"] != _core.hash_bytes(self.entries["SPEC.md"], "sha256").hex():
@@ -154,7 +166,10 @@ class BundleChecks:
             and not isinstance(revision, bool)
             and revision >= 1
             and (previous is None) == (revision == 1)
-            and (previous is None or (isinstance(previous, str) and _HEX64.fullmatch(previous) is not None))
+            and (
+                previous is None
+                or (isinstance(previous, str) and _HEX64.fullmatch(previous) is not None)
+            )
             and isinstance(manifest["spec"], str)
             and isinstance(manifest["run"], str)
             and RUN_ID.fullmatch(manifest["run"]) is not None
@@ -174,7 +189,9 @@ class BundleChecks:
                 expected=str(listed["sha256"]),
             )
         if listed["size"] != len(content) or isinstance(listed["size"], bool):
-            raise VerificationError(f"entry {name!r} has {len(content)} bytes, the manifest says {listed['size']}")
+            raise VerificationError(
+                f"entry {name!r} has {len(content)} bytes, the manifest says {listed['size']}"
+            )
 
     def _vkey(self, which: str) -> str:
         text = self.entries[f"keys/{which}.vkey"]
@@ -194,7 +211,9 @@ class BundleChecks:
         digest = _core.hash_bytes(self.entries["manifest.json"], "sha256").hex()
         expected = f"mlprov/manifest@v1\nsha256:{digest}\n"
         if text != expected:
-            raise VerificationError("manifest.sig is a signature of something else than this manifest.json")
+            raise VerificationError(
+                "manifest.sig is a signature of something else than this manifest.json"
+            )
         self.owner_vkey, self.owner_public = vkey, public
         return f"manifest.json is signed by {_core.parse_vkey(vkey)[0]}"
 
@@ -213,7 +232,10 @@ class BundleChecks:
         if not isinstance(note, str) or not isinstance(vkey, str):
             raise EvidenceError("the first record has no owner's statement")
         if vkey != self.owner_vkey:
-            raise VerificationError(f"the run was begun by the owner key {vkey}; the bundle is signed by {self.owner_vkey}")
+            raise VerificationError(
+                f"the run was begun by the owner key {vkey}; the bundle is signed by "
+                f"{self.owner_vkey}"
+            )
         statement = read_statement(note, self.owner_vkey)
         compared = (
             ("keys/run.vkey", self._vkey("run"), statement.run_key),
@@ -223,9 +245,11 @@ class BundleChecks:
         )
         for what, seen, expected in compared:
             if seen != expected:
-                raise VerificationError(f"{what} is {seen!r}; the owner's statement says {expected!r}")
+                raise VerificationError(
+                    f"{what} is {seen!r}; the owner's statement says {expected!r}"
+                )
         self.statement = statement
-        return f"the owner's statement binds run {statement.run} to its run key and to {statement.log_origin}"
+        return f"the owner binds run {statement.run} to its run key and to {statement.log_origin}"
 
     def _records(self) -> str:
         text = self.entries["run.jsonl"]
@@ -236,12 +260,18 @@ class BundleChecks:
         previous = ""
         for seq, record in enumerate(decoded):
             if record["time"] <= previous:
-                raise VerificationError(f"record {seq} has the time {record['time']}, not later than {previous}")
+                raise VerificationError(
+                    f"record {seq} has the time {record['time']}, not later than {previous}"
+                )
             previous = record["time"]
             if (record["type"] == "run.start") != (seq == 0):
-                raise VerificationError(f"record {seq} is of type {record['type']}; run.start is the first and only there")
+                raise VerificationError(
+                    f"record {seq} is of type {record['type']}; run.start is the first, and only it"
+                )
             if record["type"] == "run.end" and seq != len(lines) - 1:
-                raise VerificationError(f"record {seq} is run.end, but {len(lines) - 1 - seq} records follow it")
+                raise VerificationError(
+                    f"record {seq} is run.end, but {len(lines) - 1 - seq} records follow it"
+                )
         self.lines, self.decoded = lines, decoded
         return f"{len(lines)} records, from {decoded[0]['time']} to {previous} (claimed)"
 
@@ -255,8 +285,10 @@ class BundleChecks:
         if record["type"] == "run.start":
             check_version(record.get("version"), "run.start")
             if not isinstance(record.get("run"), str) or not RUN_ID.fullmatch(record["run"]):
-                raise EvidenceError(f"run.start names the run {record.get('run')!r}, which is no UUIDv7")
-            if record.get("algorithm") not in _ALGORITHMS:
+                raise EvidenceError(
+                    f"run.start names the run {record.get('run')!r}, which is no UUIDv7"
+                )
+            if record.get("algorithm") not in ALGORITHMS:
                 raise EvidenceError(f"run.start names the algorithm {record.get('algorithm')!r}")
         return record
 
@@ -270,17 +302,22 @@ class BundleChecks:
             if stated != size:
                 raise VerificationError(f"heads/{size}.note is a head of {stated} records")
             if not 1 <= size <= len(self.lines):
-                raise VerificationError(f"heads/{size}.note speaks of {size} records; the bundle has {len(self.lines)}")
+                raise VerificationError(
+                    f"heads/{size}.note speaks of {size} records; the bundle has {len(self.lines)}"
+                )
             if tree.root(size) != root:
                 raise Mismatch(
-                    f"the first {size} records have the root {tree.root(size).hex()}, the head says {root.hex()}",
+                    f"the first {size} records have the root {tree.root(size).hex()}, the head "
+                    f"says {root.hex()}",
                     seen=tree.root(size).hex(),
                     expected=root.hex(),
                 )
             self.heads.append((size, root, note))
         if self.heads[-1][0] != len(self.lines) and not self.open:
-            raise VerificationError(f"the last head covers {self.heads[-1][0]} of {len(self.lines)} records")
-        return f"{len(self.heads)} heads, each the root of the records before it and signed by the run key"
+            raise VerificationError(
+                f"the last head covers {self.heads[-1][0]} of {len(self.lines)} records"
+            )
+        return f"{len(self.heads)} heads, each signed by the run key over the records before it"
 
     # ---- store log ----
 
@@ -305,7 +342,9 @@ class BundleChecks:
         if lacking and (not self.open or lacking != newest):
             raise EvidenceError(f"the head of {lacking[0]} records has no proof in the store log")
         if lacking:
-            raise Unchecked(f"the run is open and {len(lacking)} of its heads are not in the store log yet")
+            raise Unchecked(
+                f"the run is open and {len(lacking)} of its heads are not in the store log yet"
+            )
         return f"{len(self.heads)} heads are entries of {self.statement.log_origin} at size {size}"
 
     def _check_log_proofs(self, folder: str, size: int, root: bytes, names: list[str]) -> list[int]:
@@ -323,105 +362,29 @@ class BundleChecks:
             try:
                 _core.merkle_verify_inclusion(root, leaf, index, size, path)
             except (VerificationError, EvidenceError) as error:
-                raise type(error)(f"the head of {head} records is not entry {index} of the store log: {error}") from error
+                raise type(error)(
+                    f"the head of {head} records is not entry {index} of the store log: {error}"
+                ) from error
         return sorted(set(heads) - set(proofs))
 
-    # ---- trees ----
+    # ---- trees and end ----
 
     def _trees(self) -> str:
-        sizes, sorted_roots = self._citations()
-        for name in sorted(self.entries):
-            if not name.startswith("trees/"):
-                continue
-            root = bytes.fromhex(name[6:-7])
-            try:
-                leaves = _core.decode_leaves(self.entries[name])
-            except EvidenceError as error:
-                raise EvidenceError(f"{name} is malformed: {error}") from error
-            if _core.merkle_root(leaves) != root:
-                raise VerificationError(f"{name} has leaves of another root")
-            if len(leaves) not in sizes.get(root, ()):
-                raise VerificationError(f"{name} is a tree of {len(leaves)} leaves that no record cites")
-            self._check_leaves(name, leaves, root in sorted_roots)
-            self.trees[root] = leaves
+        self.trees = read_trees(self.entries, self.decoded)
         return f"{len(self.trees)} disclosed trees have the roots and sizes that the records cite"
-
-    def _citations(self) -> tuple[dict[bytes, set[int]], set[bytes]]:
-        sizes: dict[bytes, set[int]] = {}
-        sorted_roots: set[bytes] = set()
-        for record in self.decoded:
-            for root, size in _references_within(record):
-                sizes.setdefault(root, set()).add(size)
-            if record["type"] == "data":
-                sorted_roots |= {root for kind, root, _ in cited_trees(record) if kind == "sorted"}
-        return sizes, sorted_roots
-
-    def _check_leaves(self, name: str, leaves: list[bytes], raw: bool) -> None:
-        if raw:
-            length = {"sha384": 48, "sha512": 64}.get(self.decoded[0]["algorithm"], 32)
-            if any(len(leaf) != length for leaf in leaves) or leaves != sorted(leaves):
-                raise EvidenceError(f"{name} is no list of digests in ascending order")
-            return
-        previous: bytes | None = None
-        has_names = False
-        for index, leaf in enumerate(leaves):
-            value = read_json(leaf, f"{name}, leaf {index}")
-            if not isinstance(value, dict):
-                raise EvidenceError(f"{name}, leaf {index} is no JSON object")
-            if index == 0:
-                has_names = "name" in value
-            if has_names != isinstance(value.get("name"), str) or has_names != ("name" in value):
-                raise EvidenceError(f"{name}, leaf {index} has no name where others have one, or the other way round")
-            if has_names:
-                current = value["name"].encode()
-                if previous is not None and current <= previous:
-                    raise EvidenceError(f"{name}, leaf {index}: {value['name']!r} is out of order or there twice")
-                previous = current
 
     def _complete(self) -> str:
         last = self.decoded[-1]
         gaps = sum(1 for record in self.decoded if record["type"] == "gap")
         if last["type"] != "run.end" or last.get("status") not in ("finished", "failed"):
-            raise Unchecked(f"the log ends with a record of type {last['type']}: the run goes on or was cut off")
+            raise Unchecked(
+                f"the log ends with a record of type {last['type']}: the run goes on or was cut off"
+            )
         if self.heads[-1][0] != len(self.lines):
             raise Unchecked("the last head does not cover the end of the run")
         if gaps or last.get("gaps") != 0 or isinstance(last.get("gaps"), bool):
-            raise Unchecked(f"the run says that evidence is missing: {last.get('gaps')} gaps, {gaps} gap records")
+            raise Unchecked(
+                f"evidence is missing: the end of the run says {last.get('gaps')} gaps, and "
+                f"{gaps} gap records are there"
+            )
         return f"the run ended as {last['status']}, without gaps"
-
-
-def _references_within(value: Any) -> list[tuple[bytes, int]]:
-    """Every tree reference at any depth of a record."""
-    found: list[tuple[bytes, int]] = []
-    pending = [value]
-    while pending:
-        item = pending.pop()
-        if isinstance(item, dict):
-            found.extend((root, size) for _, root, size in cited_trees({"tree": item}))
-            pending.extend(item.values())
-        elif isinstance(item, list):
-            pending.extend(item)
-    return found
-
-
-def decode_path(value: Any, what: str) -> list[bytes]:
-    """A proof's path: a list of base64 texts of 32 bytes each, in their one spelling."""
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise EvidenceError(f"{what} has a path that is no list of text")
-    hashes = []
-    for item in value:
-        try:
-            decoded = base64.b64decode(item, validate=True)
-        except (binascii.Error, ValueError) as error:
-            raise EvidenceError(f"{what} has a path with text that is no base64") from error
-        if len(decoded) != 32 or base64.b64encode(decoded).decode() != item:
-            raise EvidenceError(f"{what} has a path with something else than base64 of 32 bytes")
-        hashes.append(decoded)
-    return hashes
-
-
-def decode_index(value: Any, what: str) -> int:
-    """A whole number from 0."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise EvidenceError(f"{what} has the index {value!r}; expected a whole number from 0")
-    return value

@@ -20,7 +20,14 @@ from mlprov.errors import ConfigError, EvidenceError, StoreError
 from mlprov.records import Json
 from mlprov.stores import HeadRow
 
-__all__ = ["DISCLOSABLE", "cited_trees", "export_run", "import_bundle", "read_bundle_bytes", "specification"]
+__all__ = [
+    "DISCLOSABLE",
+    "cited_trees",
+    "export_run",
+    "import_bundle",
+    "read_bundle_bytes",
+    "specification",
+]
 
 DISCLOSABLE = ("batches", "samples", "optimizer")
 _ALWAYS = frozenset({"weights", "architecture", "tensors"})
@@ -34,7 +41,8 @@ def specification() -> bytes:
 def cited_trees(record: dict[str, Any]) -> Iterator[tuple[str, bytes, int]]:
     """Every tree that a record names: (what it is of, root, size).
 
-    Kinds: ``weights``, ``architecture``, ``buffers``, ``optimizer``, ``tensors``, ``batches``, ``samples``, ``sorted``.
+    Kinds: ``weights``, ``architecture``, ``buffers``, ``optimizer``, ``tensors``, ``batches``,
+    ``samples``, ``sorted``.
     """
     kinds = {"tree": "samples", "sorted": "sorted"}
     for member in ("weights", "architecture", "buffers", "optimizer", "tensors", "tree", "sorted"):
@@ -77,13 +85,26 @@ def export_run(
     """
     unknown = sorted(set(disclose) - set(DISCLOSABLE))
     if unknown:
-        raise ConfigError(f"cannot disclose {unknown[0]!r}: expected one of {', '.join(DISCLOSABLE)}")
+        raise ConfigError(
+            f"cannot disclose {unknown[0]!r}: expected one of {', '.join(DISCLOSABLE)}"
+        )
     row = stores.find_run(store, run_id)
     if row.bundle is not None:
+        if disclose:
+            raise ConfigError(
+                f"cannot disclose more of the run {run_id}: it was imported, and its bundle is "
+                "exported as it came; ask its owner"
+            )
         data = read_bundle_bytes(pathlib.Path(store.path) / row.bundle)
     else:
-        data = write_archive(_sign(_collect(store, run_id, frozenset(disclose)), run_id, is_open=row.status == "running"))
-    _write_whole(path, data)
+        data = write_archive(
+            _sign(
+                _collect(store, run_id, frozenset(disclose)),
+                run_id,
+                is_open=row.status == "running",
+            )
+        )
+    write_whole(path, data, what="bundle")
     return path
 
 
@@ -130,18 +151,20 @@ def _log_proofs(store: Store, heads: Sequence[HeadRow]) -> dict[str, bytes]:
     for head in heads:
         if head.log_index is not None and head.log_index < size:
             path = [base64.b64encode(h).decode() for h in store.log_proof(head.log_index, size)]
-            entries[f"log/{size}/{head.size}.proof"] = records.canonical({"index": head.log_index, "path": path})
+            entries[f"log/{size}/{head.size}.proof"] = records.canonical(
+                {"index": head.log_index, "path": path}
+            )
     return entries
 
 
 def _sign(entries: dict[str, bytes], run_id: str, *, is_open: bool) -> dict[str, bytes]:
-    """Add manifest and signature. The owner key that began the run must sign: its statement is in ``run.start``."""
+    """Add manifest and signature, by the owner key that began the run."""
     owner = keys.owner_key(create=False)
     bound = entries["keys/owner.vkey"].decode().strip()
     if owner.vkey != bound:
         raise ConfigError(
-            f"cannot sign the bundle: the run was begun by the owner key {bound}, the key at hand is {owner.vkey}; "
-            "point MLPROV_HOME or MLPROV_OWNER_KEY at the key that began it"
+            f"cannot sign the bundle: the run was begun by the owner key {bound}, the key at hand is "
+            f"{owner.vkey}; point MLPROV_HOME or MLPROV_OWNER_KEY at the key that began it"
         )
     listed: dict[str, Json] = {
         name: {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
@@ -159,20 +182,35 @@ def _sign(entries: dict[str, bytes], run_id: str, *, is_open: bool) -> dict[str,
             "version": 1,
         }
     )
-    signature = owner.sign_note(f"mlprov/manifest@v1\nsha256:{hashlib.sha256(manifest).hexdigest()}\n")
+    signature = owner.sign_note(
+        f"mlprov/manifest@v1\nsha256:{hashlib.sha256(manifest).hexdigest()}\n"
+    )
     return {**entries, "manifest.json": manifest, "manifest.sig": signature}
 
 
-def _write_whole(path: pathlib.Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+def write_whole(path: pathlib.Path, data: bytes, *, what: str) -> None:
+    """Write a file whole or not at all: to a temporary name beside it, fsynced, renamed.
+
+    Args:
+        path: the file, replaced if it is there.
+        data: its bytes.
+        what: what the message calls it.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
+    if path.is_dir() or not path.name:
+        raise StoreError(f"cannot write the {what} {path}: it is a directory; name a file in it")
+    temporary = path.with_name(f".mlprov-{secrets.token_hex(8)}")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     try:
-        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "wb") as out:
+        with os.fdopen(os.open(temporary, flags, 0o644), "wb") as out:
             out.write(data)
             out.flush()
             os.fsync(out.fileno())
-        os.replace(temporary, path)
+        temporary.replace(path)
     except OSError as error:
-        raise StoreError(f"cannot write the bundle {path}: {error.strerror}") from error
+        raise StoreError(f"cannot write the {what} {path}: {error.strerror}") from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
@@ -186,12 +224,15 @@ def read_bundle_bytes(path: pathlib.Path) -> bytes:
     """
     try:
         # Opening without blocking: a FIFO of that name must not hang the verifier.
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+        with os.fdopen(os.open(path, flags), "rb") as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise EvidenceError(f"cannot read {path}: it is not a regular file")
             if status.st_size > MAX_BYTES:
-                raise EvidenceError(f"cannot read {path}: {status.st_size} bytes, a bundle has {MAX_BYTES} at most")
+                raise EvidenceError(
+                    f"cannot read {path}: {status.st_size} bytes, a bundle has {MAX_BYTES} at most"
+                )
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise EvidenceError(f"cannot read {path}: {error.strerror}") from error
@@ -216,24 +257,37 @@ def import_bundle(store: Store, path: pathlib.Path, *, allow_unpinned: bool = Fa
     data = read_bundle_bytes(path)
     verdict, bundle = verification.check_bundle(data, str(path), allow_unpinned=allow_unpinned)
     verdict.require()
-    run_id, lines, heads = bundle.run, bundle.lines, bundle.heads
+    run_id = bundle.run
     if store.query("SELECT 1 FROM runs WHERE id = ?", (run_id,)):
         raise StoreError(f"cannot import {path}: the run {run_id} is in {store.path} already")
     start, last = bundle.decoded[0], bundle.decoded[-1]
+    name, project = start.get("name"), start.get("project")
     status = str(last.get("status")) if last["type"] == "run.end" else "running"
+    rows = [
+        (record["type"], record["time"], line)
+        for record, line in zip(bundle.decoded, bundle.lines, strict=True)
+    ]
     kept = pathlib.Path("imports") / f"{run_id}.mlprov"
     target = pathlib.Path(store.path) / kept
     try:
         target.parent.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise StoreError(f"cannot import into {store.path}: {error.strerror}") from error
-    _write_whole(target, data)
-    rows = [(r["type"], r["time"], line) for r, line in zip(bundle.decoded, lines, strict=True)]
-    for leaves in bundle.trees.values():
-        store.put_leaves(leaves)
-    project = start.get("project")
-    store.put_import(
-        run_id, str(start["name"]), project if isinstance(project, str) else None, status, str(start["time"]),
-        rows, heads, str(kept),
-    )  # fmt: skip
+    write_whole(target, data, what="bundle")
+    try:
+        for leaves in bundle.trees.values():
+            store.put_leaves(leaves)
+        store.put_import(
+            run_id,
+            name if isinstance(name, str) else run_id,
+            project if isinstance(project, str) else None,
+            status,
+            str(start["time"]),
+            rows,
+            bundle.heads,
+            str(kept),
+        )
+    except BaseException:
+        target.unlink(missing_ok=True)
+        raise
     return run_id

@@ -27,6 +27,7 @@ def save_model(model: Any, path: pathlib.Path) -> pathlib.Path:
     overlap in part are written whole, each on its own.
     """
     try:
+        from safetensors import SafetensorError
         from safetensors.torch import save_file
     except ImportError as error:
         raise ConfigError("cannot save as safetensors: the package is missing; pip install safetensors") from error
@@ -56,6 +57,8 @@ def save_model(model: Any, path: pathlib.Path) -> pathlib.Path:
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except SafetensorError as error:
+        raise OSError(f"cannot write the model {path}: {error}") from error
     finally:
         with contextlib.suppress(FileNotFoundError):
             temporary.unlink()

@@ -116,7 +116,10 @@ def _compare(kind: str, before: Mapping[str, str], after: Mapping[str, str]) -> 
 def _read_side(side: Any, store: str | os.PathLike[str] | None) -> _Side:
     if not isinstance(side, (str, os.PathLike)):
         digest = models.digest_model(side)
-        return _Side("the live model", {"tensor": {t.name: _leaf_text(_core.json_decode(t.leaf())) for t in digest.tensors}})
+        return _Side(
+            "the live model",
+            {"tensor": {t.name: _leaf_text(_core.json_decode(t.leaf())) for t in digest.tensors}},
+        )
     path = pathlib.Path(side)
     if path.exists() and not (isinstance(side, str) and side == "@"):
         return _read_path(path)
@@ -129,12 +132,17 @@ def _read_path(path: pathlib.Path) -> _Side:
         bundle.make(None, {})
         if not bundle.checks.holds("trees"):
             failed = next(c for c in bundle.checks.list if c.state == "fails")
-            raise EvidenceError(f"cannot compare {path}: {failed.name}: {failed.detail}; 'mlprov verify' says more")
+            raise EvidenceError(
+                f"cannot compare {path}: {failed.name}: {failed.detail}; 'mlprov verify' says more"
+            )
         return _from_records(str(path), bundle.decoded, bundle.trees, None)
     captured = capture_checkpoint(path, None)
     if captured.leaves is None:
         raise ConfigError(f"cannot compare {path}: expected a run, a bundle, or safetensors")
-    return _Side(str(path), {"tensor": {t.name: _leaf_text(_core.json_decode(t.leaf())) for t in captured.tensors}})
+    return _Side(
+        str(path),
+        {"tensor": {t.name: _leaf_text(_core.json_decode(t.leaf())) for t in captured.tensors}},
+    )
 
 
 def _read_run(text: str, store_path: str | os.PathLike[str] | None) -> _Side:
@@ -181,8 +189,14 @@ def _from_records(
         "setting": _flatten(start.get("config")) | _flatten({"settings": start.get("settings")}),
         "code": _code(start.get("code")),
         "package": _flatten((start.get("environment") or {}).get("packages")),
-        "environment": _flatten({k: v for k, v in (start.get("environment") or {}).items() if k != "packages"}),
-        "data": {str(r.get("role")): f"{r.get('count')} samples {(r.get('tree') or {}).get('root')}" for r in decoded if r["type"] == "data"},
+        "environment": _flatten(
+            {k: v for k, v in (start.get("environment") or {}).items() if k != "packages"}
+        ),
+        "data": {
+            str(r.get("role")): f"{r.get('count')} samples {(r.get('tree') or {}).get('root')}"
+            for r in decoded
+            if r["type"] == "data"
+        },
         "metric": _metrics(decoded, epoch),
     }
     try:
@@ -192,7 +206,9 @@ def _from_records(
     except Unchecked:
         tables["tensor"] = None
         if epoch is not None:
-            raise StoreError(f"cannot compare {shown}: the run has no recorded weights of epoch {epoch}") from None
+            raise StoreError(
+                f"cannot compare {shown}: the run has no recorded weights of epoch {epoch}"
+            ) from None
     return _Side(shown, tables)
 
 
@@ -214,7 +230,11 @@ def _flatten(value: Any, where: str = "") -> dict[str, str]:
 def _code(code: Any) -> dict[str, str]:
     if not isinstance(code, dict):
         return {}
-    files = {str(m.get("path")): str(m.get("digest")) for m in code.get("modules") or () if isinstance(m, dict)}
+    files = {
+        str(m.get("path")): str(m.get("digest"))
+        for m in code.get("modules") or ()
+        if isinstance(m, dict)
+    }
     git = code.get("git") or {}
     return files | {f"git {key}": str(git[key]) for key in ("commit", "diff") if git.get(key)}
 

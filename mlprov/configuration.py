@@ -99,7 +99,9 @@ def _anchors(value: Any) -> tuple[str, ...]:
 def _snapshot(value: Any) -> str:
     if value == "inline":
         return "inline"
-    raise ValueError("'inline' (weights are hashed before the call returns; this release has no other mode)")
+    raise ValueError(
+        "'inline' (weights are hashed before the call returns; this release has no other mode)"
+    )
 
 
 def _every(value: Any) -> str:
@@ -132,7 +134,9 @@ def _parse(name: str, value: Any, where: str) -> Any:
 
 def _parse_table(table: Any, where: str) -> dict[str, Any]:
     if not isinstance(table, Mapping):
-        raise ConfigError(f"cannot use {where}: expected a table of settings, seen {type(table).__name__}")
+        raise ConfigError(
+            f"cannot use {where}: expected a table of settings, seen {type(table).__name__}"
+        )
     unknown = sorted(set(table) - set(_PARSERS))
     if unknown:
         raise ConfigError(
@@ -146,8 +150,10 @@ def _read_toml(path: pathlib.Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (OSError, UnicodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"cannot read the configuration {path}: {error}; mend or remove it") from error
+    except (OSError, UnicodeError, RecursionError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(
+            f"cannot read the configuration {path}: {error}; mend or remove it"
+        ) from error
 
 
 def _find_upwards(name: str) -> pathlib.Path | None:
@@ -199,6 +205,8 @@ def resolve(arguments: Mapping[str, Any]) -> Settings:
     merged |= _project_settings("mlprov.toml")
     merged |= _environment_settings()
     merged |= {
-        name: _parse(name, value, "the argument") for name, value in arguments.items() if value is not None
+        name: _parse(name, value, "the argument")
+        for name, value in arguments.items()
+        if value is not None
     }
     return dataclasses.replace(Settings(), **merged)

@@ -59,7 +59,11 @@ def _guard(what: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Finding
 
 def _versions() -> Iterator[Finding]:
     python = ".".join(map(str, sys.version_info[:3]))
-    yield Finding("ok", "versions", f"mlprov {__version__}, Python {python}, {_core.openssl_version()}, SQLite {_core.sqlite_version()}")
+    yield Finding(
+        "ok",
+        "versions",
+        f"mlprov {__version__}, Python {python}, {_core.openssl_version()}, SQLite {_core.sqlite_version()}",
+    )
 
 
 def _hashing() -> Iterator[Finding]:
@@ -68,7 +72,9 @@ def _hashing() -> Iterator[Finding]:
     kernels = ", ".join(name if usable else f"({name})" for name, usable in _core.hash_kernels())
     forced = " by MLPROV_HASH_IMPL" if os.environ.get("MLPROV_HASH_IMPL") else ""
     yield Finding(
-        "ok", "hashing", f"kernel {_core.hash_kernel()}{forced}, {len(data) / best / 1e9:.1f} GB/s on one thread; of {kernels}; (not usable here)"
+        "ok",
+        "hashing",
+        f"kernel {_core.hash_kernel()}{forced}, {len(data) / best / 1e9:.1f} GB/s on one thread; of {kernels}; (not usable here)",
     )
 
 
@@ -89,7 +95,12 @@ def _torch() -> Iterator[Finding]:
     try:
         from mlprov import _torch as bridge
     except ImportError as error:
-        yield Finding("note", "torch", f"{torch.__version__}, without the bridge: tensors go through DLPack ({error})", "reinstall mlprov under this torch: pip install --no-build-isolation --force-reinstall --no-deps mlprov")
+        yield Finding(
+            "note",
+            "torch",
+            f"{torch.__version__}, without the bridge: tensors go through DLPack ({error})",
+            "reinstall mlprov under this torch: pip install --no-build-isolation --force-reinstall --no-deps mlprov",
+        )
         return
     yield Finding("ok", "torch", f"{torch.__version__}, bridge built for {bridge.torch_version}")
 
@@ -114,20 +125,39 @@ def _store(given: str | os.PathLike[str] | None) -> Iterator[Finding]:
         runs = stores.read_runs(store)
         checkpoint = store.checkpoint()
         size = 0 if checkpoint is None else _core.parse_checkpoint(_core.note_text(checkpoint))[1]
-        yield Finding("ok", "store", f"{store.path}: {len(runs)} runs, log of {size} entries, origin {store.log_origin}")
+        yield Finding(
+            "ok",
+            "store",
+            f"{store.path}: {len(runs)} runs, log of {size} entries, origin {store.log_origin}",
+        )
         (integrity,) = store.query("SELECT * FROM pragma_quick_check LIMIT 1")[0]
         state: Literal["ok", "wrong"] = "ok" if integrity == "ok" else "wrong"
-        yield Finding(state, "database", str(integrity), "" if state == "ok" else "restore the store from a copy")
+        yield Finding(
+            state,
+            "database",
+            str(integrity),
+            "" if state == "ok" else "restore the store from a copy",
+        )
     if not os.access(path, os.W_OK):
         yield Finding("note", "store", f"{path} is not writable: reading only")
     free = shutil.disk_usage(path).free
     low = free < _LOW_DISK_BYTES
-    yield Finding("note" if low else "ok", "disk", f"{free >> 20} MiB free", "make room: records need it" if low else "")
+    yield Finding(
+        "note" if low else "ok",
+        "disk",
+        f"{free >> 20} MiB free",
+        "make room: records need it" if low else "",
+    )
 
 
 def _clock() -> Iterator[Finding]:
     year = time.gmtime().tm_year
     if year < 2026:
-        yield Finding("note", "clock", f"it says the year {year}", "set the clock: record times are taken from it")
+        yield Finding(
+            "note",
+            "clock",
+            f"it says the year {year}",
+            "set the clock: record times are taken from it",
+        )
     else:
         yield Finding("ok", "clock", time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))

@@ -202,7 +202,8 @@ class Tracked(Generic[T]):
         stream = BatchStream(run, self._role, run.current_epoch)
         try:
             for batch in self._loader:
-                if stream.closed:  # an epoch has ended since, and has taken the batches before
+                if stream.closed or stream.epoch is not run.current_epoch:
+                    stream.close()  # an epoch has ended or begun since: the batches before are not its own
                     stream = BatchStream(run, self._role, run.current_epoch)
                 stream.add(batch)
                 yield batch

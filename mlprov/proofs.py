@@ -5,32 +5,27 @@ from __future__ import annotations
 import base64
 import os
 import pathlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mlprov import _core, keys, records, stores
+from mlprov import _core, records, stores
 from mlprov._core import MerkleTree, Store
-from mlprov.bundle_checks import check_signer, decode_index, decode_path
-from mlprov.bundles import _write_whole, read_bundle_bytes
-from mlprov.errors import ConfigError, EvidenceError, StoreError, VerificationError
+from mlprov.archives import read_archive
+from mlprov.bundles import read_bundle_bytes, write_whole
+from mlprov.errors import ConfigError, EvidenceError, StoreError
 from mlprov.records import Json
-from mlprov.statements import (
-    Statement,
-    check_owner_name,
-    check_time,
-    check_version,
-    read_head,
-    read_json,
-    read_statement,
-)
-from mlprov.subjects import Subject, Weights, check_tensor
-from mlprov.verdicts import Checks, NewerVersion, Unchecked, Verdict
+from mlprov.statements import read_json
 
-__all__ = ["Proof", "check_proof", "prove"]
+if TYPE_CHECKING:
+    from mlprov.verdicts import Verdict
 
-_KINDS = ("tensor", "batch", "sample", "record")
-_FIELDS = {
+__all__ = ["FIELDS", "KINDS", "Proof", "prove"]
+
+# Section 9: what a proof may be of, and which records a field may lead from.
+KINDS = ("tensor", "batch", "sample", "record")
+FIELDS = {
     ("tensor", "weights"): ("model", "epoch", "checkpoint"),
     ("tensor", "optimizer"): ("epoch",),
     ("tensor", "buffers"): ("epoch",),
@@ -84,17 +79,19 @@ class Proof:
     def save(self, path: str | os.PathLike[str]) -> pathlib.Path:
         """Write the proof file, whole or not at all."""
         target = pathlib.Path(path)
-        _write_whole(target, bytes(self))
+        write_whole(target, bytes(self), what="proof")
         return target
 
     def verify(self, *, keys: Sequence[str] | None = None, allow_unpinned: bool = False) -> Verdict:
         """Check the proof from its own bytes; see :func:`mlprov.verify`."""
         from mlprov import verification
 
-        return verification.verify_bytes(bytes(self), "the proof", keys=keys, allow_unpinned=allow_unpinned)
+        return verification.verify_bytes(
+            bytes(self), "the proof", keys=keys, allow_unpinned=allow_unpinned
+        )
 
 
-# ---- making ----
+_LOG_PROOF = re.compile(r"log/(?P<log>[0-9]+)/(?P<head>[0-9]+)\.proof")
 
 
 def prove(
@@ -111,13 +108,20 @@ def prove(
     """Make a proof from a store; see :meth:`mlprov.Run.prove`.
 
     Raises:
-        ConfigError: not exactly one of tensor, batch, sample, record was named.
-        StoreError: what it names is not recorded, or its leaves are no longer kept.
+        ConfigError: not exactly one of tensor, batch, sample, record was named, or ``role`` was
+            not where there are several.
+        StoreError: what it names is not recorded, or its leaves are not kept here.
+        TypeError: a name that is no text, a number that is no integer.
     """
+    _check_types(tensor=tensor, role=role, kind=str)
+    _check_types(batch=batch, record=record, epoch=epoch, kind=int)
+    if not isinstance(sample, str):
+        _check_types(sample=sample, kind=int)
     named = {"tensor": tensor, "batch": batch, "sample": sample, "record": record}
     chosen = [kind for kind, value in named.items() if value is not None]
     if len(chosen) != 1:
-        raise ConfigError(f"cannot prove {len(chosen)} things at once: name one of tensor, batch, sample, record")
+        seen = f"{len(chosen)} things at once" if chosen else "nothing"
+        raise ConfigError(f"cannot prove {seen}: name one of tensor, batch, sample, record")
     lines = stores.read_records(store, run_id)
     decoded = [_core.json_decode(line) for line in lines]
     if not decoded:
@@ -129,9 +133,7 @@ def prove(
     elif sample is not None:
         seq, field, index = _find_sample(store, decoded, sample, role)
     else:
-        seq, field, index = record if record is not None else 0, [], 0
-        if not 0 <= seq < len(lines):
-            raise StoreError(f"cannot prove record {seq}: the run has the records 0 to {len(lines) - 1}")
+        seq, field, index = _find_record(decoded, record or 0)
     value: dict[str, Any] = {"format": "mlprov-proof", "version": 1, "kind": chosen[0]}
     value |= _chain(store, run_id, lines, decoded[0], seq)
     if field:
@@ -139,309 +141,178 @@ def prove(
     return Proof(value)
 
 
-def _follow(record: dict[str, Any], field: Sequence[Any]) -> dict[str, Any]:
-    value: Any = record
-    for step in field:
-        value = value[step]
-    reference: dict[str, Any] = value
-    return reference
+_Place = tuple[int, list[Any], int]  # seq of the record, field to the tree, index of the leaf
 
 
-def _leaves(store: Store, reference: dict[str, Any]) -> list[bytes]:
-    return store.get_leaves(bytes.fromhex(reference["root"][7:]))
+def _check_types(*, kind: type, **arguments: object) -> None:
+    for name, value in arguments.items():
+        if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
+            raise TypeError(f"{name}: expected {kind.__name__}, not {type(value).__name__}")
 
 
-def _find_tensor(store: Store, decoded: list[Any], name: str, epoch: int | None) -> tuple[int, list[Any], int]:
-    for record in reversed(decoded):
-        if epoch is not None and not (record["type"] == "epoch" and record["epoch"] == epoch):
-            continue
-        for member in ("weights", "buffers", "optimizer"):
-            if record["type"] not in _FIELDS["tensor", member] or record.get(member) is None:
+def _find_record(decoded: list[Any], seq: int) -> _Place:
+    if not 0 <= seq < len(decoded):
+        raise StoreError(f"cannot prove record {seq}: the run has records 0 to {len(decoded) - 1}")
+    return seq, [], 0
+
+
+def _leaves(store: Store, reference: dict[str, Any], what: str) -> list[bytes]:
+    try:
+        return store.get_leaves(bytes.fromhex(reference["root"][7:]))
+    except StoreError as error:
+        if error.status != "NOT_FOUND":
+            raise
+        raise StoreError(f"cannot prove {what}: its tree is not kept in {store.path}") from error
+
+
+def _find_tensor(store: Store, decoded: list[Any], name: str, epoch: int | None) -> _Place:
+    """The newest tree of each kind is looked through: weights, buffers, optimizer state, file."""
+    what = f"the tensor {name!r}" + ("" if epoch is None else f" of epoch {epoch}")
+    no_tensor = False
+    for (kind, member), types in FIELDS.items():
+        for record in reversed(decoded):
+            if kind != "tensor" or record["type"] not in types or not record.get(member):
                 continue
-            for index, leaf in enumerate(_leaves(store, record[member])):
-                if _core.json_decode(leaf)["name"] == name:
+            if epoch is not None and (record["type"] != "epoch" or record["epoch"] != epoch):
+                continue
+            for index, text in enumerate(_leaves(store, record[member], what)):
+                leaf = _core.json_decode(text)
+                if leaf.get("name") == name and ("digest" in leaf or "parts" in leaf):
                     return record["seq"], [member], index
-        if record.get("weights") is not None:
+                no_tensor |= leaf.get("name") == name
             break
-    where = "" if epoch is None else f" at epoch {epoch}"
-    raise StoreError(f"cannot prove the tensor {name!r}{where}: no record has one of that name")
+    if no_tensor:
+        raise StoreError(f"cannot prove {what}: what is recorded under this name is no tensor")
+    raise StoreError(f"cannot prove {what}: no record has one of that name")
 
 
-def _find_batch(decoded: list[Any], batch: int, epoch: int | None, role: str | None) -> tuple[int, list[Any], int]:
+def _find_batch(decoded: list[Any], batch: int, epoch: int | None, role: str | None) -> _Place:
+    """In the last epoch that has batches, or in the named one."""
     for record in reversed(decoded):
-        if record["type"] != "epoch" or (epoch is not None and record["epoch"] != epoch):
+        if record["type"] != "epoch" or epoch not in (None, record["epoch"]):
             continue
-        for position, stream in enumerate(record["streams"]):
-            fits = role is None or stream["role"] == role
-            if fits and stream["tree"] is not None and 0 <= batch < stream["tree"]["size"]:
+        streams = [
+            (position, stream)
+            for position, stream in enumerate(record["streams"])
+            if role in (None, stream["role"]) and stream["tree"] is not None
+        ]
+        if not streams:
+            continue
+        what = f"batch {batch} of epoch {record['epoch']}"
+        _one_role(what, "loaders", [stream["role"] for _, stream in streams])
+        for position, stream in streams:
+            if 0 <= batch < stream["tree"]["size"]:
                 return record["seq"], ["streams", position, "tree"], batch
-    raise StoreError(f"cannot prove batch {batch} of epoch {epoch}: no recorded stream has it")
+        most = max(stream["tree"]["size"] for _, stream in streams)
+        raise StoreError(f"cannot prove {what}: it has the batches 0 to {most - 1}")
+    where = "" if epoch is None else f" of epoch {epoch}"
+    of_role = "" if role is None else f" under the role {role!r}"
+    raise StoreError(f"cannot prove batch {batch}{where}: no batches are recorded{of_role}")
 
 
-def _find_sample(
-    store: Store, decoded: list[Any], sample: int | str, role: str | None
-) -> tuple[int, list[Any], int]:
-    for record in reversed(decoded):
-        if record["type"] != "data" or record["tree"] is None or (role is not None and record["role"] != role):
-            continue
-        if isinstance(sample, int):
-            if 0 <= sample < record["tree"]["size"]:
-                return record["seq"], ["tree"], sample
-            continue
-        for index, leaf in enumerate(_leaves(store, record["tree"])):
-            if _core.json_decode(leaf).get("path") == sample:
-                return record["seq"], ["tree"], index
-    raise StoreError(f"cannot prove the sample {sample!r} of the data set {role!r}: no data record has it")
+def _find_sample(store: Store, decoded: list[Any], sample: int | str, role: str | None) -> _Place:
+    """In the last data set of the role."""
+    what = f"the sample {sample!r}"
+    found = {
+        record["role"]: record
+        for record in decoded
+        if record["type"] == "data" and record["tree"] and role in (None, record["role"])
+    }
+    if not found:
+        of_role = "" if role is None else f" under the role {role!r}"
+        raise StoreError(f"cannot prove {what}: no data set is recorded{of_role}")
+    _one_role(what, "data sets", list(found))
+    ((role, record),) = found.items()
+    size = record["tree"]["size"]
+    if isinstance(sample, int):
+        if 0 <= sample < size:
+            return record["seq"], ["tree"], sample
+        raise StoreError(f"cannot prove {what}: the data set {role!r} has {size} samples")
+    for index, leaf in enumerate(_leaves(store, record["tree"], what)):
+        if _core.json_decode(leaf).get("path") == sample:
+            return record["seq"], ["tree"], index
+    raise StoreError(f"cannot prove {what}: the data set {role!r} has no file of that path")
 
 
-def _encode(path: Sequence[bytes]) -> list[Json]:
-    return [base64.b64encode(item).decode() for item in path]
+def _one_role(what: str, things: str, roles: list[str]) -> None:
+    if len(set(roles)) > 1:
+        raise ConfigError(
+            f"cannot prove {what}: there are {things} of several roles; name one of "
+            f"{', '.join(sorted(set(roles)))} as role"
+        )
 
 
 def _claim(store: Store, record: dict[str, Any], field: list[Any], index: int) -> dict[str, Any]:
-    leaves = _leaves(store, _follow(record, field))
-    path = MerkleTree(leaves).prove_inclusion(index)
-    return {"field": field, "index": index, "leaf": leaves[index].decode(), "path": _encode(path), "size": len(leaves)}
+    reference: Any = record
+    for step in field:
+        reference = reference[step]
+    leaves = _leaves(store, reference, f"leaf {index} of the tree {reference['root']}")
+    return {
+        "field": field,
+        "index": index,
+        "leaf": leaves[index].decode(),
+        "path": _encode(MerkleTree(leaves).prove_inclusion(index)),
+        "size": len(leaves),
+    }
 
 
-def _chain(store: Store, run_id: str, lines: list[bytes], start: dict[str, Any], seq: int) -> dict[str, Any]:
-    checkpoint = store.checkpoint()
-    heads = [h for h in stores.read_heads(store, run_id) if h.size > seq and h.log_index is not None]
-    if not heads or checkpoint is None:
-        raise StoreError(
-            f"cannot prove record {seq} of the run {run_id}: no signed head that covers it is in the store log yet; "
-            "call run.wait(), or run 'mlprov export' first"
-        )
-    head = heads[-1]
-    _, log_size, _ = _core.parse_checkpoint(_core.note_text(checkpoint))
-    index = head.log_index if head.log_index is not None else 0
+def _chain(
+    store: Store, run_id: str, lines: list[bytes], start: dict[str, Any], seq: int
+) -> dict[str, Any]:
+    """From the record to the owner: the newest head that covers it and is in the store log."""
+    head, note, log = _imported_head(store, run_id, seq) or _logged_head(store, run_id, seq)
     return {
         "record": {
             "index": seq,
             "leaf": lines[seq].decode(),
-            "path": _encode(MerkleTree(lines[: head.size]).prove_inclusion(seq)),
-            "size": head.size,
+            "path": _encode(MerkleTree(lines[:head]).prove_inclusion(seq)),
+            "size": head,
         },
-        "head": head.note.decode(),
-        "log": {
-            "checkpoint": checkpoint.decode(),
-            "index": index,
-            "path": _encode(store.log_proof(index, log_size)),
-        },
+        "head": note.decode(),
+        "log": log,
         "owner": start["owner"],
         "owner_key": start["owner_key"],
     }
 
 
-# ---- checking ----
+_Head = tuple[int, bytes, dict[str, Any]]  # records covered, note, place in the store log
 
 
-class _ProofChecks:
-    """Makes the checks of section 10 for a proof file, in order."""
+def _logged_head(store: Store, run_id: str, seq: int) -> _Head:
+    checkpoint = store.checkpoint()
+    if checkpoint is not None:
+        _, log_size, _ = _core.parse_checkpoint(_core.note_text(checkpoint))
+        for head in reversed(stores.read_heads(store, run_id)):
+            index = head.log_index
+            if head.size > seq and index is not None and index < log_size:
+                path = _encode(store.log_proof(index, log_size))
+                log = {"checkpoint": checkpoint.decode(), "index": index, "path": path}
+                return head.size, head.note, log
+    raise StoreError(
+        f"cannot prove record {seq} of the run {run_id}: no signed head that covers it is in the "
+        "store log yet; call run.wait(), or run 'mlprov export' first"
+    )
 
-    def __init__(self, data: bytes) -> None:
-        self.checks = Checks()
-        self.value: dict[str, Any] = {}
-        self.public = b""
-        self.statement = Statement("", "", "", "", "")
-        self.head: tuple[int, bytes] = (0, b"")
-        self.record: dict[str, Any] = {}
-        self._data = data
 
-    def make(self, named: dict[bytes, str] | None, pinned: dict[bytes, str]) -> Checks:
-        checks = self.checks
-        checks.run("proof", self._form)
-        checks.run("owner", self._owner, needs=["proof"])
-        checks.run("signer", lambda: check_signer(self.public, named, pinned), needs=["owner"])
-        checks.run("head", self._head, needs=["owner"])
-        checks.run("log", self._log, needs=["head"])
-        checks.run("record", self._record, needs=["log"])
-        if self.value.get("kind") != "record":
-            checks.run("claim", self._claim, needs=["record"])
-        return checks
-
-    def _form(self) -> str:
-        value = read_json(self._data, "the proof file")
-        if not isinstance(value, dict) or value.get("format") != "mlprov-proof":
-            raise EvidenceError("the file is not of the format mlprov-proof")
-        try:
-            check_version(value.get("version"), "the proof file")
-        except NewerVersion as found:
-            self.checks.stop_at(found.version)
-            raise
-        if value.get("kind") not in _KINDS:
-            raise EvidenceError(f"the proof is of the kind {value.get('kind')!r}; expected one of {', '.join(_KINDS)}")
-        expected = {"format", "version", "kind", "record", "head", "log", "owner", "owner_key"}
-        if value["kind"] != "record":
-            expected.add("claim")
-            _members(value.get("claim"), {"field", "index", "leaf", "path", "size"}, "claim")
-        _members(value.get("record"), {"index", "leaf", "path", "size"}, "record")
-        _members(value.get("log"), {"checkpoint", "index", "path"}, "log")
-        _members(value, expected, "the proof file")
-        self._check_kinds(value)
-        self.value = value
-        return f"a proof of one {value['kind']}"
-
-    def _check_kinds(self, value: dict[str, Any]) -> None:
-        texts = [value["head"], value["owner"], value["owner_key"], value["record"]["leaf"], value["log"]["checkpoint"]]
-        parts = [("record", value["record"]), ("log", value["log"])]
-        if "claim" in value:
-            texts.append(value["claim"]["leaf"])
-            parts.append(("claim", value["claim"]))
-            field = value["claim"]["field"]
-            if not isinstance(field, list) or not all(
-                isinstance(step, (str, int)) and not isinstance(step, bool) for step in field
-            ):
-                raise EvidenceError("claim has a field that is no list of keys and indices")
-        if not all(isinstance(text, str) for text in texts):
-            raise EvidenceError("the proof file has a member that is no text")
-        for name, part in parts:
-            index = decode_index(part["index"], name)
-            decode_path(part["path"], name)
-            if "size" in part and index >= decode_index(part["size"], name):
-                raise EvidenceError(f"{name} has the index {index}, but {part['size']} leaves")
-
-    def _owner(self) -> str:
-        vkey = self.value["owner_key"]
-        self.public = check_owner_name(vkey)
-        self.statement = read_statement(self.value["owner"], vkey)
-        return f"the owner's statement binds run {self.statement.run} to its keys"
-
-    def _head(self) -> str:
-        self.head = read_head(self.value["head"].encode(), self.statement.run_key)
-        if self.head[0] != self.value["record"]["size"]:
-            raise VerificationError(f"the head covers {self.head[0]} records; the proof says {self.value['record']['size']}")
-        return f"signed by the run key, over {self.head[0]} records"
-
-    def _log(self) -> str:
-        log = self.value["log"]
-        size, root = read_head(log["checkpoint"].encode(), self.statement.log_key)
-        leaf = _core.merkle_leaf_hash(self.value["head"].encode())
-        _core.merkle_verify_inclusion(root, leaf, log["index"], size, decode_path(log["path"], "log"))
-        return f"the head is entry {log['index']} of {self.statement.log_origin} at size {size}"
-
-    def _record(self) -> str:
-        part = self.value["record"]
-        text = part["leaf"].encode()
-        _core.merkle_verify_inclusion(
-            self.head[1], _core.merkle_leaf_hash(text), part["index"], part["size"], decode_path(part["path"], "record")
+def _imported_head(store: Store, run_id: str, seq: int) -> _Head | None:
+    """Of an imported run: its heads are in its own store's log, whose proofs its bundle has."""
+    row = stores.find_run(store, run_id)
+    if row.bundle is None:
+        return None
+    entries = read_archive(read_bundle_bytes(pathlib.Path(store.path) / row.bundle)).entries
+    found = [match for name in entries if (match := _LOG_PROOF.fullmatch(name))]
+    sizes = {int(match["head"]): match["log"] for match in found if int(match["head"]) > seq}
+    if not sizes:
+        raise StoreError(
+            f"cannot prove record {seq} of the run {run_id}: its bundle has no log proof of a "
+            "head that covers it; import a later bundle of this run"
         )
-        record = read_json(text, "the record")
-        if not isinstance(record, dict) or not isinstance(record.get("type"), str):
-            raise EvidenceError("the record is no JSON object with a type")
-        if record.get("seq") != part["index"] or isinstance(record.get("seq"), bool):
-            raise VerificationError(f"the record says that it is number {record.get('seq')!r}; it is {part['index']}")
-        check_time(record.get("time"), "the record")
-        self.record = record
-        return f"record {part['index']} ({record['type']}) is in the run log"
-
-    def _claim(self) -> str:
-        claim, kind = self.value["claim"], self.value["kind"]
-        reference = self._reference(kind, claim["field"])
-        root = reference.get("root") if isinstance(reference, dict) else None
-        if not isinstance(root, str) or not root.startswith("sha256:") or set(reference) != {"root", "size"}:
-            raise EvidenceError(f"the record has no tree at {claim['field']}")
-        if reference["size"] != claim["size"] or isinstance(reference["size"], bool):
-            raise VerificationError(f"the record's tree has {reference['size']} leaves; the proof says {claim['size']}")
-        try:
-            root32 = bytes.fromhex(root[7:])
-        except ValueError as error:
-            raise EvidenceError(f"the record has no tree at {claim['field']}") from error
-        if len(root32) != 32 or root32.hex() != root[7:]:
-            raise EvidenceError(f"the record has no tree at {claim['field']}")
-        text = claim["leaf"].encode()
-        path = decode_path(claim["path"], "claim")
-        _core.merkle_verify_inclusion(root32, _core.merkle_leaf_hash(text), claim["index"], claim["size"], path)
-        return f"{_describe(kind, read_json(text, 'the leaf'), claim['index'])} is in the tree that the record names"
-
-    def _reference(self, kind: str, field: list[Any]) -> Any:
-        record = self.record
-        if kind == "batch":
-            streams = record.get("streams")
-            if record["type"] == "epoch" and len(field) == 3 and field[0] == "streams" and field[2] == "tree":
-                position = field[1]
-                if isinstance(position, int) and isinstance(streams, list) and 0 <= position < len(streams):
-                    stream = streams[position]
-                    return stream.get("tree") if isinstance(stream, dict) else None
-        elif len(field) == 1 and record["type"] in _FIELDS.get((kind, field[0]), ()):
-            return record.get(field[0])
-        raise EvidenceError(f"a proof of a {kind} cannot point at {field} of a record of type {record['type']}")
+    head = max(sizes)
+    folder = f"log/{sizes[head]}"
+    place = _core.json_decode(entries[f"{folder}/{head}.proof"])
+    checkpoint = entries[f"{folder}/checkpoint"].decode()
+    return head, entries[f"heads/{head}.note"], {"checkpoint": checkpoint, **place}
 
 
-def _members(value: Any, expected: set[str], what: str) -> None:
-    if not isinstance(value, dict) or set(value) != expected:
-        seen = sorted(value) if isinstance(value, dict) else type(value).__name__
-        raise EvidenceError(f"{what} has the members {seen}; expected {sorted(expected)}")
-
-
-def _describe(kind: str, leaf: Any, index: int) -> str:
-    if not isinstance(leaf, dict):
-        raise EvidenceError("the leaf is no JSON object")
-    if kind == "tensor":
-        if isinstance(leaf.get("name"), str) and (isinstance(leaf.get("digest"), str) or isinstance(leaf.get("parts"), dict)):
-            return f"tensor {leaf['name']!r} {leaf.get('dtype', '')} {leaf.get('shape')} {leaf.get('digest', '')}"
-        raise EvidenceError("the leaf is not that of a tensor")
-    if kind == "batch":
-        if "items" in leaf and leaf.get("batch") == index and not isinstance(leaf["batch"], bool):
-            return f"batch {index}"
-        raise EvidenceError("the leaf is not that of this batch")
-    if isinstance(leaf.get("digest"), str):
-        if "index" in leaf and leaf["index"] == index and not isinstance(leaf["index"], bool):
-            return f"sample {index} {leaf['digest']}"
-        if "index" not in leaf and isinstance(leaf.get("path"), str):
-            return f"sample {leaf['path']!r} {leaf['digest']}"
-    raise EvidenceError("the leaf is not that of this sample")
-
-
-def check_proof(
-    data: bytes,
-    subject: str,
-    *,
-    model: Any,
-    data_sets: dict[str, Any],
-    tensors: Sequence[str],
-    named: dict[bytes, str] | None,
-    allow_unpinned: bool,
-) -> Verdict:
-    """All checks of a proof file, and those that the caller asked for."""
-    proof = _ProofChecks(data)
-    checks = proof.make(named, keys.pinned_keys() if named is None else {})
-    proved = _proved_tensor(proof)
-    last = "record" if proof.value.get("kind") == "record" else "claim"
-    if model is not None and proof.value.get("kind") != "tensor":
-        checks.run("model", _says_nothing)
-    for role in data_sets:
-        checks.run(f"data:{role}", _says_nothing)
-    wanted = list(dict.fromkeys([*([proved] if model is not None and proved else []), *tensors]))
-    for name in wanted:
-        if name != proved:
-            checks.run(f"tensor:{name}", _says_nothing)
-            continue
-
-        def compare(name: str = name) -> str:
-            weights = Weights("the proof", {name: read_json(proof.value["claim"]["leaf"].encode(), "the leaf")}, {})
-            read = None if model is None else Subject.read(model, str(weights.leaves[name].get("digest", "blake3:")).partition(":")[0])
-            return check_tensor(name, weights, read)
-
-        checks.run(f"tensor:{name}", compare, needs=[last])
-    checks.run("time", _time)
-    facts = {"run": proof.statement.run, "signer": proof.value.get("owner_key"), "kind": proof.value.get("kind")}
-    return Verdict(subject, tuple(checks.list), allow_unpinned, checks.newer, facts)
-
-
-def _proved_tensor(proof: _ProofChecks) -> str | None:
-    if proof.value.get("kind") != "tensor":
-        return None
-    try:
-        name = _core.json_decode(proof.value["claim"]["leaf"].encode()).get("name")
-    except (EvidenceError, AttributeError):
-        return None
-    return name if isinstance(name, str) else None
-
-
-def _says_nothing() -> str:
-    raise Unchecked("a proof file says nothing about it; verify the bundle")
-
-
-def _time() -> str:
-    raise Unchecked("record times are claimed by the writer; no anchor bounds them")
+def _encode(path: Sequence[bytes]) -> list[Json]:
+    return [base64.b64encode(item).decode() for item in path]

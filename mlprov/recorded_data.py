@@ -28,7 +28,9 @@ def read_samples(data: Any, record: Mapping[str, Any], algorithm: str) -> Sample
     """
     kind = record.get("kind")
     if kind not in ("arrays", "files", "file"):
-        raise Unchecked(f"record {record['seq']} is of the kind {kind!r}, whose samples no file stands for")
+        raise Unchecked(
+            f"record {record['seq']} is of the kind {kind!r}, whose samples no file stands for"
+        )
     try:
         if isinstance(data, (str, os.PathLike)):
             path = pathlib.Path(data)
@@ -39,7 +41,9 @@ def read_samples(data: Any, record: Mapping[str, Any], algorithm: str) -> Sample
     except VerificationError:
         raise
     except (Error, TypeError, OSError) as error:
-        raise Unchecked(f"the data cannot be read as record {record['seq']} has it: {error}") from error
+        raise Unchecked(
+            f"the data cannot be read as record {record['seq']} has it: {error}"
+        ) from error
     return capture.root, capture.size
 
 
@@ -51,7 +55,9 @@ def _read_arrays(path: pathlib.Path, fields: Any, algorithm: str) -> SampleTree:
         return capture.root, capture.size
     if path.suffix == ".safetensors":
         return _tree_of(_read_columns(path), fields, path, algorithm)
-    raise Unchecked(f"{path} is neither .npy nor .safetensors; pass the arrays themselves in Python")
+    raise Unchecked(
+        f"{path} is neither .npy nor .safetensors; pass the arrays themselves in Python"
+    )
 
 
 def _read_npy(path: pathlib.Path) -> Any:
@@ -91,17 +97,23 @@ def _ends(fields: Any, place: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
     return [end for key, item in members for end in _ends(item, (*place, key))]
 
 
-def _tree_of(columns: Mapping[str, _Column], fields: Any, path: pathlib.Path, algorithm: str) -> SampleTree:
+def _tree_of(
+    columns: Mapping[str, _Column], fields: Any, path: pathlib.Path, algorithm: str
+) -> SampleTree:
     wanted = {".".join(end) for end in _ends(fields)}
     if _is_end(fields) and len(columns) == 1:
         columns = {"": next(iter(columns.values()))}
     if set(columns) != wanted:
-        raise VerificationError(f"{path} holds {sorted(columns)}; a recorded sample has {sorted(wanted)}")
+        raise VerificationError(
+            f"{path} holds {sorted(columns)}; a recorded sample has {sorted(wanted)}"
+        )
     if not all(shape for _, shape, _ in columns.values()):
         raise Unchecked(f"{path} holds an array without dimensions, so without samples")
     counts = {shape[0] for _, shape, _ in columns.values()}
     if len(counts) != 1:
-        raise VerificationError(f"{path} holds arrays of {sorted(counts)} rows; a data set has as many of each")
+        raise VerificationError(
+            f"{path} holds arrays of {sorted(counts)} rows; a data set has as many of each"
+        )
     count = counts.pop()
     rows = {name: _rows(column, count) for name, column in columns.items()}
     digests = {name: _core.hash_many(parts, algorithm) for name, parts in rows.items()}
@@ -110,9 +122,12 @@ def _tree_of(columns: Mapping[str, _Column], fields: Any, path: pathlib.Path, al
         leaves = SampleLeaves(algorithm, digests[""], length)
     else:
         texts = [
-            records.canonical(_items(fields, (), index, columns, digests, rows, algorithm)) for index in range(count)
+            records.canonical(_items(fields, (), index, columns, digests, rows, algorithm))
+            for index in range(count)
         ]
-        leaves = SampleLeaves(algorithm, _core.hash_many(texts, algorithm), [len(text) for text in texts])
+        leaves = SampleLeaves(
+            algorithm, _core.hash_many(texts, algorithm), [len(text) for text in texts]
+        )
     return _core.merkle_root(leaves), count
 
 
@@ -135,12 +150,28 @@ def _items(
         name = ".".join(place)
         dtype, shape, _ = columns[name]
         digest = f"{algorithm}:{digests[name][index].hex()}"
-        return {"$tensor": {"digest": digest, "dtype": dtype, "len": len(rows[name][index]), "shape": list(shape[1:])}}
+        return {
+            "$tensor": {
+                "digest": digest,
+                "dtype": dtype,
+                "len": len(rows[name][index]),
+                "shape": list(shape[1:]),
+            }
+        }
     if isinstance(fields, list):
         return [
-            _items(item, (*place, str(at)), index, columns, digests, rows, algorithm) for at, item in enumerate(fields)
+            _items(item, (*place, str(at)), index, columns, digests, rows, algorithm)
+            for at, item in enumerate(fields)
         ]
     return {
-        key: _items(item, (*place, key[1:] if key.startswith("$$") else key), index, columns, digests, rows, algorithm)
+        key: _items(
+            item,
+            (*place, key[1:] if key.startswith("$$") else key),
+            index,
+            columns,
+            digests,
+            rows,
+            algorithm,
+        )
         for key, item in fields.items()
     }

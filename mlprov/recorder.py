@@ -154,7 +154,7 @@ class Recorder:
         """
         if self._disabled:
             return None
-        self._refuse_strangers()
+        self.refuse_strangers()
         if self._depth:
             return action()
         started = time.perf_counter()
@@ -170,7 +170,10 @@ class Recorder:
             self._depth -= 1
             self.seconds += time.perf_counter() - started
 
-    def _refuse_strangers(self) -> None:
+    def refuse_strangers(self) -> None:
+        """Raise StoreError after the end of the run and in a forked child."""
+        if self._disabled:
+            return
         if self.in_child:
             raise StoreError(
                 "cannot record from a forked child: the run belongs to its parent process; record there, "

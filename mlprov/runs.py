@@ -193,10 +193,10 @@ class Run:
 
     def _configuration(self, config: Any, found: list[str]) -> Json:
         """The user's configuration without secrets; of one that is too large for a record its class alone."""
-        cleaned = redaction.redact(records.json_value(config), where="config", found=found)
-        size = len(records.canonical(cleaned))
+        value = records.json_value(config)
+        size = len(records.canonical(value))
         if size <= _MAX_CONFIG:
-            return cleaned
+            return redaction.redact(value, where="config", found=found)
         self.recorder.warn(f"the configuration has {size} bytes of {_MAX_CONFIG} and is not recorded", once="config")
         return {"opaque": models.class_name(config)}
 
@@ -292,6 +292,7 @@ class Run:
             one :class:`Epoch` per pass. Leaving the loop early records the last one as ``interrupted``.
         """
         for index in range(epochs) if isinstance(epochs, int) else epochs:
+            self.recorder.refuse_strangers()
             self._check_index(index)
             epoch = Epoch(self, index)
             around, self.current_epoch = self.current_epoch, epoch

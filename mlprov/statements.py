@@ -1,8 +1,12 @@
-"""Statements that keys make: the owner's over a run, and over a manifest (docs/format.md section 6)."""
+"""The forms that evidence has, read strictly: JSON, times, versions, notes, paths (docs/format.md).
+
+Sections 1 and 6: what keys state, and the spellings that everything signed must have.
+"""
 
 from __future__ import annotations
 
 import base64
+import binascii
 import datetime
 import re
 from dataclasses import dataclass
@@ -13,10 +17,18 @@ from mlprov.errors import EvidenceError, VerificationError
 from mlprov.verdicts import NewerVersion
 
 __all__ = [
-    "RUN_ID", "Statement", "check_owner_name", "check_time", "check_version", "open_note", "read_head",
+    "RUN_ID",
+    "Statement",
+    "check_owner_name",
+    "check_time",
+    "check_version",
+    "decode_index",
+    "decode_path",
+    "open_note",
+    "read_head",
     "read_json",
     "read_statement",
-]  # fmt: skip
+]
 
 RUN_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 _TIME = re.compile(r"(\d{4})-(\d{2})-(\d{2})T(\d{2}):(\d{2}):(\d{2})\.(\d{3})Z", re.ASCII)
@@ -44,12 +56,14 @@ def check_time(value: Any, what: str) -> str:
     if isinstance(value, str) and (match := _TIME.fullmatch(value)):
         year, month, day, hour, minute, second, _ = (int(part) for part in match.groups())
         try:
-            datetime.datetime(year, month, day, hour, minute, second)
+            datetime.datetime(year, month, day, hour, minute, second, tzinfo=datetime.UTC)
         except ValueError:
             pass
         else:
             return value
-    raise EvidenceError(f"{what} has the time {value!r}; expected the form 2026-11-21T09:30:00.000Z")
+    raise EvidenceError(
+        f"{what} has the time {value!r}; expected the form 2026-11-21T09:30:00.000Z"
+    )
 
 
 def check_version(value: Any, what: str) -> None:
@@ -70,7 +84,7 @@ def check_owner_name(vkey: str) -> bytes:
 
 
 def open_note(note: bytes, vkey: str) -> str:
-    """The text of a note of mlprov's own: exactly one signature by the named key, 65,535 bytes at most.
+    """The text of a note of mlprov's own: signed once by the named key, 65,535 bytes at most.
 
     Raises:
         VerificationError: the signature does not verify, or there is none by that key.
@@ -84,7 +98,8 @@ def open_note(note: bytes, vkey: str) -> str:
     by_key = [
         line
         for line in signatures
-        if line.startswith(f"— {name} ") and base64.b64decode(line.rpartition(" ")[2])[:4].hex() == key_id
+        if line.startswith(f"— {name} ")
+        and base64.b64decode(line.rpartition(" ")[2])[:4].hex() == key_id
     ]
     if len(by_key) != 1:
         raise EvidenceError(f"a note bears {len(by_key)} signatures of {name}; expected one")
@@ -113,24 +128,34 @@ def read_statement(note: str, owner_vkey: str) -> Statement:
     text = open_note(note.encode(), owner_vkey)
     kind, _, body = text.partition("\n")
     if kind != "mlprov/run-key@v1" or not body.endswith("\n") or "\n" in body[:-1]:
-        raise EvidenceError(f"the owner's statement is of type {kind!r}; expected mlprov/run-key@v1 and one line")
+        raise EvidenceError(
+            f"the owner's statement is of type {kind!r}; expected mlprov/run-key@v1 and one line"
+        )
     value = read_json(body[:-1].encode(), "the owner's statement")
     if not isinstance(value, dict):
         raise EvidenceError("the owner's statement is no JSON object")
     check_version(value.get("version"), "the owner's statement")
     if set(value) != _MEMBERS:
-        raise EvidenceError(f"the owner's statement has the members {sorted(value)}; expected {sorted(_MEMBERS)}")
+        raise EvidenceError(
+            f"the owner's statement has the members {sorted(value)}; expected {sorted(_MEMBERS)}"
+        )
     for member in _MEMBERS - {"version"}:
         if not isinstance(value[member], str):
             raise EvidenceError(f"the owner's statement has a {member} that is no text")
     check_time(value["time"], "the owner's statement")
     if not RUN_ID.fullmatch(value["run"]):
-        raise EvidenceError(f"the owner's statement names the run {value['run']!r}, which is no UUIDv7")
+        raise EvidenceError(
+            f"the owner's statement names the run {value['run']!r}, which is no UUIDv7"
+        )
     expected = {"run_key": f"mlprov/run/{value['run']}", "log_key": value["log_origin"]}
     for member, name in expected.items():
         if (seen := _core.parse_vkey(value[member])[0]) != name:
-            raise VerificationError(f"the owner's statement names a {member} called {seen}; expected {name}")
-    return Statement(value["run"], value["run_key"], value["log_key"], value["log_origin"], value["time"])
+            raise VerificationError(
+                f"the owner's statement names a {member} called {seen}; expected {name}"
+            )
+    return Statement(
+        value["run"], value["run_key"], value["log_key"], value["log_origin"], value["time"]
+    )
 
 
 def read_head(note: bytes, vkey: str) -> tuple[int, bytes]:
@@ -140,3 +165,26 @@ def read_head(note: bytes, vkey: str) -> tuple[int, bytes]:
     if origin != name:
         raise VerificationError(f"the checkpoint is of {origin}; expected {name}")
     return size, root
+
+
+def decode_path(value: Any, what: str) -> list[bytes]:
+    """A proof's path: a list of base64 texts of 32 bytes each, in their one spelling."""
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise EvidenceError(f"{what} has a path that is no list of text")
+    hashes = []
+    for item in value:
+        try:
+            decoded = base64.b64decode(item, validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise EvidenceError(f"{what} has a path with text that is no base64") from error
+        if len(decoded) != 32 or base64.b64encode(decoded).decode() != item:
+            raise EvidenceError(f"{what} has a path with something else than base64 of 32 bytes")
+        hashes.append(decoded)
+    return hashes
+
+
+def decode_index(value: Any, what: str) -> int:
+    """A whole number from 0."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise EvidenceError(f"{what} has the index {value!r}; expected a whole number from 0")
+    return value

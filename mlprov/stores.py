@@ -13,9 +13,17 @@ from mlprov.errors import StoreError
 from mlprov.records import Json
 
 __all__ = [
-    "HeadRow", "Reading", "RunRow", "decode_records", "find_run", "find_store", "open_store", "read_heads", "read_records",
+    "HeadRow",
+    "Reading",
+    "RunRow",
+    "decode_records",
+    "find_run",
+    "find_store",
+    "open_store",
+    "read_heads",
+    "read_records",
     "read_runs",
-]  # fmt: skip
+]
 
 STORE_NAME = ".mlprov"
 _MIN_PREFIX = 4
@@ -118,12 +126,17 @@ def find_run(store: Store, which: str) -> RunRow:
         return matching[0]
     seen = ", ".join(f"{run.id} ({run.name})" for run in (matching or runs)[:5]) or "no runs"
     problem = "several runs match" if matching else "no run matches"
-    raise StoreError(f"cannot find the run {which!r} in {store.path}: {problem}; the store has {seen}")
+    raise StoreError(
+        f"cannot find the run {which!r} in {store.path}: {problem}; the store has {seen}"
+    )
 
 
 def read_records(store: Store, run_id: str) -> list[bytes]:
     """The exact bytes of every record of a run, in order of seq."""
-    return [row[0] for row in store.query("SELECT bytes FROM records WHERE run = ? ORDER BY seq", (run_id,))]
+    return [
+        row[0]
+        for row in store.query("SELECT bytes FROM records WHERE run = ? ORDER BY seq", (run_id,))
+    ]
 
 
 def decode_records(store: Store, run_id: str) -> list[dict[str, Json]]:
@@ -147,7 +160,9 @@ class HeadRow:
 
 def read_heads(store: Store, run_id: str) -> list[HeadRow]:
     """Every signed head of a run, smallest first."""
-    rows = store.query("SELECT size, root, note, log_index FROM heads WHERE run = ? ORDER BY size", (run_id,))
+    rows = store.query(
+        "SELECT size, root, note, log_index FROM heads WHERE run = ? ORDER BY size", (run_id,)
+    )
     return [HeadRow(size, root, note, index) for size, root, note, index in rows]
 
 

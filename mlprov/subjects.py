@@ -45,7 +45,10 @@ def find_weights(
             if record["type"] == "epoch" and record.get("epoch") == epoch:
                 return _weights_of(record, "weights", trees)
         raise Unchecked(f"there is no record of epoch {epoch}")
-    for kinds, member in ((("model", "epoch", "checkpoint"), "weights"), (("checkpoint",), "tensors")):
+    for kinds, member in (
+        (("model", "epoch", "checkpoint"), "weights"),
+        (("checkpoint",), "tensors"),
+    ):
         for record in reversed(records):
             if record["type"] in kinds and isinstance(record.get(member), dict):
                 return _weights_of(record, member, trees)
@@ -111,7 +114,11 @@ class Subject:
             Unchecked: it cannot be read, or changes while it is.
         """
         if not isinstance(model, (str, os.PathLike)):
-            digest = model if isinstance(model, models.ModelDigest) else models.digest_model(model, algorithm=algorithm)
+            digest = (
+                model
+                if isinstance(model, models.ModelDigest)
+                else models.digest_model(model, algorithm=algorithm)
+            )
             return Subject("the live model", {tensor.name: tensor for tensor in digest.tensors})
         path = pathlib.Path(model)
         try:
@@ -160,7 +167,9 @@ def _read_all(path: pathlib.Path) -> tuple[FileTensors, ...]:
 # ---- model ----
 
 
-def check_model(subject: Subject, records: Sequence[dict[str, Any]], weights: Weights | None) -> str:
+def check_model(
+    subject: Subject, records: Sequence[dict[str, Any]], weights: Weights | None
+) -> str:
     """Whether the model equals the recorded one, tensor by tensor, or its files the recorded files."""
     if subject.tensors is None or weights is None:
         return _check_files(subject, records)
@@ -169,9 +178,16 @@ def check_model(subject: Subject, records: Sequence[dict[str, Any]], weights: We
         if name not in expected:
             raise VerificationError(f"tensor {name!r} of {subject.shown} is not in {weights.where}")
         if name in seen:
-            _compare(seen[name], expected[name], f"tensor {name!r} of {subject.shown}", weights.where)
-        elif not any(alias in seen and _same_values(expected, alias, name) for alias in weights.aliases.get(name, ())):
-            raise VerificationError(f"tensor {name!r} of {weights.where} is missing in {subject.shown}")
+            _compare(
+                seen[name], expected[name], f"tensor {name!r} of {subject.shown}", weights.where
+            )
+        elif not any(
+            alias in seen and _same_values(expected, alias, name)
+            for alias in weights.aliases.get(name, ())
+        ):
+            raise VerificationError(
+                f"tensor {name!r} of {weights.where} is missing in {subject.shown}"
+            )
     return f"{len(seen)} tensors of {subject.shown} equal those of {weights.where}"
 
 
@@ -195,17 +211,23 @@ def _compare(tensor: TensorDigest, leaf: dict[str, Any], what: str, where: str) 
 
 
 def _check_files(subject: Subject, records: Sequence[dict[str, Any]]) -> str:
-    recorded = [r for r in records if r["type"] == "checkpoint" and isinstance(r.get("files"), list)]
+    recorded = [
+        r for r in records if r["type"] == "checkpoint" and isinstance(r.get("files"), list)
+    ]
     if not recorded:
         raise Unchecked("no checkpoint record has files to compare with")
     directory = pathlib.Path(subject.shown).is_dir()
     key = ("blake3", "len", "sha256", "path") if directory else ("blake3", "len", "sha256")
     own = sorted(tuple(str(getattr(file, k)) for k in key) for file in subject.files)
     for record in recorded:
-        listed = sorted(tuple(str(f.get(k)) for k in key) for f in record["files"] if isinstance(f, dict))
+        listed = sorted(
+            tuple(str(f.get(k)) for k in key) for f in record["files"] if isinstance(f, dict)
+        )
         if own == listed if directory else own[0] in listed:
             return f"the bytes of {subject.shown} are those that record {record['seq']} (checkpoint) lists; bytes, not tensors, were compared"
-    raise VerificationError(f"the bytes of {subject.shown} are those of no recorded checkpoint; bytes, not tensors, were compared")
+    raise VerificationError(
+        f"the bytes of {subject.shown} are those of no recorded checkpoint; bytes, not tensors, were compared"
+    )
 
 
 def check_tensor(name: str, weights: Weights, subject: Subject | None) -> str:
@@ -221,7 +243,12 @@ def check_tensor(name: str, weights: Weights, subject: Subject | None) -> str:
     candidates = [n for n in (name, *weights.aliases.get(name, ())) if n in subject.tensors]
     if not candidates:
         raise VerificationError(f"{subject.shown} has no tensor {name!r}")
-    _compare(subject.tensors[candidates[0]], leaf, f"tensor {candidates[0]!r} of {subject.shown}", weights.where)
+    _compare(
+        subject.tensors[candidates[0]],
+        leaf,
+        f"tensor {candidates[0]!r} of {subject.shown}",
+        weights.where,
+    )
     return f"it is {shown} in {weights.where} and in {subject.shown}"
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from mlprov.errors import Error, EvidenceError, VerificationError
+from mlprov.escapes import escape
 
 __all__ = ["Check", "Checks", "Mismatch", "NewerVersion", "Unchecked", "Verdict"]
 
@@ -47,7 +48,7 @@ class NewerVersion(Exception):  # noqa: N818 - an answer, not an error
         self.version = version
 
 
-class Mismatch(VerificationError):
+class Mismatch(VerificationError):  # noqa: N818 - what it is called in a verdict
     """Raised inside a check that fails, where one value can be shown against another."""
 
     def __init__(self, message: str, *, seen: str, expected: str) -> None:
@@ -122,7 +123,8 @@ class Verdict:
             raise VerificationError(f"cannot accept {self.subject}: {check.name}: {check.detail}")
         if self.newer is not None:
             raise EvidenceError(
-                f"cannot check {self.subject}: it is of format version {self.newer}, this release reads 1; upgrade mlprov"
+                f"cannot check {self.subject}: it is of format version {self.newer}, this release "
+                "reads 1; upgrade mlprov"
             )
         if self._missing:
             check = self._missing[0]
@@ -134,8 +136,10 @@ class Verdict:
 
     def __str__(self) -> str:
         width = max((len(check.name) for check in self.checks), default=0)
-        lines = [f"{check.state:<9}  {check.name:<{width}}  {check.detail}" for check in self.checks]
-        return "\n".join([*lines, f"{self.subject}: {self.result}"])
+        lines = [
+            f"{check.state:<9}  {check.name:<{width}}  {check.detail}" for check in self.checks
+        ]
+        return "\n".join(map(escape, [*lines, f"{self.subject}: {self.result}"]))
 
 
 class Checks:
@@ -147,7 +151,7 @@ class Checks:
         self._stopped = False
 
     def stop_at(self, version: int) -> None:
-        """All that follows is of a version above what this release reads: none of it can be checked."""
+        """What follows is of a version above what this release reads: it cannot be checked."""
         self.newer = version
         self._stopped = True
 
@@ -156,12 +160,20 @@ class Checks:
         return any(check.name == name and check.state == "holds" for check in self.list)
 
     def run(self, name: str, action: Callable[[], str], *, needs: Iterable[str] = ()) -> None:
-        """Make one check: the action returns what was compared, or raises what is wrong."""
+        """Make one check.
+
+        Args:
+            name: of the check.
+            action: returns what was compared; raises VerificationError or EvidenceError where the
+                check fails, anything else of mlprov's where it cannot be made.
+            needs: names of checks that must hold, or this one cannot be made.
+        """
         lacking = [need for need in needs if not self.holds(need)]
         if self._stopped and self.newer is not None:
             self.list.append(Check(name, "unchecked", str(NewerVersion(self.newer))))
         elif lacking:
-            self.list.append(Check(name, "unchecked", f"needs {' and '.join(repr(n) for n in lacking)}, which does not hold"))
+            reason = f"needs {' and '.join(map(repr, lacking))}, which does not hold"
+            self.list.append(Check(name, "unchecked", reason))
         else:
             self.list.append(self._make(name, action))
 
@@ -175,5 +187,7 @@ class Checks:
             return Check(name, "unchecked", str(found))
         except Mismatch as error:
             return Check(name, "fails", str(error), error.seen, error.expected)
-        except Error as error:
+        except (VerificationError, EvidenceError) as error:
             return Check(name, "fails", str(error))
+        except Error as error:  # what the caller gave, or this machine; not the evidence
+            return Check(name, "unchecked", str(error))

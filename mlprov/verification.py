@@ -56,11 +56,19 @@ def verify(
         ConfigError: an argument of the wrong kind.
     """
     if headers is not None or online is not None or level != "full":
-        raise ConfigError("cannot verify so: this release has no anchors and one level; leave headers, online and level alone")
+        raise ConfigError(
+            "cannot verify so: this release has no anchors and one level; leave headers, online and level alone"
+        )
     return verify_bytes(
-        read_bundle_bytes(pathlib.Path(path)), os.fspath(path), model=model, data=data, tensors=tensors, epoch=epoch,
-        keys=keys, allow_unpinned=allow_unpinned,
-    )  # fmt: skip
+        read_bundle_bytes(pathlib.Path(path)),
+        os.fspath(path),
+        model=model,
+        data=data,
+        tensors=tensors,
+        epoch=epoch,
+        keys=keys,
+        allow_unpinned=allow_unpinned,
+    )
 
 
 def verify_bytes(
@@ -78,13 +86,24 @@ def verify_bytes(
     named = _named_keys(keys)
     if evidence.startswith(b"{"):
         return proofs.check_proof(
-            evidence, subject, model=model, data_sets=_by_role(data, []), tensors=tensors, named=named,
+            evidence,
+            subject,
+            model=model,
+            data_sets=_by_role(data, []),
+            tensors=tensors,
+            named=named,
             allow_unpinned=allow_unpinned,
-        )  # fmt: skip
+        )
     verdict, _ = check_bundle(
-        evidence, subject, model=model, data=data, tensors=tensors, epoch=epoch, named=named,
+        evidence,
+        subject,
+        model=model,
+        data=data,
+        tensors=tensors,
+        epoch=epoch,
+        named=named,
         allow_unpinned=allow_unpinned,
-    )  # fmt: skip
+    )
     return verdict
 
 
@@ -94,7 +113,9 @@ def _named_keys(named: Sequence[str | os.PathLike[str]] | None) -> dict[bytes, s
     if isinstance(named, (str, os.PathLike)):
         named = [named]
     vkeys = [keys.read_vkey(key) for key in named]
-    return {_core.parse_vkey(vkey)[1]: f"the named key {_core.parse_vkey(vkey)[0]}" for vkey in vkeys}
+    return {
+        _core.parse_vkey(vkey)[1]: f"the named key {_core.parse_vkey(vkey)[0]}" for vkey in vkeys
+    }
 
 
 def _by_role(data: Any, recorded: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -123,18 +144,29 @@ def check_bundle(
         EvidenceError: the bytes are no bundle.
     """
     if not evidence.startswith(archives.MAGIC):
-        raise EvidenceError(f"cannot read {subject}: it is neither a bundle (zip) nor a proof file (JSON)")
+        raise EvidenceError(
+            f"cannot read {subject}: it is neither a bundle (zip) nor a proof file (JSON)"
+        )
     bundle = BundleChecks(evidence)
     checks = bundle.make(named, keys.pinned_keys() if named is None else {})
     asked = _Asked(bundle, model, epoch)
     if model is not None:
         checks.run("model", asked.check_model, needs=["trees"])
     for role, given in _by_role(data, bundle.decoded).items():
-        checks.run(f"data:{role}", lambda r=role, g=given: subjects.check_data(r, g, bundle.decoded), needs=["records"])  # type: ignore[misc]
+        checks.run(
+            f"data:{role}",
+            lambda r=role, g=given: subjects.check_data(r, g, bundle.decoded),
+            needs=["records"],
+        )  # type: ignore[misc]
     for name in dict.fromkeys(tensors):
         checks.run(f"tensor:{name}", lambda n=name: asked.check_tensor(n), needs=["trees"])  # type: ignore[misc]
     checks.run("time", _time)
-    facts = {"open": bundle.open, "run": bundle.run, "signer": bundle.owner_vkey, "records": len(bundle.lines)}
+    facts = {
+        "open": bundle.open,
+        "run": bundle.run,
+        "signer": bundle.owner_vkey,
+        "records": len(bundle.lines),
+    }
     if bundle.decoded:
         facts |= {key: bundle.decoded[0].get(key) for key in ("name", "project", "mlprov")}
     return Verdict(subject, tuple(checks.list), allow_unpinned, checks.newer, facts), bundle

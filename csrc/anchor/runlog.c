@@ -216,7 +216,17 @@ static int write_commit(struct mlp_runlog *log, const uint8_t root32[32],
     return mlp_store_run_commit(log->store, &commit, error);
 }
 
-static int commit_pending(struct mlp_runlog *log, const char *status_text, struct mlp_error *error)
+/* Room for the caller's copy is made before anything is written. */
+static int make_room(struct mlp_buffer *copy, const struct mlp_buffer *note,
+                     struct mlp_error *error)
+{
+    if (copy != NULL && mlp_buffer_reserve(copy, note->len) != 0)
+        return mlp_fail(error, MLP_E_MEMORY, "cannot hand over a head note: out of memory");
+    return 0;
+}
+
+static int commit_pending(struct mlp_runlog *log, struct mlp_buffer *copy, const char *status_text,
+                          struct mlp_error *error)
 {
     struct mlp_buffer note;
     uint8_t root32[32];
@@ -225,6 +235,8 @@ static int commit_pending(struct mlp_runlog *log, const char *status_text, struc
                         log->run_id);
     mlp_buffer_init(&note);
     int status = sign_head(log, root32, &note, error);
+    if (status == 0)
+        status = make_room(copy, &note, error);
     if (status == 0) {
         status = write_commit(log, root32, &note, status_text, error);
         log->commit_failed = status != 0;
@@ -248,11 +260,14 @@ int mlp_runlog_commit(struct mlp_runlog *log, struct mlp_buffer *note, const cha
     if (log->now.frontier.size == 0)
         return mlp_fail(error, MLP_E_ARGUMENT, "cannot commit run %s: it has no record yet",
                         log->run_id);
-    outcome = log->pending_count > 0
-                  ? commit_pending(log, status, error)
-                  : write_commit(log, log->committed_root32, &log->note, status, error);
-    if (outcome != 0 || note == NULL)
-        return outcome;
-    mlp_buffer_append(note, log->note.data, log->note.len);
-    return mlp_buffer_status(note);
+    if (log->pending_count > 0) {
+        outcome = commit_pending(log, note, status, error);
+    } else {
+        outcome = make_room(note, &log->note, error);
+        if (outcome == 0)
+            outcome = write_commit(log, log->committed_root32, &log->note, status, error);
+    }
+    if (outcome == 0 && note != NULL)
+        mlp_buffer_append(note, log->note.data, log->note.len);
+    return outcome;
 }

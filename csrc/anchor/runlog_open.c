@@ -95,6 +95,8 @@ int mlp_runlog_create(struct mlp_runlog **log, struct mlp_store *store, const ch
     if (name[0] == '\0')
         return mlp_fail(error, MLP_E_ARGUMENT, "cannot begin run %s: its name is empty", run_id);
     int status = begin_log(&made, store, run_id, error);
+    if (made == NULL)
+        return status;
     if (status == 0)
         status = check_new(store, run_id, error);
     if (status == 0) {
@@ -222,6 +224,8 @@ int mlp_runlog_open(struct mlp_runlog **log, struct mlp_store *store, const char
     struct mlp_buffer vkey;
     mlp_buffer_init(&vkey);
     int status = begin_log(&opened, store, run_id, error);
+    if (opened == NULL)
+        return status;
     if (status == 0)
         status = mlp_store_run_facts(&facts, &opened->note, &vkey, store, run_id, error);
     if (status == 0)

@@ -19,8 +19,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define MLP_READER_PIECE ((size_t)262144) /* at most this many bytes at a time: half an L2 cache   \
-                                           */
+#define MLP_READER_PIECE                                                                           \
+    ((size_t)262144) /* at most this many bytes at a time: half an L2 cache                        \
+                      */
 
 /* What is called while a file is read. interrupted: may be NULL; asked when a signal arrived, and
  * after every MLP_READER_ASK_LEN bytes; anything but 0 ends the reading and is returned as it is.

@@ -87,25 +87,36 @@ static int read_range(struct mlp_py_state *state, struct file_range *range, PyOb
     return -1;
 }
 
+static int read_each_range(struct mlp_py_state *state, struct file_hashing *hashing,
+                           PyObject *items)
+{
+    size_t count = (size_t)PyTuple_Size(items);
+    size_t digest_len = mlp_algorithm_digest_len(hashing->algorithms[0]);
+    hashing->ranges = PyMem_Calloc(count + 1, sizeof *hashing->ranges);
+    hashing->range_digests = PyMem_Calloc(count + 1, digest_len);
+    if (hashing->ranges == NULL || hashing->range_digests == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    uint64_t begin_min = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (read_range(state, &hashing->ranges[i], PyTuple_GetItem(items, (Py_ssize_t)i), begin_min,
+                       i) != 0)
+            return -1;
+        begin_min = hashing->ranges[i].end;
+    }
+    hashing->ranges_count = count;
+    return 0;
+}
+
 static int read_ranges(struct mlp_py_state *state, struct file_hashing *hashing, PyObject *sequence)
 {
     PyObject *items;
     if (mlp_py_items(&items, sequence, "hash_file_ranges: ranges") != 0)
         return -1;
-    size_t count = (size_t)PyTuple_Size(items);
-    size_t digest_len = mlp_algorithm_digest_len(hashing->algorithms[0]);
-    hashing->ranges = PyMem_Calloc(count + 1, sizeof *hashing->ranges);
-    hashing->range_digests = PyMem_Calloc(count + 1, digest_len);
-    if (hashing->ranges == NULL || hashing->range_digests == NULL)
-        PyErr_NoMemory();
-    uint64_t begin_min = 0;
-    for (size_t i = 0; i < count && !PyErr_Occurred(); i++) {
-        read_range(state, &hashing->ranges[i], PyTuple_GetItem(items, (Py_ssize_t)i), begin_min, i);
-        begin_min = hashing->ranges[i].end;
-    }
-    hashing->ranges_count = count;
+    int result = read_each_range(state, hashing, items);
     Py_DECREF(items);
-    return PyErr_Occurred() ? -1 : 0;
+    return result;
 }
 
 /* ---- hashing, without the GIL ---- */

@@ -260,7 +260,7 @@ static PyObject *MlpCore_tensor_identities(PyObject *module, PyObject *tensors)
 
 /* ---- leaves ---- */
 
-static int read_shape(struct mlp_py_state *state, struct mlp_leaf *leaf,
+static int read_shape(struct mlp_py_state *state, struct mlp_tensor_leaf *leaf,
                       int64_t shape[MLP_VIEW_DIMS_MAX], PyObject *object)
 {
     struct mlp_error error;
@@ -292,7 +292,7 @@ static int read_shape(struct mlp_py_state *state, struct mlp_leaf *leaf,
 }
 
 /* Fills leaf from (digest, dtype, shape, length); what it points to lives in row and the arrays. */
-static int read_row(struct mlp_py_state *state, struct mlp_leaf *leaf,
+static int read_row(struct mlp_py_state *state, struct mlp_tensor_leaf *leaf,
                     uint8_t digest[MLP_HASH_MAX_LEN], int64_t shape[MLP_VIEW_DIMS_MAX],
                     PyObject *row)
 {
@@ -318,7 +318,7 @@ static PyObject *MlpCore_tensor_leaf(PyObject *module, PyObject *args, PyObject 
     static char *names[] = {"", "", "algorithm", NULL};
     struct mlp_py_state *state = mlp_py_state_of_module(module);
     PyObject *name, *row, *algorithm_name = NULL;
-    struct mlp_leaf leaf = {0};
+    struct mlp_tensor_leaf leaf = {0};
     uint8_t digest[MLP_HASH_MAX_LEN];
     int64_t shape[MLP_VIEW_DIMS_MAX];
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|O:tensor_leaf", names, &name, &row,
@@ -329,7 +329,7 @@ static PyObject *MlpCore_tensor_leaf(PyObject *module, PyObject *args, PyObject 
         return NULL;
     struct mlp_buffer bytes = {0};
     struct mlp_error error;
-    if (mlp_leaf_append(&bytes, &leaf, &error) != 0) {
+    if (mlp_tensor_leaf_append(&bytes, &leaf, &error) != 0) {
         mlp_buffer_clear(&bytes);
         return mlp_py_raise(&state->exceptions, &error);
     }

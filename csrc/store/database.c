@@ -111,6 +111,9 @@ int mlp_store_corrupt(const struct mlp_store *store, struct mlp_error *error, co
 {
     char what[256];
     va_list arguments;
+    /* A column that SQLite had no memory to hand over looks like one that is not there. */
+    if (sqlite3_errcode(store->db) == SQLITE_NOMEM)
+        return mlp_sqlite_fail(store, SQLITE_NOMEM, "read", error);
     va_start(arguments, format);
     (void)vsnprintf(what, sizeof what, format, arguments);
     va_end(arguments);
@@ -233,6 +236,20 @@ int mlp_sqlite_hash(const struct mlp_store *store, uint8_t hash32[32], sqlite3_s
     if (bytes == NULL || sqlite3_column_bytes(statement, column) != 32)
         return mlp_store_corrupt(store, error, "a hash in it is not 32 bytes long");
     memcpy(hash32, bytes, 32);
+    return 0;
+}
+
+int mlp_sqlite_append(struct mlp_buffer *bytes, sqlite3_stmt *statement, int column,
+                      struct mlp_error *error)
+{
+    const void *found = sqlite3_column_blob(statement, column);
+    if (found == NULL && sqlite3_column_type(statement, column) != SQLITE_NULL &&
+        sqlite3_errcode(sqlite3_db_handle(statement)) == SQLITE_NOMEM)
+        return mlp_fail(error, MLP_E_MEMORY, "cannot read the store: out of memory");
+    if (found != NULL)
+        mlp_buffer_append(bytes, found, (size_t)sqlite3_column_bytes(statement, column));
+    if (mlp_buffer_status(bytes) != 0)
+        return mlp_fail(error, MLP_E_MEMORY, "cannot read the store: out of memory");
     return 0;
 }
 

@@ -242,8 +242,7 @@ int mlp_store_log_checkpoint(struct mlp_store *store, uint64_t *size, uint8_t ro
         status = mlp_sqlite_hash(store, root32, statement, 1, error);
         if (status == 0) {
             *size = (uint64_t)sqlite3_column_int64(statement, 0);
-            const void *bytes = sqlite3_column_blob(statement, 2);
-            mlp_buffer_append(note, bytes, (size_t)sqlite3_column_bytes(statement, 2));
+            status = mlp_sqlite_append(note, statement, 2, error);
         }
     } else if (status == 0) {
         *size = 0;

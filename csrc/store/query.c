@@ -50,8 +50,10 @@ static int grow(struct mlp_rows *rows)
     return 0;
 }
 
-static int copy_bytes(struct mlp_value *cell, const void *bytes, int len)
+static int copy_bytes(struct mlp_value *cell, sqlite3_stmt *statement, const void *bytes, int len)
 {
+    if (bytes == NULL && sqlite3_errcode(sqlite3_db_handle(statement)) == SQLITE_NOMEM)
+        return MLP_E_MEMORY; /* else an empty blob */
     cell->bytes_len = len > 0 ? (size_t)len : 0;
     void *copy = malloc(cell->bytes_len + 1); /* never NULL for an empty text */
     if (copy == NULL)
@@ -76,11 +78,11 @@ static int copy_cell(struct mlp_value *cell, sqlite3_stmt *statement, int column
         return 0;
     case SQLITE_TEXT:
         cell->type = MLP_VALUE_TEXT;
-        return copy_bytes(cell, sqlite3_column_text(statement, column),
+        return copy_bytes(cell, statement, sqlite3_column_text(statement, column),
                           sqlite3_column_bytes(statement, column));
     case SQLITE_BLOB:
         cell->type = MLP_VALUE_BLOB;
-        return copy_bytes(cell, sqlite3_column_blob(statement, column),
+        return copy_bytes(cell, statement, sqlite3_column_blob(statement, column),
                           sqlite3_column_bytes(statement, column));
     default:
         return 0;

@@ -48,9 +48,8 @@ static int last_head(struct mlp_store *store, const char *run_id, uint64_t *size
         status = mlp_sqlite_hash(store, root32, statement, 1, error);
         if (status == 0) {
             *size = (uint64_t)sqlite3_column_int64(statement, 0);
-            const void *bytes = sqlite3_column_blob(statement, 2);
             if (note != NULL)
-                mlp_buffer_append(note, bytes, (size_t)sqlite3_column_bytes(statement, 2));
+                status = mlp_sqlite_append(note, statement, 2, error);
         }
     }
     sqlite3_finalize(statement);
@@ -87,10 +86,7 @@ static int read_run(struct mlp_store *store, const char *run_id, bool *imported,
     status = mlp_sqlite_step(store, statement, error);
     if (status > 0) {
         *imported = sqlite3_column_int(statement, 0) != 0;
-        const char *text = (const char *)sqlite3_column_text(statement, 1);
-        if (vkey != NULL && text != NULL)
-            mlp_buffer_append_text(vkey, text);
-        status = 0;
+        status = vkey != NULL ? mlp_sqlite_append(vkey, statement, 1, error) : 0;
     } else if (status == 0) {
         status = MLP_E_NOT_FOUND;
     }

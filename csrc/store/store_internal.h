@@ -6,6 +6,7 @@
 #ifndef MLP_STORE_STORE_INTERNAL_H
 #define MLP_STORE_STORE_INTERNAL_H
 
+#include "base/bytes.h"
 #include "store/store.h"
 
 #include <pthread.h>
@@ -70,6 +71,9 @@ int mlp_sqlite_execute(struct mlp_store *store, struct mlp_error *error, const c
 /* Copies a 32-byte blob. Returns: 0 or MLP_E_CORRUPT. */
 int mlp_sqlite_hash(const struct mlp_store *store, uint8_t hash32[32], sqlite3_stmt *statement,
                     int column, struct mlp_error *error);
+/* Appends a blob (or a text); nothing for NULL. Returns: 0 or MLP_E_MEMORY. */
+int mlp_sqlite_append(struct mlp_buffer *bytes, sqlite3_stmt *statement, int column,
+                      struct mlp_error *error);
 /* The database says something that no mlprov writes. */
 int mlp_store_corrupt(const struct mlp_store *store, struct mlp_error *error, const char *format,
                       ...) __attribute__((format(printf, 3, 4)));

@@ -34,15 +34,26 @@ VERBS = {
 
 
 def _parser(verb: str | None) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="mlprov", description="Prove how a machine-learning model came to be.")
+    parser = argparse.ArgumentParser(
+        prog="mlprov", description="Prove how a machine-learning model came to be."
+    )
     parser.add_argument("--version", action="version", version=f"mlprov {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB")
     for name, summary in VERBS.items():
-        added = verbs.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
+        added = verbs.add_parser(
+            name, help=summary, description=summary[0].upper() + summary[1:] + "."
+        )
         if name == verb:
             added.add_argument("--json", action="store_true", help="print one JSON object")
-            added.add_argument("--store", metavar="DIR", help="the store (default: the nearest .mlprov)")
-            added.add_argument("-q", "--quiet", action="store_true", help="print only what was asked for, or nothing")
+            added.add_argument(
+                "--store", metavar="DIR", help="the store (default: the nearest .mlprov)"
+            )
+            added.add_argument(
+                "-q",
+                "--quiet",
+                action="store_true",
+                help="print only what was asked for, or nothing",
+            )
             added.add_argument("--debug", action="store_true", help="show a traceback on errors")
             importlib.import_module(f"mlprov.cli.{name}_verb").add_arguments(added)
     return parser

@@ -37,7 +37,9 @@ def _print(found: mlprov.Difference) -> None:
     marks = {"added": "+", "removed": "-", "changed": "~"}
     for change in found.changes:
         before, after = (_shorten(text) for text in (change.before, change.after))
-        print(f"{marks[change.change]} {change.kind:<11} {output.escape(change.name)}  {output.escape(_arrow(before, after))}")
+        print(
+            f"{marks[change.change]} {change.kind:<11} {output.escape(change.name)}  {output.escape(_arrow(before, after))}"
+        )
     same = ", ".join(f"{count} {kind}" for kind, count in found.same.items() if count)
     print(f"same: {same or 'nothing'}")
     for kind, reason in found.unknown.items():

@@ -18,10 +18,18 @@ ALGORITHMS = ("blake3", "sha256", "sha384", "sha512")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
-    parser.add_argument("paths", nargs="*", metavar="FILE|DIR", help="what to hash; '-' is standard input")
+    parser.add_argument(
+        "paths", nargs="*", metavar="FILE|DIR", help="what to hash; '-' is standard input"
+    )
     parser.add_argument("--algorithm", choices=ALGORITHMS, default="blake3", help="default: blake3")
-    parser.add_argument("--tensors", action="store_true", help="list each tensor of .safetensors files, and the model root")
-    parser.add_argument("--check", metavar="LIST", help="verify the digests of a list that this command printed")
+    parser.add_argument(
+        "--tensors",
+        action="store_true",
+        help="list each tensor of .safetensors files, and the model root",
+    )
+    parser.add_argument(
+        "--check", metavar="LIST", help="verify the digests of a list that this command printed"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -29,7 +37,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.check is not None:
         return _check(arguments)
     if not arguments.paths:
-        raise mlprov.ConfigError("cannot hash nothing; name a file or directory, or '-' for standard input")
+        raise mlprov.ConfigError(
+            "cannot hash nothing; name a file or directory, or '-' for standard input"
+        )
     if arguments.tensors:
         return _tensors(arguments)
     code = 0
@@ -64,7 +74,9 @@ def _walk(paths: list[str]) -> Iterator[str]:
 
 def _digest(path: str, algorithm: str) -> str:
     if path == "-":
-        return hashlib.file_digest(sys.stdin.buffer, lambda: mlprov.Hasher(algorithm=algorithm)).hexdigest()  # type: ignore[arg-type, return-value]
+        return hashlib.file_digest(
+            sys.stdin.buffer, lambda: mlprov.Hasher(algorithm=algorithm)
+        ).hexdigest()  # type: ignore[arg-type, return-value]
     return mlprov.digest(pathlib.Path(path), algorithm=algorithm).hex()
 
 
@@ -92,13 +104,21 @@ def _tensors(arguments: argparse.Namespace) -> int:
             "root": model.root,
             "size": model.size,
             "tensors": [
-                {"digest": t.digest.hex(), "dtype": t.dtype, "len": t.len, "name": t.name, "shape": list(t.shape)}
+                {
+                    "digest": t.digest.hex(),
+                    "dtype": t.dtype,
+                    "len": t.len,
+                    "name": t.name,
+                    "shape": list(t.shape),
+                }
                 for t in model.tensors
             ],
         }
         if not arguments.json:
             for tensor in model.tensors:
-                print(f"{tensor.digest.hex()}  {output.escape(tensor.name)}  {tensor.dtype} {list(tensor.shape)}")
+                print(
+                    f"{tensor.digest.hex()}  {output.escape(tensor.name)}  {tensor.dtype} {list(tensor.shape)}"
+                )
             print(f"{model.root}  model root of {output.escape(path)}, {model.size} tensors")
     if arguments.json:
         output.emit_json({"algorithm": arguments.algorithm, "models": listed})
@@ -116,18 +136,26 @@ def _parse(line: str) -> tuple[str, str] | None:
     if not gap or not path or any(c not in "0123456789abcdefABCDEF" for c in digest):
         return None
     if escaped:
-        path = path.replace("\\\\", "\0").replace("\\n", "\n").replace("\\r", "\r").replace("\0", "\\")
+        path = (
+            path.replace("\\\\", "\0").replace("\\n", "\n").replace("\\r", "\r").replace("\0", "\\")
+        )
     return digest.lower(), path
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    lines = pathlib.Path(arguments.check).read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    lines = (
+        pathlib.Path(arguments.check)
+        .read_text(encoding="utf-8", errors="surrogateescape")
+        .splitlines()
+    )
     results: dict[str, str] = {}
     failed = unreadable = 0
     for number, line in enumerate(lines, start=1):
         parsed = _parse(line)
         if parsed is None:
-            output.error(f"cannot read line {number} of {arguments.check}: expected '<hex>  <path>'")
+            output.error(
+                f"cannot read line {number} of {arguments.check}: expected '<hex>  <path>'"
+            )
             unreadable += 1
             continue
         expected, path = parsed
@@ -145,7 +173,14 @@ def _check(arguments: argparse.Namespace) -> int:
         output.error(f"cannot check {arguments.check}: it has no lines")
         unreadable += 1
     if arguments.json:
-        output.emit_json({"algorithm": arguments.algorithm, "failed": failed, "results": results, "unreadable": unreadable})
+        output.emit_json(
+            {
+                "algorithm": arguments.algorithm,
+                "failed": failed,
+                "results": results,
+                "unreadable": unreadable,
+            }
+        )
     if failed:
         output.error(f"{failed} of {len(lines)} digests do not match")
         return 1

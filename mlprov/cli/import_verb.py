@@ -12,13 +12,17 @@ from mlprov.cli import output
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument("bundle", metavar="NAME.mlprov")
-    parser.add_argument("--allow-unpinned", action="store_true", help="accept a signer whose key nobody pinned")
+    parser.add_argument(
+        "--allow-unpinned", action="store_true", help="accept a signer whose key nobody pinned"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Verify the bundle and enter its run; what does not hold is not imported."""
     with stores.open_store(arguments.store, create=True) as store:
-        run_id = bundles.import_bundle(store, pathlib.Path(arguments.bundle), allow_unpinned=arguments.allow_unpinned)
+        run_id = bundles.import_bundle(
+            store, pathlib.Path(arguments.bundle), allow_unpinned=arguments.allow_unpinned
+        )
         path = store.path
     if arguments.json:
         output.emit_json({"run": run_id, "store": path})

@@ -12,7 +12,13 @@ from mlprov.errors import ConfigError
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
-    parser.add_argument("action", nargs="?", default="show", choices=("show", "new"), help="show it (default), or make one")
+    parser.add_argument(
+        "action",
+        nargs="?",
+        default="show",
+        choices=("show", "new"),
+        help="show it (default), or make one",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -20,7 +26,9 @@ def run(arguments: argparse.Namespace) -> int:
     path = keys.owner_key_path()
     if arguments.action == "new":
         if os.path.lexists(path):
-            raise ConfigError(f"cannot make an owner key: there is one at {path}; move it away first")
+            raise ConfigError(
+                f"cannot make an owner key: there is one at {path}; move it away first"
+            )
         vkey: str | None = keys.owner_key().vkey
     else:
         vkey = keys.owner_vkey()
@@ -29,7 +37,9 @@ def run(arguments: argparse.Namespace) -> int:
         output.emit_json({"owner": vkey, "path": path, "trusted": [vars(key) for key in trusted]})
         return 0
     if vkey is None:
-        raise ConfigError(f"cannot show the owner key: there is none at {path}; 'mlprov keys new' makes one")
+        raise ConfigError(
+            f"cannot show the owner key: there is none at {path}; 'mlprov keys new' makes one"
+        )
     print(vkey)
     if not arguments.quiet:
         print(f"in {output.escape(path)}; others pin it with: mlprov trust '{vkey}'")

@@ -12,9 +12,19 @@ from mlprov.cli.show_verb import describe
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
-    parser.add_argument("run", nargs="?", default="@", metavar="RUN", help="id, unique prefix, name, or @ (the newest)")
-    parser.add_argument("--raw", action="store_true", help="the exact bytes of the records, one a line")
-    parser.add_argument("--type", metavar="TYPE", help="only records of this type, such as epoch or gap")
+    parser.add_argument(
+        "run",
+        nargs="?",
+        default="@",
+        metavar="RUN",
+        help="id, unique prefix, name, or @ (the newest)",
+    )
+    parser.add_argument(
+        "--raw", action="store_true", help="the exact bytes of the records, one a line"
+    )
+    parser.add_argument(
+        "--type", metavar="TYPE", help="only records of this type, such as epoch or gap"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -23,7 +33,11 @@ def run(arguments: argparse.Namespace) -> int:
         row = stores.find_run(store, arguments.run)
         lines = stores.read_records(store, row.id)
         records = stores.decode_records(store, row.id)
-    chosen = [(line, r) for line, r in zip(lines, records, strict=True) if arguments.type in (None, r["type"])]
+    chosen = [
+        (line, r)
+        for line, r in zip(lines, records, strict=True)
+        if arguments.type in (None, r["type"])
+    ]
     if arguments.json:
         output.emit_json({"records": [record for _, record in chosen], "run": row.id})
     elif arguments.raw:

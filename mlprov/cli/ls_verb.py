@@ -22,15 +22,29 @@ def run(arguments: argparse.Namespace) -> int:
         sizes = stores.head_sizes(store)
         path = store.path
     if arguments.json:
-        output.emit_json({"runs": [{**vars(row), "records": sizes.get(row.id, 0)} for row in rows], "store": path})
+        output.emit_json(
+            {
+                "runs": [{**vars(row), "records": sizes.get(row.id, 0)} for row in rows],
+                "store": path,
+            }
+        )
         return 0
     if not rows and not arguments.quiet:
         print(f"no runs in {output.escape(path)}")
     output.table(
         [
-            (r.id, r.name, r.project or "-", r.status + (" (imported)" if r.imported else ""), sizes.get(r.id, 0), r.created[:19])
+            (
+                r.id,
+                r.name,
+                r.project or "-",
+                r.status + (" (imported)" if r.imported else ""),
+                sizes.get(r.id, 0),
+                r.created[:19],
+            )
             for r in rows
         ],
-        header=None if arguments.quiet or not rows else ("RUN", "NAME", "PROJECT", "STATUS", "RECORDS", "STARTED"),
+        header=None
+        if arguments.quiet or not rows
+        else ("RUN", "NAME", "PROJECT", "STATUS", "RECORDS", "STARTED"),
     )
     return 0

@@ -25,7 +25,13 @@ def escape(text: object) -> str:
     for character in str(text):
         if unicodedata.category(character) in _UNSAFE:
             code = ord(character)
-            shown.append(f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 65536 else f"\\U{code:08x}")
+            shown.append(
+                f"\\x{code:02x}"
+                if code < 256
+                else f"\\u{code:04x}"
+                if code < 65536
+                else f"\\U{code:08x}"
+            )
         else:
             shown.append(character)
     return "".join(shown)
@@ -45,7 +51,9 @@ def table(rows: Sequence[Sequence[object]], *, header: Sequence[str] | None = No
         return
     widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
     for row in cells:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        print(
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        )
 
 
 def error(problem: BaseException | str) -> None:

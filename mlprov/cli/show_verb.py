@@ -11,7 +11,13 @@ from mlprov.cli import output
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
-    parser.add_argument("run", nargs="?", default="@", metavar="RUN", help="id, unique prefix, name, or @ (the newest)")
+    parser.add_argument(
+        "run",
+        nargs="?",
+        default="@",
+        metavar="RUN",
+        help="id, unique prefix, name, or @ (the newest)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -22,13 +28,21 @@ def run(arguments: argparse.Namespace) -> int:
         heads = stores.read_heads(store, row.id)
     logged = [head for head in heads if head.log_index is not None]
     if arguments.json:
-        output.emit_json({**vars(row), "heads": len(heads), "in_log": len(logged), "records": records})
+        output.emit_json(
+            {**vars(row), "heads": len(heads), "in_log": len(logged), "records": records}
+        )
         return 0
     start: dict[str, Any] = records[0]
-    print(f"run      {row.id}  {output.escape(row.name)}  {row.status}{' (imported)' if row.imported else ''}")
-    print(f"began    {row.created}  mlprov {output.escape(start.get('mlprov'))}, digests {output.escape(start.get('algorithm'))}")
+    print(
+        f"run      {row.id}  {output.escape(row.name)}  {row.status}{' (imported)' if row.imported else ''}"
+    )
+    print(
+        f"began    {row.created}  mlprov {output.escape(start.get('mlprov'))}, digests {output.escape(start.get('algorithm'))}"
+    )
     if heads:
-        print(f"head     sha256:{heads[-1].root.hex()} over {heads[-1].size} records; {len(logged)} of {len(heads)} heads in the store log")
+        print(
+            f"head     sha256:{heads[-1].root.hex()} over {heads[-1].size} records; {len(logged)} of {len(heads)} heads in the store log"
+        )
     print(f"owner    {output.escape(start.get('owner_key'))}")
     print(f"code     {output.escape(_code(start.get('code') or {}))}")
     config = start.get("config")
@@ -43,12 +57,20 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _code(code: dict[str, Any]) -> str:
     git = code.get("git")
-    where = f"commit {str(git.get('commit'))[:12]}{' with changes' if git.get('dirty') else ''}, " if git else "no git, "
+    where = (
+        f"commit {str(git.get('commit'))[:12]}{' with changes' if git.get('dirty') else ''}, "
+        if git
+        else "no git, "
+    )
     return f"{where}{len(code.get('modules') or ())} files"
 
 
 def _root(reference: Any) -> str:
-    return f"{str(reference['root'])[:23]}… ({reference['size']})" if isinstance(reference, dict) else "none"
+    return (
+        f"{str(reference['root'])[:23]}… ({reference['size']})"
+        if isinstance(reference, dict)
+        else "none"
+    )
 
 
 def describe(record: dict[str, Any]) -> str | None:
@@ -59,12 +81,16 @@ def describe(record: dict[str, Any]) -> str | None:
     if kind == "model":
         return f"{record.get('class')}, {record.get('parameters')} parameters, {_root(record.get('weights'))}"
     if kind == "epoch":
-        metrics = "  ".join(f"{name} {_number(value)}" for name, value in (record.get("metrics") or {}).items())
+        metrics = "  ".join(
+            f"{name} {_number(value)}" for name, value in (record.get("metrics") or {}).items()
+        )
         batches = sum(int(s.get("batches", 0)) for s in record.get("streams") or ())
         mark = " (interrupted)" if record.get("interrupted") else ""
         return f"{record.get('epoch')}{mark}: {batches} batches, weights {_root(record.get('weights'))}  {metrics}".rstrip()
     if kind == "metrics":
-        return f"step {record.get('step')}: " + "  ".join(f"{k} {_number(v)}" for k, v in record["metrics"].items())
+        return f"step {record.get('step')}: " + "  ".join(
+            f"{k} {_number(v)}" for k, v in record["metrics"].items()
+        )
     if kind == "checkpoint":
         return f"{record.get('path')}: {len(record.get('files') or ())} files, tensors {_root(record.get('tensors'))}"
     if kind == "gap":

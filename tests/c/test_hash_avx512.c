@@ -24,8 +24,8 @@
 
 #if defined(HAVE_SIMDE) && !defined(SANITIZED)
 
-#pragma GCC diagnostic ignored                                                                     \
-    "-Wpsabi" /* vectors wider than the target's pass in memory: fine here */
+/* Vectors wider than the target's are passed in memory: fine here. */
+#pragma GCC diagnostic ignored "-Wpsabi"
 
 /* setzero.h comes first: insert.h of SIMDe 0.7.4 needs it. */
 /* clang-format off */

@@ -642,19 +642,20 @@ static bool holds_text(const struct mlp_buffer *buffer, const char *text)
     return holds;
 }
 
-static struct mlp_leaf example_leaf(const int64_t *shape)
+static struct mlp_tensor_leaf example_leaf(const int64_t *shape)
 {
-    struct mlp_leaf leaf = {"conv1.weight", 12, MLP_BLAKE3, digest_of_ones, "F32", 37632, 4, shape};
+    struct mlp_tensor_leaf leaf = {"conv1.weight", 12,    MLP_BLAKE3, digest_of_ones,
+                                   "F32",          37632, 4,          shape};
     return leaf;
 }
 
 static void a_leaf_is_the_jcs_object_of_the_specification(void)
 {
     static const int64_t shape[] = {64, 3, 7, 7};
-    struct mlp_leaf leaf = example_leaf(shape);
+    struct mlp_tensor_leaf leaf = example_leaf(shape);
     struct mlp_buffer out;
     mlp_buffer_init(&out);
-    CHECK(mlp_leaf_append(&out, &leaf, NULL) == 0);
+    CHECK(mlp_tensor_leaf_append(&out, &leaf, NULL) == 0);
     CHECK(holds_text(&out, "{\"digest\":\"blake3:" ONES "\",\"dtype\":\"F32\",\"len\":37632,"
                            "\"name\":\"conv1.weight\",\"shape\":[64,3,7,7]}"));
     out.len = 0;
@@ -662,12 +663,12 @@ static void a_leaf_is_the_jcs_object_of_the_specification(void)
     leaf.name_len = 7;
     leaf.algorithm = MLP_SHA256;
     leaf.ndim = 0;
-    CHECK(mlp_leaf_append(&out, &leaf, NULL) == 0);
+    CHECK(mlp_tensor_leaf_append(&out, &leaf, NULL) == 0);
     CHECK(holds_text(&out, "{\"digest\":\"sha256:" ONES "\",\"dtype\":\"F32\",\"len\":37632,"
                            "\"name\":\"a\\\"\\\\\\n\xc3\xa9\\u0001\",\"shape\":[]}"));
     out.len = 0;
     leaf.name = NULL;
-    CHECK(mlp_leaf_append(&out, &leaf, NULL) == 0);
+    CHECK(mlp_tensor_leaf_append(&out, &leaf, NULL) == 0);
     CHECK(holds_text(&out, "{\"digest\":\"sha256:" ONES "\",\"dtype\":\"F32\",\"len\":37632,"
                            "\"shape\":[]}"));
     mlp_buffer_clear(&out);
@@ -677,67 +678,30 @@ static void a_leaf_that_json_cannot_carry_leaves_the_buffer_as_it_was(void)
 {
     static const int64_t shape[] = {1};
     static const int64_t huge[] = {INT64_C(1) << 53};
-    struct mlp_leaf leaf = example_leaf(shape);
+    struct mlp_tensor_leaf leaf = example_leaf(shape);
     struct mlp_buffer out;
     mlp_buffer_init(&out);
     mlp_buffer_append_text(&out, "before");
     leaf.ndim = 1;
     leaf.name = "\xff";
     leaf.name_len = 1;
-    CHECK(mlp_leaf_append(&out, &leaf, NULL) == MLP_E_ARGUMENT);
+    CHECK(mlp_tensor_leaf_append(&out, &leaf, NULL) == MLP_E_ARGUMENT);
     leaf = example_leaf(shape);
     leaf.ndim = 1;
     leaf.algorithm = 99;
-    CHECK(mlp_leaf_append(&out, &leaf, NULL) == MLP_E_ARGUMENT);
+    CHECK(mlp_tensor_leaf_append(&out, &leaf, NULL) == MLP_E_ARGUMENT);
     leaf = example_leaf(shape);
     leaf.ndim = 1;
     leaf.len = UINT64_C(1) << 53;
-    CHECK(mlp_leaf_append(&out, &leaf, NULL) == MLP_E_ARGUMENT);
+    CHECK(mlp_tensor_leaf_append(&out, &leaf, NULL) == MLP_E_ARGUMENT);
     leaf = example_leaf(huge);
     leaf.ndim = 1;
-    CHECK(mlp_leaf_append(&out, &leaf, NULL) == MLP_E_ARGUMENT);
+    CHECK(mlp_tensor_leaf_append(&out, &leaf, NULL) == MLP_E_ARGUMENT);
     CHECK(holds_text(&out, "before"));
     leaf = example_leaf(shape);
     leaf.ndim = 1;
     out.failed = 1;
-    CHECK(mlp_leaf_append(&out, &leaf, NULL) == MLP_E_MEMORY);
-    mlp_buffer_clear(&out);
-}
-
-static void parts_and_fields_of_a_composite_are_sorted_in(void)
-{
-    static const int64_t shape[] = {3, -1};
-    static const int64_t values_shape[] = {2};
-    struct mlp_leaf_part parts[] = {{"values", example_leaf(values_shape)},
-                                    {"indices", example_leaf(values_shape)}};
-    parts[0].leaf.ndim = parts[1].leaf.ndim = 1;
-    struct mlp_leaf_field fields[] = {{"qscheme", "\"per_tensor_affine\""}, {"coalesced", "true"}};
-    struct mlp_leaf_composite composite = {"w", 1, "sparse_coo", parts, 2, fields, 2, 2, shape};
-    struct mlp_buffer out;
-    mlp_buffer_init(&out);
-    CHECK(mlp_leaf_append_composite(&out, &composite, NULL) == 0);
-#define PART "{\"digest\":\"blake3:" ONES "\",\"dtype\":\"F32\",\"len\":37632,\"shape\":[2]}"
-    CHECK(holds_text(&out, "{\"coalesced\":true,\"layout\":\"sparse_coo\",\"name\":\"w\","
-                           "\"parts\":{\"indices\":" PART ",\"values\":" PART "},"
-                           "\"qscheme\":\"per_tensor_affine\",\"shape\":[3,null]}"));
-    uint8_t digest[32];
-    uint8_t expected[32];
-    CHECK(mlp_leaf_composite_digest(digest, &composite, MLP_BLAKE3, NULL) == 0);
-    composite.name = NULL;
-    out.len = 0;
-    CHECK(mlp_leaf_append_composite(&out, &composite, NULL) == 0);
-    mlp_blake3(expected, out.data, out.len);
-    CHECK(memcmp(digest, expected, 32) == 0);
-
-    parts[1].name = "values";
-    out.len = 0;
-    CHECK(mlp_leaf_append_composite(&out, &composite, NULL) == MLP_E_ARGUMENT && out.len == 0);
-    parts[1].name = "indices";
-    fields[1].name = "shape";
-    CHECK(mlp_leaf_append_composite(&out, &composite, NULL) == MLP_E_ARGUMENT && out.len == 0);
-    fields[1].name = "coalesced";
-    composite.name = "\xff";
-    CHECK(mlp_leaf_append_composite(&out, &composite, NULL) == MLP_E_ARGUMENT && out.len == 0);
+    CHECK(mlp_tensor_leaf_append(&out, &leaf, NULL) == MLP_E_MEMORY);
     mlp_buffer_clear(&out);
 }
 
@@ -934,7 +898,6 @@ int main(void)
     RUN(partial_overlap_is_no_alias);
     RUN(a_leaf_is_the_jcs_object_of_the_specification);
     RUN(a_leaf_that_json_cannot_carry_leaves_the_buffer_as_it_was);
-    RUN(parts_and_fields_of_a_composite_are_sorted_in);
     RUN(entries_are_sorted_by_name_and_count_from_the_file_start);
     RUN(malformed_headers_are_refused);
     RUN(too_many_dimensions_in_a_header_are_refused);

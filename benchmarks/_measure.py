@@ -7,6 +7,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from mlprov import _core
 
@@ -24,7 +25,7 @@ def processor() -> str:
     """The processor as the system names it, and the hash kernel in use."""
     name = platform.processor() or platform.machine()
     try:
-        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+        with Path("/proc/cpuinfo").open(encoding="utf-8") as lines:
             facts = dict(
                 (part.strip() for part in line.split(":", 1)) for line in lines if ":" in line
             )
@@ -50,7 +51,8 @@ def interleave(
         candidates: name → what to call.
         rounds: how often each is timed; the median of these is what counts.
         calls: calls per timing, for work too short for the clock.
-        clock: ``time.thread_time`` (CPU time of this thread) for work of one thread on a busy machine.
+        clock: ``time.thread_time`` (CPU time of this thread) for work of one thread on a
+            busy machine.
     """
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
     for call in candidates.values():
@@ -73,6 +75,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A Markdown table, aligned so that it also reads as text."""
     widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
     for number, row in enumerate([header, *rows]):
-        print("| " + " | ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) + " |")
+        cells = (cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+        print(f"| {' | '.join(cells)} |")
         if number == 0:
             print("|" + "|".join("-" * (width + 1) + ":" for width in widths) + "|")

@@ -2,13 +2,14 @@
 
     make demo                       (or: python examples/digits.py [directory])
 
-The data are scikit-learn's digits: 1,797 handwritten digits that were scanned for the UCI repository. The first
-part is what a training script looks like with mlprov in it; the rest plays the auditor and the forger.
+The data are scikit-learn's digits: 1,797 handwritten digits that were scanned for the UCI
+repository. The first part is what a training script looks like with mlprov in it; the rest plays
+the auditor and the forger.
 """
 
 from __future__ import annotations
 
-import hashlib
+import json
 import os
 import pathlib
 import shutil
@@ -17,11 +18,10 @@ import sys
 import tempfile
 import time
 
-import numpy as np
 import torch
 from sklearn.datasets import load_digits
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset, random_split
+from torch.utils.data import DataLoader, TensorDataset
 
 import mlprov
 
@@ -29,7 +29,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 VERIFIER = HERE.parent / "verifier" / "mlprov_verify.py"
 
 
-# ---- 1. A training script with mlprov in it ----------------------------------------------------------
+# ---- 1. A training script with mlprov in it --------------------------------------------------
 
 
 def load() -> tuple[TensorDataset, TensorDataset]:
@@ -43,7 +43,7 @@ def load() -> tuple[TensorDataset, TensorDataset]:
 
 
 def train(directory: pathlib.Path) -> mlprov.Run:
-    """Ten epochs of a small network, with weights, optimizer state, batches, metrics and data recorded."""
+    """Ten epochs of a small network: weights, optimizer, batches, metrics and data recorded."""
     torch.manual_seed(0)
     train_set, test_set = load()
     loader = DataLoader(train_set, batch_size=64, shuffle=True)
@@ -70,18 +70,24 @@ def train(directory: pathlib.Path) -> mlprov.Run:
     return run
 
 
-# ---- 2. What an auditor does -------------------------------------------------------------------------
+# ---- 2. What an auditor does -----------------------------------------------------------------
 
 
 def call(*command: str | os.PathLike[str], expect: int = 0) -> str:
     """Run a command as somebody else would: another process, another directory, no store."""
     with tempfile.TemporaryDirectory() as elsewhere:
         done = subprocess.run(
-            [os.fspath(part) for part in command], cwd=elsewhere, capture_output=True, text=True, check=False
+            [os.fspath(part) for part in command],
+            cwd=elsewhere,
+            capture_output=True,
+            text=True,
+            check=False,
         )
+    output = done.stdout + done.stderr
     if done.returncode != expect:
-        sys.exit(f"digits.py: {' '.join(map(str, command))} ended with {done.returncode}, expected {expect}:\n{done.stdout}{done.stderr}")
-    return done.stdout + done.stderr
+        shown = " ".join(map(str, command))
+        sys.exit(f"digits.py: {shown} ended with {done.returncode}, not {expect}:\n{output}")
+    return output
 
 
 def mlprov_command(*arguments: str | os.PathLike[str], expect: int = 0) -> str:
@@ -95,12 +101,13 @@ def first_failure(output: str) -> str:
 
 
 def audit(directory: pathlib.Path, run: mlprov.Run, owner: pathlib.Path) -> None:
-    """Verify the bundle twice, with two programs, and three single claims from their proofs alone."""
+    """Verify the bundle with two programs, and three single claims from their proofs alone."""
     bundle, model = directory / "digits.mlprov", directory / "model.safetensors"
     print("\n== verified offline, in another process, without the store, key pinned")
     print(indent(mlprov_command("verify", bundle, "--model", model, "--key", owner)))
     print("== and by the second verifier, which shares no code with mlprov")
-    print(indent(call(sys.executable, VERIFIER, bundle, "--model", model, "--key", owner).splitlines()[-1]))
+    second = call(sys.executable, VERIFIER, bundle, "--model", model, "--key", owner)
+    print(indent(second.splitlines()[-1]))
     print("== one tensor, one batch, one sample, each from its proof alone")
     for name, proof in (
         ("tensor", run.prove(tensor="0.weight")),
@@ -114,7 +121,7 @@ def audit(directory: pathlib.Path, run: mlprov.Run, owner: pathlib.Path) -> None
         print(f"   {path.stat().st_size:5} bytes  {claim}")
 
 
-# ---- 3. What a forger tries --------------------------------------------------------------------------
+# ---- 3. What a forger tries ------------------------------------------------------------------
 
 
 def flip_bit(source: pathlib.Path, target: pathlib.Path, offset: int) -> pathlib.Path:
@@ -130,7 +137,9 @@ def forge(directory: pathlib.Path, owner: pathlib.Path) -> None:
     bundle, model = directory / "digits.mlprov", directory / "model.safetensors"
     content = bundle.read_bytes()
     tampered_model = flip_bit(model, directory / "tampered.safetensors", model.stat().st_size - 5)
-    tampered_bundle = flip_bit(bundle, directory / "tampered.mlprov", content.index(b'"accuracy":0.') + 14)
+    tampered_bundle = flip_bit(
+        bundle, directory / "tampered.mlprov", content.index(b'"accuracy":0.') + 14
+    )
     resigned = resign(directory)
     print("\n== forgeries, each refused by both verifiers")
     for what, arguments in (
@@ -149,13 +158,18 @@ def resign(directory: pathlib.Path) -> pathlib.Path:
     home.mkdir(mode=0o700)
     target = directory / "resigned.mlprov"
     environment = {**os.environ, "MLPROV_HOME": str(home), "MLPROV_STORE": str(home / "store")}
-    program = "import sys; sys.path.insert(0, sys.argv[1]); import digits, pathlib; digits.train(pathlib.Path(sys.argv[2]))"
-    subprocess.run([sys.executable, "-c", program, str(HERE), str(home)], env=environment, check=True)
+    program = (
+        "import pathlib, sys; sys.path.insert(0, sys.argv[1]); import digits; "
+        "digits.train(pathlib.Path(sys.argv[2]))"
+    )
+    subprocess.run(
+        [sys.executable, "-c", program, str(HERE), str(home)], env=environment, check=True
+    )
     shutil.move(home / "digits.mlprov", target)
     return target
 
 
-# ---- 4. Real transformer weights ---------------------------------------------------------------------
+# ---- 4. Real transformer weights -------------------------------------------------------------
 
 
 def hash_transformer(directory: pathlib.Path) -> None:
@@ -167,13 +181,11 @@ def hash_transformer(directory: pathlib.Path) -> None:
         return
     listing = mlprov_command("hash", "--tensors", path).splitlines()
     print(indent("\n".join([*listing[:2], "…", listing[-1]])))
-    check_against_b3sum(path)
-    weights = mlprov.digest_model(path)
+    check_against_b3sum(path, {line.split()[0] for line in listing[:-1]})
     with mlprov.start("minilm-checkpoint") as run:
         run.checkpoint(path)
     run.export(directory / "minilm.mlprov")
     output = mlprov_command("verify", directory / "minilm.mlprov", "--model", path)
-    print(f"   {weights.size} tensors, root {weights.root}")
     print(indent(next(line for line in output.splitlines() if line.split()[1] == "model")))
 
 
@@ -185,7 +197,7 @@ def find_transformer() -> pathlib.Path:
     return pathlib.Path()
 
 
-def check_against_b3sum(path: pathlib.Path) -> None:
+def check_against_b3sum(path: pathlib.Path, listed: set[str]) -> None:
     """Cut each tensor's bytes out of the file and hash them with the b3sum program."""
     b3sum = shutil.which("b3sum")
     if b3sum is None:
@@ -193,19 +205,19 @@ def check_against_b3sum(path: pathlib.Path) -> None:
         return
     data = path.read_bytes()
     header_len = int.from_bytes(data[:8], "little")
-    digests = {tensor.name: tensor.digest.hex() for tensor in mlprov.digest_model(path).tensors}
-    import json
-
-    header = {name: entry for name, entry in json.loads(data[8 : 8 + header_len]).items() if name != "__metadata__"}
+    header = json.loads(data[8 : 8 + header_len])
+    header.pop("__metadata__", None)
     for name, entry in header.items():
         begin, end = (8 + header_len + offset for offset in entry["data_offsets"])
-        done = subprocess.run([b3sum, "--no-names"], input=data[begin:end], capture_output=True, check=True)
-        if done.stdout.decode().strip() != digests[name]:
-            sys.exit(f"digits.py: b3sum and mlprov differ on {name}")
-    print(f"   b3sum agrees on all {len(header)} tensors")
+        done = subprocess.run(
+            [b3sum, "--no-names"], input=data[begin:end], capture_output=True, check=True
+        )
+        if done.stdout.decode().strip() not in listed:
+            sys.exit(f"digits.py: b3sum and 'mlprov hash --tensors' differ on {name}")
+    print(f"   b3sum over the byte ranges agrees on all {len(header)} tensors")
 
 
-# ---- the demonstration -------------------------------------------------------------------------------
+# ---- the demonstration -----------------------------------------------------------------------
 
 
 def indent(text: str) -> str:
@@ -219,25 +231,37 @@ def timeline(run: mlprov.Run) -> None:
     for record in run.records:
         shown = ""
         if record["type"] == "epoch":
-            metrics = record["metrics"]
-            shown = f"epoch {record['epoch']}  loss {metrics['loss']:.3f}  accuracy {metrics['accuracy']:.3f}  weights {record['weights']['root'][:19]}…"
+            loss, accuracy = (record["metrics"][name] for name in ("loss", "accuracy"))
+            root = record["weights"]["root"][:19]
+            shown = f"{record['epoch']}  loss {loss:.3f}  accuracy {accuracy:.3f}  weights {root}…"
         elif record["type"] == "data":
             shown = f"{record['role']}: {record['count']} samples {record['tree']['root'][:19]}…"
-        print(f"   {record['seq']:3}  {record['time'][11:]}  {record['type']:<10}  {shown}".rstrip())
+        line = f"   {record['seq']:3}  {record['time'][11:]}  {record['type']:<10}  {shown}"
+        print(line.rstrip())
+
+
+def prepare_directory() -> pathlib.Path:
+    """The directory to work in: the one named, which must be new or empty, or a fresh out/demo."""
+    if len(sys.argv) > 1:
+        base = pathlib.Path(sys.argv[1]).absolute()
+        if base.exists() and any(base.iterdir()):
+            sys.exit(f"digits.py: {base} is not empty; name a new directory")
+    else:
+        base = pathlib.Path("out/demo").absolute()
+        shutil.rmtree(base, ignore_errors=True)
+    base.mkdir(parents=True, exist_ok=True)
+    return base
 
 
 def main() -> None:
     """Everything above, in order."""
     started = time.perf_counter()
-    np.random.seed(0)
-    base = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else "out/demo").absolute()
-    shutil.rmtree(base, ignore_errors=True)
-    base.mkdir(parents=True)
+    base = prepare_directory()
     # The demonstration keeps to its own directory: a store and an owner key of its own.
     os.environ["MLPROV_HOME"] = str(base / "home")
     os.environ["MLPROV_STORE"] = str(base / "store")
 
-    print(f"== training on {hashlib.sha256(load_digits().data.tobytes()).hexdigest()[:16]}… (scikit-learn's digits), recorded into {base}")
+    print(f"== training on scikit-learn's digits, recorded into {base}")
     run = train(base)
     timeline(run)
     print("\n== in short")
@@ -253,7 +277,8 @@ def main() -> None:
     print(f"   export MLPROV_HOME={base / 'home'} MLPROV_STORE={base / 'store'}")
     print("   .venv/bin/mlprov ls")
     print("   .venv/bin/mlprov show digits-mlp")
-    print(f"   .venv/bin/mlprov verify {base / 'digits.mlprov'} --model {base / 'model.safetensors'}")
+    bundle, model = base / "digits.mlprov", base / "model.safetensors"
+    print(f"   .venv/bin/mlprov verify {bundle} --model {model}")
     print("   .venv/bin/mlprov diff digits-mlp:0 digits-mlp:9")
     print(f"\ndemo passed in {time.perf_counter() - started:.1f} s")
 

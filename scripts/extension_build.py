@@ -49,8 +49,8 @@ VARIANTS: dict[str, tuple[list[str], list[str]]] = {
             *("-O1", "-g", "-UNDEBUG", "-fno-wrapv", "-fno-omit-frame-pointer"),
             *("-U_FORTIFY_SOURCE", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
         ],
-        # UBSan's runtime inside the module: as a library of its own it would take ASan's settings, and
-        # its reports would go to standard error, which pytest holds.
+        # UBSan's runtime inside the module: as a library of its own it would take ASan's settings,
+        # and its reports would go to standard error, which pytest holds.
         ["-fsanitize=address,undefined", "-static-libubsan"],
     ),
     "coverage": (["-O0", "-g", "-U_FORTIFY_SOURCE", "--coverage"], ["--coverage"]),

@@ -49,8 +49,8 @@ static inline void mlp_store_be16(uint8_t *bytes, uint16_t value)
 }
 
 /* A growing byte string. Zero-initialise or mlp_buffer_init; mlp_buffer_clear releases.
- * A failed allocation is sticky: later appends do nothing and mlp_buffer_failed answers true, so that
- * a writer checks once at its end.
+ * A failed allocation is sticky: later appends do nothing and mlp_buffer_failed answers true, so
+ * that a writer checks once at its end.
  */
 struct mlp_buffer {
     uint8_t *data; /* owned; may be NULL while len is 0 */

@@ -309,7 +309,7 @@ static int parent_of(char parent[PATH_MAX], const char *path, struct mlp_error *
 int mlp_file_sync_parent(int directory_fd, const char *path, struct mlp_error *error)
 {
     char parent[PATH_MAX];
-    int fd;
+    int fd = -1;
     int status = parent_of(parent, path, error);
     if (status == 0)
         status = mlp_file_open_directory(&fd, directory_fd, parent, error);

@@ -1,9 +1,10 @@
 /* status.h - what a core function answers: one table of codes, and the detail beside a code.
  *
- * Every fallible function returns 0 or one of the negative codes below and leaves its outputs untouched
- * on failure. "The check says no" (MLP_E_MISMATCH) is a code of its own, never mixed with "could not
- * check": an auditor must tell them apart. The detail (what was attempted, seen, expected) goes into a
- * caller-owned struct mlp_error; passing NULL is allowed wherever a struct mlp_error * is taken.
+ * Every fallible function returns 0 or one of the negative codes below and leaves its outputs
+ * untouched on failure. "The check says no" (MLP_E_MISMATCH) is a code of its own, never mixed with
+ * "could not check": an auditor must tell them apart. The detail (what was attempted, seen,
+ * expected) goes into a caller-owned struct mlp_error; passing NULL is allowed wherever a struct
+ * mlp_error * is taken.
  *
  * Threads: everything here is reentrant; a struct mlp_error belongs to one thread at a time.
  */
@@ -12,7 +13,8 @@
 
 #include <stdbool.h>
 
-/* X(NAME, value, Python class, retryable, text). The binding builds its exception map from this table. */
+/* X(NAME, value, Python class, retryable, text). The binding builds its exception map from this
+ * table. */
 #define MLP_STATUS_TABLE(X)                                                                        \
     X(MISMATCH, -1, "VerificationError", false, "the check does not hold")                         \
     X(MALFORMED, -2, "EvidenceError", false, "malformed evidence")                                 \

@@ -93,7 +93,7 @@ int mlp_base64_check(size_t *decoded_len, const char *text, size_t text_len,
 int mlp_base64_decode(uint8_t *out, size_t *out_len, size_t out_size, const char *text,
                       size_t text_len, struct mlp_error *error)
 {
-    size_t needed;
+    size_t needed = 0;
     int status = mlp_base64_check(&needed, text, text_len, error);
     if (status != 0)
         return status;
@@ -125,7 +125,7 @@ int mlp_hex_decode(uint8_t *out, size_t out_len, const char *text, size_t text_l
                             text_len);
     }
     for (size_t i = 0; i < out_len; i++)
-        out[i] = (uint8_t)(digit_of(text[2 * i]) << 4 | digit_of(text[2 * i + 1]));
+        out[i] = (uint8_t)(digit_of(text[2 * i]) * 16 + digit_of(text[2 * i + 1]));
     return 0;
 }
 

@@ -218,7 +218,7 @@ int mlp_json_require_string(const char **text, size_t *text_len,
                             const struct mlp_json_value *object, const char *key, const char *what,
                             struct mlp_error *error)
 {
-    const struct mlp_json_value *member;
+    const struct mlp_json_value *member = NULL;
     int status = mlp_json_require(&member, object, key, MLP_JSON_STRING, what, error);
     if (status == 0)
         *text = mlp_json_string(member, text_len);
@@ -228,7 +228,7 @@ int mlp_json_require_string(const char **text, size_t *text_len,
 int mlp_json_require_unsigned(uint64_t *number, const struct mlp_json_value *object,
                               const char *key, const char *what, struct mlp_error *error)
 {
-    const struct mlp_json_value *member;
+    const struct mlp_json_value *member = NULL;
     int status = mlp_json_require(&member, object, key, MLP_JSON_INTEGER, what, error);
     if (status != 0)
         return status;

@@ -58,7 +58,7 @@ void mlp_store_close(struct mlp_store *store);
 /* Closes and frees. No other thread, run log or stream may still use the store. NULL is allowed. */
 void mlp_store_free(struct mlp_store *store);
 
-const char *mlp_store_path(const struct mlp_store *store); /* absolute, UTF-8 or not as given */
+const char *mlp_store_path(const struct mlp_store *store); /* absolute, links resolved */
 const char *mlp_store_id(const struct mlp_store *store);   /* MLP_STORE_ID_LEN digits */
 bool mlp_store_read_only(
     const struct mlp_store *store); /* as asked for, forced by the file system, or newer */

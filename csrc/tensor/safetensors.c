@@ -143,7 +143,7 @@ static int read_shape(struct mlp_safetensors_entry *entry, const struct mlp_json
     if (entry->shape == NULL)
         return mlp_fail(error, MLP_E_MEMORY, "no memory for a safetensors header");
     for (size_t i = 0; i < count; i++) {
-        uint64_t length;
+        uint64_t length = 0;
         status = read_unsigned(&length, mlp_json_at(shape, i), what, "shape", error);
         if (status != 0)
             return status;

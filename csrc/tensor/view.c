@@ -89,7 +89,7 @@ int mlp_view_check(const struct mlp_view *view, struct mlp_error *error)
     if (status != 0)
         return status;
 
-    uint64_t count;
+    uint64_t count = 0;
     uint64_t len;
     status = mlp_view_count(&count, view, error);
     if (status != 0)

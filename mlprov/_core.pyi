@@ -11,7 +11,7 @@ from evidence (``merkle_verify_*``).
 
 import os
 from collections.abc import Iterable, Sequence
-from typing import Any, Final, Self, TypeAlias, final
+from typing import Any, Self, TypeAlias, final
 
 from typing_extensions import Buffer
 
@@ -149,8 +149,10 @@ def tensor_digests(tensors: Sequence[object], /, algorithm: str = "blake3") -> l
 
 def tensor_identities(
     tensors: Sequence[object], /
-) -> list[tuple[int, str, tuple[int, ...], tuple[int, ...]] | None]:
-    """(address, dtype, shape, byte strides) of each, for alias groups; None for empty tensors.
+) -> list[tuple[int, int, str, tuple[int, ...], tuple[int, ...]] | None]:
+    """(storage, byte offset, dtype, shape, byte strides) of each; None for empty tensors.
+
+    Equal for aliases, and for no others. The storage is the address where it begins.
 
     What is pending on the values (conjugation, negation, byte order) follows the dtype: ``"C64
     conj"``.
@@ -360,6 +362,3 @@ class LeafStream:
         """Fsync and rename to trees/<root>.leaves; returns the root."""
     def abandon(self) -> None:
         """Close and delete without keeping."""
-
-ABI: Final[int]
-"""Changes when this interface does."""

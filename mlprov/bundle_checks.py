@@ -27,6 +27,7 @@ from mlprov.verdicts import Checks, Mismatch, Unchecked
 
 __all__ = ["ALGORITHMS", "BundleChecks", "check_signer"]
 
+ALGORITHMS = ("blake3", "sha256", "sha384", "sha512")
 _REQUIRED = (
     "SPEC.md",
     "keys/log.vkey",
@@ -37,7 +38,6 @@ _REQUIRED = (
     "run.jsonl",
 )
 _HEX64 = re.compile(r"[0-9a-f]{64}")
-ALGORITHMS = ("blake3", "sha256", "sha384", "sha512")
 _MAX_JSON = 16 << 20
 _MANIFEST = {"entries", "format", "open", "previous", "revision", "run", "spec", "version"}
 
@@ -249,7 +249,7 @@ class BundleChecks:
                     f"{what} is {seen!r}; the owner's statement says {expected!r}"
                 )
         self.statement = statement
-        return f"the owner binds run {statement.run} to its run key and to {statement.log_origin}"
+        return f"the owner's statement binds run {statement.run} to its keys"
 
     def _records(self) -> str:
         text = self.entries["run.jsonl"]
@@ -345,7 +345,7 @@ class BundleChecks:
             raise Unchecked(
                 f"the run is open and {len(lacking)} of its heads are not in the store log yet"
             )
-        return f"{len(self.heads)} heads are entries of {self.statement.log_origin} at size {size}"
+        return f"{len(self.heads)} heads are entries of {self.statement.log_origin}, size {size}"
 
     def _check_log_proofs(self, folder: str, size: int, root: bytes, names: list[str]) -> list[int]:
         proofs = {int(n.split("/")[2][:-6]): n for n in names if n.endswith(".proof")}

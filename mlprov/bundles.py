@@ -59,7 +59,9 @@ def _reference(value: Any) -> tuple[bytes, int] | None:
     if not isinstance(value, dict) or set(value) != {"root", "size"}:
         return None
     root, size = value["root"], value["size"]
-    if not isinstance(root, str) or not isinstance(size, int) or not root.startswith("sha256:"):
+    if not isinstance(size, int) or isinstance(size, bool):
+        return None
+    if not isinstance(root, str) or not root.startswith("sha256:"):
         return None
     with contextlib.suppress(ValueError):
         digest = bytes.fromhex(root[7:])
@@ -163,8 +165,8 @@ def _sign(entries: dict[str, bytes], run_id: str, *, is_open: bool) -> dict[str,
     bound = entries["keys/owner.vkey"].decode().strip()
     if owner.vkey != bound:
         raise ConfigError(
-            f"cannot sign the bundle: the run was begun by the owner key {bound}, the key at hand is "
-            f"{owner.vkey}; point MLPROV_HOME or MLPROV_OWNER_KEY at the key that began it"
+            f"cannot sign the bundle: the run was begun by the owner key {bound}, the key at hand "
+            f"is {owner.vkey}; point MLPROV_HOME or MLPROV_OWNER_KEY at the key that began it"
         )
     listed: dict[str, Json] = {
         name: {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
@@ -236,6 +238,8 @@ def read_bundle_bytes(path: pathlib.Path) -> bytes:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise EvidenceError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:  # a NUL in the name
+        raise EvidenceError(f"cannot read {str(path)!r}: {error}") from error
     if len(data) > MAX_BYTES:
         raise EvidenceError(f"cannot read {path}: above {MAX_BYTES} bytes")
     return data

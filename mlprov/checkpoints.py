@@ -1,8 +1,9 @@
-"""Model files: writing one, and recording what a file holds against the live model (docs/format.md section 5)."""
+"""Model files: writing one, and recording one against the live model (docs/format.md section 5)."""
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import pathlib
 import secrets
@@ -17,26 +18,35 @@ from mlprov.items import class_name
 from mlprov.models import ModelDigest
 from mlprov.records import Json, json_text
 
-__all__ = ["Checkpoint", "FileTensors", "capture_checkpoint", "map_to_live", "read_file", "save_model"]
+__all__ = [
+    "Checkpoint",
+    "FileTensors",
+    "capture_checkpoint",
+    "map_to_live",
+    "read_file",
+    "save_model",
+]
 
 
 def save_model(model: Any, path: pathlib.Path) -> pathlib.Path:
     """Write a model's persistent state dict as safetensors: to a temporary name, fsynced, renamed.
 
-    Of tensors that share memory exactly one copy is written, under the first name of the alias group; tensors that
-    overlap in part are written whole, each on its own.
+    Of tensors that share memory exactly one copy is written, under the first name of the alias
+    group; tensors that overlap in part are written whole, each on its own.
     """
     try:
         from safetensors import SafetensorError
         from safetensors.torch import save_file
     except ImportError as error:
-        raise ConfigError("cannot save as safetensors: the package is missing; pip install safetensors") from error
+        raise ConfigError(
+            "cannot save as safetensors: the package is missing; pip install safetensors"
+        ) from error
     tensors = models.persistent_tensors(model)
     foreign = next((name for name, tensor in tensors.items() if not is_torch_tensor(tensor)), None)
     if foreign is not None:
         raise ConfigError(
-            f"cannot save as safetensors: {foreign!r} is {class_name(tensors[foreign])}, not a torch tensor; save the"
-            " arrays yourself and call run.checkpoint(path)"
+            f"cannot save as safetensors: {foreign!r} is {class_name(tensors[foreign])}, not a"
+            " torch tensor; save the arrays yourself and call run.checkpoint(path)"
         )
     identities = _core.tensor_identities(list(tensors.values()))
     written: dict[str, Any] = {}
@@ -54,9 +64,9 @@ def save_model(model: Any, path: pathlib.Path) -> pathlib.Path:
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
     try:
         save_file(written, temporary, metadata={"format": "pt"})
-        with open(temporary, "rb+") as file:
+        with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        temporary.replace(path)
     except SafetensorError as error:
         raise OSError(f"cannot write the model {path}: {error}") from error
     finally:
@@ -77,14 +87,20 @@ class FileTensors:
 
     def as_record(self) -> Json:
         """The file as a ``checkpoint`` record lists it."""
-        return {"blake3": self.blake3, "len": self.len, "path": json_text(self.path), "sha256": self.sha256}
+        return {
+            "blake3": self.blake3,
+            "len": self.len,
+            "path": json_text(self.path),
+            "sha256": self.sha256,
+        }
 
 
 def read_file(path: pathlib.Path, shown: str, *, algorithm: str = "blake3") -> FileTensors:
-    """Hash a file once: BLAKE3 and SHA-256 of it all and, where it is safetensors, each tensor by the run's algorithm.
+    """Hash a file once: BLAKE3 and SHA-256 of it all and, of safetensors, each tensor.
 
-    Its content decides whether it is safetensors, not its name. Only regular files are opened, so that a FIFO
-    hangs nobody.
+    The tensors' digests are of the run's algorithm.
+    Its content decides whether it is safetensors, not its name. Only regular files are opened, so
+    that a FIFO hangs nobody.
 
     Raises:
         EvidenceError: the file changed while it was read.
@@ -102,7 +118,9 @@ def read_file(path: pathlib.Path, shown: str, *, algorithm: str = "blake3") -> F
     ranges = sorted({(begin, end) for _, _, _, begin, end in entries})
     digests, whole, length = _core.hash_file_ranges(name, ranges, algorithms)
     if length != expected:
-        raise EvidenceError(f"cannot read {shown}: its length changed from {expected} to {length} bytes meanwhile")
+        raise EvidenceError(
+            f"cannot read {shown}: its length changed from {expected} to {length} bytes meanwhile"
+        )
     of_range = dict(zip(ranges, digests, strict=True))
     tensors = tuple(
         TensorDigest(tensor, dtype, shape, end - begin, Digest(algorithm, of_range[begin, end]))
@@ -123,7 +141,9 @@ class Checkpoint:
     tensors: tuple[TensorDigest, ...] = field(default=())
 
 
-def capture_checkpoint(path: pathlib.Path, live: ModelDigest | None, *, algorithm: str = "blake3") -> Checkpoint:
+def capture_checkpoint(
+    path: pathlib.Path, live: ModelDigest | None, *, algorithm: str = "blake3"
+) -> Checkpoint:
     """Hash a saved model, a file or a directory, and compare its tensors with the live model's.
 
     Raises:
@@ -136,9 +156,11 @@ def capture_checkpoint(path: pathlib.Path, live: ModelDigest | None, *, algorith
     if not shards:
         return Checkpoint("opaque", listed, None, None)
     tensors = sorted((t for shard in shards for t in shard), key=lambda t: t.name.encode())
-    for first, second in zip(tensors, tensors[1:], strict=False):
+    for first, second in itertools.pairwise(tensors):
         if first.name == second.name:
-            raise EvidenceError(f"cannot record {path}: two of its files hold a tensor named {first.name!r}")
+            raise EvidenceError(
+                f"cannot record {path}: two of its files hold a tensor named {first.name!r}"
+            )
     mapping = None if live is None else map_to_live(tensors, live)
     return Checkpoint("safetensors", listed, [t.leaf() for t in tensors], mapping, tuple(tensors))
 
@@ -150,12 +172,15 @@ def _files_of(path: pathlib.Path) -> list[tuple[pathlib.Path, str]]:
             raise ConfigError(f"cannot record the checkpoint {path}: the directory holds no file")
         return [(p, p.relative_to(path).as_posix()) for p in found]
     if not path.exists():
-        raise ConfigError(f"cannot record the checkpoint {path}: there is no such file; call checkpoint() after saving")
+        raise ConfigError(
+            f"cannot record the checkpoint {path}: there is no such file; call checkpoint() after"
+            " saving"
+        )
     return [(path, path.name)]
 
 
 def map_to_live(tensors: Sequence[TensorDigest], live: ModelDigest) -> Json:
-    """How a file's tensors relate to the live ones: ``equal`` by name, or ``unmatched``; and what is missing.
+    """How a file's tensors relate to the live ones: ``equal`` by name, ``unmatched``, missing.
 
     A live tensor is not missing when the file has it under another name of its alias group.
     """
@@ -169,9 +194,15 @@ def map_to_live(tensors: Sequence[TensorDigest], live: ModelDigest) -> Json:
             equal += 1
         else:
             entries.append(
-                {"file": tensor.name, "kind": "unmatched", "live": tensor.name if tensor.name in by_name else None}
+                {
+                    "file": tensor.name,
+                    "kind": "unmatched",
+                    "live": tensor.name if tensor.name in by_name else None,
+                }
             )
     missing: list[Json] = [
-        name for name in by_name if name not in present and present.isdisjoint(group_of.get(name, ()))
+        name
+        for name in by_name
+        if name not in present and present.isdisjoint(group_of.get(name, ()))
     ]
     return {"entries": entries, "equal": equal, "missing": missing}

@@ -1,21 +1,21 @@
-"""What changed between two runs, epochs or models: tensors, data sets, settings, code, packages, metrics."""
+"""What changed between two runs, epochs or models: tensors, data, settings, code, metrics."""
 
 from __future__ import annotations
 
 import os
 import pathlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from mlprov import _core, models, stores
+from mlprov import _core, checkpoints, models, stores
 from mlprov._core import Store
 from mlprov.bundle_checks import BundleChecks
 from mlprov.bundles import read_bundle_bytes
-from mlprov.checkpoints import capture_checkpoint
+from mlprov.digests import TensorDigest
 from mlprov.errors import ConfigError, EvidenceError, StoreError
-from mlprov.subjects import find_weights
+from mlprov.subjects import check_model_kind, find_weights
 from mlprov.verdicts import Unchecked
 
 __all__ = ["Change", "Difference", "diff"]
@@ -28,10 +28,11 @@ class Change:
     """One thing that differs.
 
     Attributes:
-        kind: ``tensor``, ``data``, ``setting``, ``code``, ``package``, ``environment`` or ``metric``.
+        kind: ``tensor``, ``data``, ``setting``, ``code``, ``package``, ``environment``, ``metric``.
         name: of the thing.
         change: ``added``, ``removed`` or ``changed``.
-        before, after: what it was and is, as text; None where it is absent.
+        before: what it was, as text; None where it was not there.
+        after: what it is.
     """
 
     kind: str
@@ -46,7 +47,8 @@ class Difference:
     """Everything that differs between two sides, and how much was the same.
 
     Attributes:
-        left, right: what was compared, as named by the caller.
+        left: one side, as the caller named it.
+        right: the other.
         changes: by kind, then name.
         same: kind → how many things are equal on both sides.
         unknown: kind → why it could not be compared.
@@ -62,12 +64,30 @@ class Difference:
         return bool(self.changes)
 
 
+Table = dict[str, str]
+
+
 @dataclass(frozen=True)
 class _Side:
-    """One side as tables of name → text; None for a kind that it knows nothing of."""
+    """One side as tables of name → text, by kind; a kind that it says nothing of is not there.
+
+    Attributes:
+        shown: what to call it.
+        algorithm: of a run's tensor digests; None of a model, which is digested as asked.
+        tables: by kind.
+        digest: of a model at hand: its tensors, digested by an algorithm.
+    """
 
     shown: str
-    tables: dict[str, dict[str, str] | None]
+    algorithm: str | None
+    tables: dict[str, Table]
+    digest: Callable[[str], Table] | None = None
+
+    def table(self, kind: str, algorithm: str) -> Table | None:
+        """What it says of a kind of things."""
+        if kind == "tensor" and self.digest is not None:
+            return self.digest(algorithm)
+        return self.tables.get(kind)
 
 
 _KINDS = ("tensor", "data", "setting", "code", "package", "environment", "metric")
@@ -76,32 +96,43 @@ _KINDS = ("tensor", "data", "setting", "code", "package", "environment", "metric
 def diff(left: Any, right: Any, *, store: str | os.PathLike[str] | None = None) -> Difference:
     """Compare two runs, epochs or models.
 
-    Each side is a run (id, prefix, name or ``@``), a run's epoch (``RUN:EPOCH``), a bundle, a safetensors file or
-    directory, a live module or a state dict.
+    Each side is a run (id, prefix, name or ``@``), a bundle, an epoch of one of these
+    (``RUN:EPOCH``), a safetensors file or directory, a live module, a state dict or a
+    :class:`mlprov.ModelDigest`.
 
     Args:
-        left, right: the sides.
+        left: one side.
+        right: the other.
         store: where runs are looked up; by default the nearest store.
 
     Raises:
-        StoreError: no such run. ConfigError: a side is neither a run nor a file that can be compared.
+        StoreError: no such run or epoch.
+        ConfigError: a file that is neither a bundle nor safetensors.
+        EvidenceError: a bundle that does not hold.
+        TypeError: a side of another type.
     """
     sides = [_read_side(side, store) for side in (left, right)]
+    algorithms = {side.algorithm for side in sides if side.algorithm is not None}
+    algorithm = next(iter(algorithms)) if len(algorithms) == 1 else "blake3"
     changes: list[Change] = []
     same: dict[str, int] = {}
     unknown: dict[str, str] = {}
     for kind in _KINDS:
-        before, after = (side.tables.get(kind) for side in sides)
+        before, after = (side.table(kind, algorithm) for side in sides)
         if before is None or after is None:
-            lacking = [side.shown for side in sides if side.tables.get(kind) is None]
-            unknown[kind] = f"{' and '.join(lacking)}: says nothing about it"
-            continue
-        changes.extend(_compare(kind, before, after))
-        same[kind] = sum(1 for name, value in before.items() if after.get(name) == value)
+            lacking = [s.shown for s, t in zip(sides, (before, after), strict=True) if t is None]
+            unknown[kind] = f"{' and '.join(lacking)}: nothing is recorded there"
+        elif kind == "tensor" and len(algorithms) > 1:
+            unknown[kind] = (
+                f"one side has {' digests, the other '.join(sorted(algorithms))} digests"
+            )
+        else:
+            changes.extend(_compare(kind, before, after))
+            same[kind] = sum(1 for name, value in before.items() if after.get(name) == value)
     return Difference(sides[0].shown, sides[1].shown, tuple(changes), same, unknown)
 
 
-def _compare(kind: str, before: Mapping[str, str], after: Mapping[str, str]) -> list[Change]:
+def _compare(kind: str, before: Table, after: Table) -> list[Change]:
     changes = []
     for name in sorted({*before, *after}):
         old, new = before.get(name), after.get(name)
@@ -115,46 +146,57 @@ def _compare(kind: str, before: Mapping[str, str], after: Mapping[str, str]) -> 
 
 def _read_side(side: Any, store: str | os.PathLike[str] | None) -> _Side:
     if not isinstance(side, (str, os.PathLike)):
-        digest = models.digest_model(side)
-        return _Side(
-            "the live model",
-            {"tensor": {t.name: _leaf_text(_core.json_decode(t.leaf())) for t in digest.tensors}},
-        )
-    path = pathlib.Path(side)
-    if path.exists() and not (isinstance(side, str) and side == "@"):
-        return _read_path(path)
-    return _read_run(str(side), store)
+        check_model_kind(side)
+        return _Side("the live model", None, {}, lambda algorithm: _digest_live(side, algorithm))
+    text = os.fspath(side)
+    match = _EPOCH.fullmatch(text)
+    for name, epoch in [(text, None)] + ([(match[1], int(match[2]))] if match else []):
+        path = pathlib.Path(name)
+        if path.exists() and (epoch is None or path.suffix == ".mlprov"):
+            return _read_path(path, text, epoch)
+    if match:
+        return _read_run(match[1], int(match[2]), text, store)
+    return _read_run(text, None, text, store)
 
 
-def _read_path(path: pathlib.Path) -> _Side:
+def _digest_live(model: Any, algorithm: str) -> Table:
+    if not isinstance(model, models.ModelDigest):
+        model = models.digest_model(model, algorithm=algorithm)
+    return _tensor_table(model.tensors)
+
+
+def _tensor_table(tensors: Iterable[TensorDigest]) -> Table:
+    return {tensor.name: _leaf_text(_core.json_decode(tensor.leaf())) for tensor in tensors}
+
+
+def _read_path(path: pathlib.Path, shown: str, epoch: int | None) -> _Side:
     if path.is_file() and path.suffix == ".mlprov":
         bundle = BundleChecks(read_bundle_bytes(path))
         bundle.make(None, {})
-        if not bundle.checks.holds("trees"):
-            failed = next(c for c in bundle.checks.list if c.state == "fails")
-            raise EvidenceError(
-                f"cannot compare {path}: {failed.name}: {failed.detail}; 'mlprov verify' says more"
-            )
-        return _from_records(str(path), bundle.decoded, bundle.trees, None)
-    captured = capture_checkpoint(path, None)
-    if captured.leaves is None:
+        for check in bundle.checks.list:
+            # Who signed is no matter of a comparison; whether the evidence holds together is.
+            if check.name not in ("signer", "log", "complete") and check.state != "holds":
+                raise EvidenceError(
+                    f"cannot compare {path}: {check.name}: {check.detail}; 'mlprov verify {path}' "
+                    "says more"
+                )
+        return _from_records(shown, bundle.decoded, bundle.trees, epoch)
+    if not path.is_dir() and checkpoints.read_file(path, path.name).tensors is None:
         raise ConfigError(f"cannot compare {path}: expected a run, a bundle, or safetensors")
-    return _Side(
-        str(path),
-        {"tensor": {t.name: _leaf_text(_core.json_decode(t.leaf())) for t in captured.tensors}},
-    )
+    return _Side(shown, None, {}, lambda algorithm: _digest_file(path, algorithm))
 
 
-def _read_run(text: str, store_path: str | os.PathLike[str] | None) -> _Side:
-    match = _EPOCH.fullmatch(text)
-    which, epoch = (match[1], int(match[2])) if match else (text, None)
-    store = stores.open_store(store_path, read_only=True)
-    try:
+def _digest_file(path: pathlib.Path, algorithm: str) -> Table:
+    return _tensor_table(models.digest_model(path, algorithm=algorithm).tensors)
+
+
+def _read_run(
+    which: str, epoch: int | None, shown: str, store_path: str | os.PathLike[str] | None
+) -> _Side:
+    with stores.open_store(store_path, read_only=True) as store:
         row = stores.find_run(store, which)
         decoded = stores.decode_records(store, row.id)
-        return _from_records(text, decoded, _StoredTrees(store), epoch)
-    finally:
-        store.close()
+        return _from_records(shown, decoded, _StoredTrees(store), epoch)
 
 
 class _StoredTrees(Mapping[bytes, list[bytes]]):
@@ -185,31 +227,31 @@ def _from_records(
     shown: str, decoded: list[dict[str, Any]], trees: Mapping[bytes, list[bytes]], epoch: int | None
 ) -> _Side:
     start = decoded[0]
-    tables: dict[str, dict[str, str] | None] = {
+    environment = start.get("environment")
+    environment = environment if isinstance(environment, dict) else {}
+    tables: dict[str, Table] = {
         "setting": _flatten(start.get("config")) | _flatten({"settings": start.get("settings")}),
         "code": _code(start.get("code")),
-        "package": _flatten((start.get("environment") or {}).get("packages")),
-        "environment": _flatten(
-            {k: v for k, v in (start.get("environment") or {}).items() if k != "packages"}
-        ),
-        "data": {
-            str(r.get("role")): f"{r.get('count')} samples {(r.get('tree') or {}).get('root')}"
-            for r in decoded
-            if r["type"] == "data"
-        },
+        "package": _flatten(environment.get("packages")),
+        "environment": _flatten({k: v for k, v in environment.items() if k != "packages"}),
+        "data": {str(r.get("role")): _data(r) for r in decoded if r["type"] == "data"},
         "metric": _metrics(decoded, epoch),
     }
     try:
-        # Only a tree that is cited and at hand is read: a mapping over the store stands in for a bundle's trees.
+        # Only a tree that is cited and at hand is read: a mapping over the store stands in for a
+        # bundle's trees.
         weights = find_weights(decoded, trees, epoch)
         tables["tensor"] = {name: _leaf_text(leaf) for name, leaf in weights.leaves.items()}
-    except Unchecked:
-        tables["tensor"] = None
+    except Unchecked as reason:
         if epoch is not None:
-            raise StoreError(
-                f"cannot compare {shown}: the run has no recorded weights of epoch {epoch}"
-            ) from None
-    return _Side(shown, tables)
+            raise StoreError(f"cannot compare {shown}: {reason}") from None
+    return _Side(shown, str(start.get("algorithm")), tables)
+
+
+def _data(record: Mapping[str, Any]) -> str:
+    tree = record.get("tree")
+    root = tree.get("root") if isinstance(tree, dict) else None
+    return f"{record.get('count')} samples {root}"
 
 
 def _leaf_text(leaf: Mapping[str, Any]) -> str:
@@ -218,9 +260,9 @@ def _leaf_text(leaf: Mapping[str, Any]) -> str:
     return str({key: value for key, value in leaf.items() if key != "name"})
 
 
-def _flatten(value: Any, where: str = "") -> dict[str, str]:
+def _flatten(value: Any, where: str = "") -> Table:
     if isinstance(value, dict):
-        flat: dict[str, str] = {}
+        flat: Table = {}
         for key, item in value.items():
             flat |= _flatten(item, f"{where}.{key}" if where else str(key))
         return flat
@@ -230,11 +272,8 @@ def _flatten(value: Any, where: str = "") -> dict[str, str]:
 def _code(code: Any) -> dict[str, str]:
     if not isinstance(code, dict):
         return {}
-    files = {
-        str(m.get("path")): str(m.get("digest"))
-        for m in code.get("modules") or ()
-        if isinstance(m, dict)
-    }
+    modules = [m for m in code.get("modules") or () if isinstance(m, dict)]
+    files = {str(module.get("path")): str(module.get("digest")) for module in modules}
     git = code.get("git") or {}
     return files | {f"git {key}": str(git[key]) for key in ("commit", "diff") if git.get(key)}
 

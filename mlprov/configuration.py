@@ -1,9 +1,9 @@
 """Settings of a run and where they come from.
 
-Lowest first: ``config.toml`` in the user's directory (:func:`mlprov.keys.home`), ``[tool.mlprov]`` in
-``pyproject.toml``, ``mlprov.toml``, ``MLPROV_*`` variables, arguments. The two project files are looked for
-upwards from the working directory. A project's files may say how to record, never where keys or
-endpoints are: whoever clones a repository has not chosen those.
+Lowest first: ``config.toml`` in the user's directory (:func:`mlprov.keys.home`), ``[tool.mlprov]``
+in ``pyproject.toml``, ``mlprov.toml``, ``MLPROV_*`` variables, arguments. The two project files are
+looked for upwards from the working directory. A project's files may say how to record, never where
+keys or endpoints are: whoever clones a repository has not chosen those.
 """
 
 from __future__ import annotations
@@ -140,7 +140,8 @@ def _parse_table(table: Any, where: str) -> dict[str, Any]:
     unknown = sorted(set(table) - set(_PARSERS))
     if unknown:
         raise ConfigError(
-            f"cannot use the setting {unknown[0]!r} in {where}: known are {', '.join(sorted(_PARSERS))}"
+            f"cannot use the setting {unknown[0]!r} in {where}: known are "
+            + ", ".join(sorted(_PARSERS))
         )
     return {name: _parse(name, value, where) for name, value in table.items()}
 
@@ -178,8 +179,8 @@ def _project_settings(name: str) -> dict[str, Any]:
         inside = (path.parent / settings["store"]).resolve()
         if not inside.is_relative_to(path.parent.resolve()):
             raise ConfigError(
-                f"cannot use store={settings['store']!r} ({path}): a project's file may only name a store "
-                "inside the project; set MLPROV_STORE or the argument store= yourself"
+                f"cannot use store={settings['store']!r} ({path}): a project's file may only name "
+                "a store inside the project; set MLPROV_STORE or the argument store= yourself"
             )
         settings["store"] = str(inside)
     return settings

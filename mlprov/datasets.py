@@ -10,7 +10,6 @@ import json
 import os
 import pathlib
 import sys
-import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
@@ -24,7 +23,7 @@ from mlprov.records import Json, json_text
 from mlprov.rows import Column, HashRows, SampleType, row_hasher, sample_type
 from mlprov.samples import SampleLeaves
 
-__all__ = ["DatasetCapture", "capture_dataset", "read_recorded_kind"]
+__all__ = ["DatasetCapture", "capture_dataset", "check_dataset_kind"]
 
 _CHUNK: Final = 4096  # rows that are handed to the core at once
 _SUPPORTED: Final = (
@@ -101,6 +100,21 @@ def capture_dataset(
     if isinstance(data, os.PathLike):
         return _capture_path(pathlib.Path(os.fspath(data)), algorithm, skip)
     return _capture_arrays(data, algorithm)
+
+
+def check_dataset_kind(data: object) -> None:
+    """Whether a data set that a caller gave is of a kind that can be recorded; nothing is read.
+
+    Raises:
+        ConfigError: it is not.
+
+    >>> check_dataset_kind(5)
+    Traceback (most recent call last):
+    mlprov.errors.ConfigError: cannot record the data set: seen builtins.int; expected ...
+    """
+    if not isinstance(data, (str, os.PathLike)):
+        arrays, _ = _unwrap(data)
+        _common_length(list(_columns(arrays, "")))
 
 
 # ---- arrays ----
@@ -317,45 +331,3 @@ def _weak_digests(path: pathlib.Path, entries: Sequence[FileEntry]) -> list[Json
         if entry.path.endswith(".dvc"):
             weak += dvc_digests(entry.location, entry.path.rpartition("/")[0])
     return weak
-
-
-def read_recorded_kind(path: str | os.PathLike[str], record: Mapping[str, Any]) -> object:
-    """What a path stands for where a record is to be held against it.
-
-    Args:
-        path: a file or directory. Of a record of arrays: a ``.npy`` file, or a ``.npz`` file with
-            one array for each of the record's fields (by key; a list's in the order of the file).
-            They are read without unpickling.
-        record: the ``data`` record.
-
-    Returns:
-        what :func:`capture_dataset` takes.
-
-    Raises:
-        ConfigError: the record's kind cannot be read from this file.
-    """
-    location = pathlib.Path(path)
-    if record.get("kind") != "arrays":
-        return location
-    if location.suffix not in (".npy", ".npz"):
-        raise ConfigError(
-            f"cannot hold {location} against arrays: save them as .npy or .npz, or pass the arrays"
-            " themselves in Python"
-        )
-    try:
-        import numpy
-    except ImportError as error:
-        raise ConfigError(f"cannot read {location}: NumPy is missing; pip install numpy") from error
-    try:
-        loaded = numpy.load(location, mmap_mode="r", allow_pickle=False)
-        arrays = loaded if location.suffix == ".npy" else {key: loaded[key] for key in loaded.files}
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ConfigError(f"cannot read {location}: {error}") from error
-    fields = record.get("fields")
-    if not isinstance(arrays, dict):
-        return arrays
-    if isinstance(fields, list):
-        return list(arrays.values())
-    if isinstance(fields, dict) and set(fields) == {"dtype", "shape"} and len(arrays) == 1:
-        return next(iter(arrays.values()))
-    return arrays

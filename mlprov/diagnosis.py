@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import pathlib
 import shutil
@@ -17,7 +18,10 @@ from mlprov.errors import Error
 
 __all__ = ["Finding", "diagnose"]
 
+_YEAR_OF_THIS_RELEASE = 2025
 _LOW_DISK_BYTES = 256 << 20
+_MEASURED_BYTES = 16 << 20  # above every cache's share of one core, and done in milliseconds
+_REBUILD = "install mlprov under this torch: pip install --no-build-isolation --no-deps ."
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,9 @@ class Finding:
 
     Attributes:
         state: ``ok``, ``note`` (worth knowing) or ``wrong`` (keeps mlprov from recording).
+        what: what was looked at.
+        detail: what was seen.
+        remedy: what to do, where there is something.
     """
 
     state: Literal["ok", "note", "wrong"]
@@ -59,23 +66,18 @@ def _guard(what: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Finding
 
 def _versions() -> Iterator[Finding]:
     python = ".".join(map(str, sys.version_info[:3]))
-    yield Finding(
-        "ok",
-        "versions",
-        f"mlprov {__version__}, Python {python}, {_core.openssl_version()}, SQLite {_core.sqlite_version()}",
-    )
+    libraries = f"{_core.openssl_version()}, SQLite {_core.sqlite_version()}"
+    yield Finding("ok", "versions", f"mlprov {__version__}, Python {python}, {libraries}")
 
 
 def _hashing() -> Iterator[Finding]:
-    data = bytes(16 << 20)
+    data = bytes(_MEASURED_BYTES)
     best = min(_seconds(lambda: _core.hash_bytes(data)) for _ in range(5))
-    kernels = ", ".join(name if usable else f"({name})" for name, usable in _core.hash_kernels())
     forced = " by MLPROV_HASH_IMPL" if os.environ.get("MLPROV_HASH_IMPL") else ""
-    yield Finding(
-        "ok",
-        "hashing",
-        f"kernel {_core.hash_kernel()}{forced}, {len(data) / best / 1e9:.1f} GB/s on one thread; of {kernels}; (not usable here)",
-    )
+    speed = f"{len(data) / best / 1e9:.1f} GB/s on one thread"
+    others = [name for name, usable in _core.hash_kernels() if not usable]
+    lacking = f"; not on this processor: {', '.join(others)}" if others else ""
+    yield Finding("ok", "hashing", f"kernel {_core.hash_kernel()}{forced}, {speed}{lacking}")
 
 
 def _seconds(action: Callable[[], object]) -> float:
@@ -85,24 +87,19 @@ def _seconds(action: Callable[[], object]) -> float:
 
 
 def _torch() -> Iterator[Finding]:
-    import importlib.util
-
     if importlib.util.find_spec("torch") is None:
         yield Finding("note", "torch", "not installed: arrays and files only")
         return
-    import torch
-
     try:
-        from mlprov import _torch as bridge
-    except ImportError as error:
-        yield Finding(
-            "note",
-            "torch",
-            f"{torch.__version__}, without the bridge: tensors go through DLPack ({error})",
-            "reinstall mlprov under this torch: pip install --no-build-isolation --force-reinstall --no-deps mlprov",
-        )
+        import torch
+    except Exception as error:  # noqa: BLE001 - a broken installation raises what it likes
+        yield Finding("wrong", "torch", f"cannot be imported: {error}", "reinstall torch")
         return
-    yield Finding("ok", "torch", f"{torch.__version__}, bridge built for {bridge.torch_version}")
+    what = f"{torch.__version__}; the bridge to it is {_core.describe_torch_bridge()}"
+    if _core.torch_bridge() is None:
+        yield Finding("note", "torch", f"{what}; tensors go through DLPack", _REBUILD)
+    else:
+        yield Finding("ok", "torch", what)
 
 
 def _owner() -> Iterator[Finding]:
@@ -125,39 +122,27 @@ def _store(given: str | os.PathLike[str] | None) -> Iterator[Finding]:
         runs = stores.read_runs(store)
         checkpoint = store.checkpoint()
         size = 0 if checkpoint is None else _core.parse_checkpoint(_core.note_text(checkpoint))[1]
-        yield Finding(
-            "ok",
-            "store",
-            f"{store.path}: {len(runs)} runs, log of {size} entries, origin {store.log_origin}",
-        )
-        (integrity,) = store.query("SELECT * FROM pragma_quick_check LIMIT 1")[0]
-        state: Literal["ok", "wrong"] = "ok" if integrity == "ok" else "wrong"
-        yield Finding(
-            state,
-            "database",
-            str(integrity),
-            "" if state == "ok" else "restore the store from a copy",
-        )
+        what = f"{len(runs)} runs, log of {size} entries, origin {store.log_origin}"
+        yield Finding("ok", "store", f"{store.path}: {what}")
+        (integrity,) = store.query("PRAGMA quick_check")[0]
+        if integrity == "ok":
+            yield Finding("ok", "database", "SQLite finds nothing wrong in it")
+        else:
+            yield Finding("wrong", "database", str(integrity), "restore the store from a copy")
     if not os.access(path, os.W_OK):
         yield Finding("note", "store", f"{path} is not writable: reading only")
     free = shutil.disk_usage(path).free
-    low = free < _LOW_DISK_BYTES
-    yield Finding(
-        "note" if low else "ok",
-        "disk",
-        f"{free >> 20} MiB free",
-        "make room: records need it" if low else "",
-    )
+    if free < _LOW_DISK_BYTES:
+        yield Finding("note", "disk", f"{free >> 20} MiB free", "make room: records need it")
+    else:
+        yield Finding("ok", "disk", f"{free >> 20} MiB free")
 
 
 def _clock() -> Iterator[Finding]:
-    year = time.gmtime().tm_year
-    if year < 2026:
-        yield Finding(
-            "note",
-            "clock",
-            f"it says the year {year}",
-            "set the clock: record times are taken from it",
-        )
+    now = time.gmtime()
+    shown = time.strftime("%Y-%m-%dT%H:%M:%SZ", now)
+    if now.tm_year < _YEAR_OF_THIS_RELEASE:
+        remedy = "set the clock: record times are taken from it"
+        yield Finding("note", "clock", f"{shown}: older than this release", remedy)
     else:
-        yield Finding("ok", "clock", time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
+        yield Finding("ok", "clock", shown)

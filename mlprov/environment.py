@@ -1,7 +1,11 @@
-"""What a run was made with: platform, packages, code, seeds (docs/format.md section 5, ``run.start``).
+"""What a run was made with: platform, packages, code, seeds (docs/format.md section 5).
 
-Nothing outside the lists below is read, and everything passes :mod:`mlprov.redaction` before it is hashed.
+Nothing outside the lists below is read, and everything passes :mod:`mlprov.redaction` before it is
+hashed.
 """
+
+# Paths are strings here: thousands are looked at, and pathlib takes its time for each.
+# ruff: noqa: PTH100, PTH110, PTH118, PTH119, PTH120, PTH123, PTH208
 
 from __future__ import annotations
 
@@ -14,6 +18,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from mlprov import _core, repositories
+from mlprov.errors import Error
 from mlprov.records import Json, json_text, json_value
 from mlprov.redaction import REDACTED, redact, redact_arguments, redact_text
 
@@ -32,7 +37,7 @@ _METADATA_HEAD = 4096  # bytes of a METADATA file that hold its name and version
 
 
 def capture_environment(found: list[str] | None = None) -> dict[str, Json]:
-    """Python, platform, installed distributions, torch and its flags, argv, allow-listed variables."""
+    """Python, platform, distributions, torch and its flags, argv, allow-listed variables."""
     variables = {
         name: value
         for name, value in sorted(os.environ.items())
@@ -61,7 +66,8 @@ def capture_environment(found: list[str] | None = None) -> dict[str, Json]:
 def _packages() -> dict[str, Json]:
     """Installed distributions, name → version; of a name found twice the one that is imported.
 
-    Only the head of each METADATA file is read: ``importlib.metadata`` parses it whole, ten times slower.
+    Only the head of each METADATA file is read: ``importlib.metadata`` parses it whole, ten times
+    slower.
     """
     found: dict[str, Json] = {}
     for entry in dict.fromkeys(sys.path):
@@ -83,7 +89,9 @@ def _distributions(directory: str) -> Iterator[tuple[str, str]]:
         else:
             continue
         for file in files:
-            facts = _read_metadata(os.path.join(directory, name, file) if file else os.path.join(directory, name))
+            facts = _read_metadata(
+                os.path.join(directory, name, file) if file else os.path.join(directory, name)
+            )
             if facts is not None:
                 yield facts
                 break
@@ -169,10 +177,14 @@ def _loaded_files() -> Iterator[str]:
     places = [os.path.dirname(os.__file__), os.path.dirname(os.path.abspath(__file__))]
     if sys.prefix != sys.base_prefix:
         places.append(sys.prefix)
-    installed = tuple(place + os.sep for given in places for place in {given, os.path.realpath(given)})
+    installed = tuple(
+        place + os.sep for given in places for place in {given, os.path.realpath(given)}
+    )
     for module in list(sys.modules.values()):
         try:
-            name = module.__dict__.get("__file__")  # not getattr: lazy modules import what they are asked for
+            name = module.__dict__.get(
+                "__file__"
+            )  # not getattr: lazy modules import what they are asked for
         except Exception:  # noqa: BLE001, S112  (anything can stand in sys.modules)
             continue
         if not isinstance(name, str) or not name.endswith(".py") or _is_installed(name, installed):
@@ -194,10 +206,12 @@ def _modules(root: pathlib.Path, script: pathlib.Path | None) -> list[Json]:
         paths.add(str(script))
     found: list[Json] = []
     for path in sorted(paths):
-        shown = json_text(path[len(inside) :] if path.startswith(inside) else os.path.basename(path))
+        shown = json_text(
+            path[len(inside) :] if path.startswith(inside) else os.path.basename(path)
+        )
         try:
             (digest,), length = _core.hash_file(os.fsencode(path), ["blake3"])
-        except Exception as error:  # a file deleted since it was loaded is no reason to stop training
+        except (Error, OSError) as error:  # such as a file deleted since it was loaded
             found.append({"error": type(error).__name__, "path": shown})
             continue
         found.append({"digest": f"blake3:{digest.hex()}", "len": length, "path": shown})
@@ -205,7 +219,7 @@ def _modules(root: pathlib.Path, script: pathlib.Path | None) -> list[Json]:
 
 
 def _notebook_cells() -> Json:
-    """A digest of each cell that was run; of one that holds a secret :data:`REDACTED` (a short text is guessable)."""
+    """A digest of each cell that was run; :data:`REDACTED` of one with a secret (guessable)."""
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     if shell is None:
         return None
@@ -223,9 +237,10 @@ def _notebook_cells() -> Json:
 def capture_generators() -> dict[str, Json]:
     """Digests of the states of the global random generators that are loaded: name → ``blake3:…``.
 
-    ``python``: BLAKE3 of the 625 words of ``random.getstate()[1]`` as little-endian uint32. ``numpy``: of
-    the legacy generator's 624 key words followed by its position, as little-endian uint32. ``torch``: of
-    the bytes of ``torch.get_rng_state()``; ``torch_cuda_<i>`` likewise for each initialised device.
+    ``python``: BLAKE3 of the 625 words of ``random.getstate()[1]`` as little-endian uint32.
+    ``numpy``: of the legacy generator's 624 key words followed by its position, as little-endian
+    uint32. ``torch``: of the bytes of ``torch.get_rng_state()``; ``torch_cuda_<i>`` likewise for
+    each initialised device.
     """
     states: dict[str, bytes] = {}
     random: Any = sys.modules.get("random")
@@ -235,7 +250,9 @@ def capture_generators() -> dict[str, Json]:
     numpy: Any = sys.modules.get("numpy.random")
     if numpy is not None:
         state = numpy.get_state(legacy=False)
-        if state["bit_generator"] == "MT19937":  # it can be exchanged; others have states of other forms
+        if (
+            state["bit_generator"] == "MT19937"
+        ):  # it can be exchanged; others have states of other forms
             key, position = state["state"]["key"], int(state["state"]["pos"])
             states["numpy"] = key.astype("<u4").tobytes() + position.to_bytes(4, "little")
     torch: Any = sys.modules.get("torch")
@@ -252,7 +269,9 @@ def capture_seeds() -> dict[str, Json]:
     torch: Any = sys.modules.get("torch")
     hash_seed = os.environ.get("PYTHONHASHSEED", "")
     return {
-        "python_hash": hash_seed if hash_seed.isascii() and hash_seed.isdigit() else None,  # not "random"
+        "python_hash": hash_seed
+        if hash_seed.isascii() and hash_seed.isdigit()
+        else None,  # not "random"
         "rng": capture_generators(),
         "torch": None if torch is None else str(torch.initial_seed()),
     }

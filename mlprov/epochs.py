@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from mlprov import batches, records, redaction
 from mlprov._core import LeafStream
-from mlprov.errors import ConfigError
+from mlprov.errors import ConfigError, Error
 from mlprov.items import class_name, encode_text
 from mlprov.records import Json
 
@@ -25,7 +25,7 @@ def tree_reference(root: bytes, size: int) -> dict[str, Json]:
 
 
 def metric_values(metrics: dict[str, Any]) -> dict[str, Json]:
-    """Metrics as records carry them: numbers, text, truth values, null; one-element tensors by value.
+    """Metrics as records carry them: numbers, text, truth values, null, tensors of one element.
 
     Texts are redacted like a configuration.
 
@@ -35,19 +35,23 @@ def metric_values(metrics: dict[str, Any]) -> dict[str, Json]:
     values: dict[str, Json] = {}
     for name, value in metrics.items():
         if not records.json_key(name):
-            raise ConfigError(f"cannot log the metric {name!r}: its name is not Unicode text without U+0000; rename it")
+            raise ConfigError(
+                f"cannot log the metric {name!r}: its name is not Unicode text without U+0000;"
+                " rename it"
+            )
         item = getattr(value, "item", None)
         if callable(item) and not isinstance(value, (int, float)):
             try:
                 value = item()
             except Exception as error:
                 raise ConfigError(
-                    f"cannot log the metric {name!r}: expected a number or a tensor of one element, seen "
-                    f"{type(value).__name__} ({error}); log its mean or .item()"
+                    f"cannot log the metric {name!r}: expected a number or a tensor of one element,"
+                    f" seen {type(value).__name__} ({error}); log its mean or .item()"
                 ) from error
         if not (value is None or isinstance(value, (bool, int, float, str))):
             raise ConfigError(
-                f"cannot log the metric {name!r}: expected a number, text or None, seen {type(value).__name__}"
+                f"cannot log the metric {name!r}: expected a number, text or None, seen"
+                f" {type(value).__name__}"
             )
         values[name] = redaction.redact(records.json_value(value), where=name)
     return values
@@ -77,18 +81,21 @@ class Epoch:
     def log(self, **metrics: Any) -> None:
         """Add metrics to this epoch's record: numbers, text, or tensors of one element.
 
-        A later value of the same name replaces the earlier one. NaN and infinities are recorded by name.
+        A later value of the same name replaces the earlier one. NaN and infinities are recorded by
+        name.
         """
         if self.ended:
             self._run.log(**metrics)
             return
-        values = self._run.recorder.attempt("metric", lambda: metric_values(metrics), epoch=self.index)
+        values = self._run.recorder.attempt(
+            "metric", lambda: metric_values(metrics), epoch=self.index
+        )
         if values is not None:
             self.metrics.update(values)
 
 
 class BatchStream:
-    """The batch leaves of one pass over a loader within one epoch, on their way to a leaves file."""
+    """The batch leaves of one pass over a loader within one epoch, on their way to a file."""
 
     def __init__(self, run: Run, role: str, epoch: Epoch | None) -> None:
         self.epoch = epoch
@@ -130,12 +137,15 @@ class BatchStream:
         except Exception as error:  # noqa: BLE001  (whatever a foreign tensor raises)
             # The batches behind it keep their numbers: this one is named by its class alone.
             refused = error
-            text = f'{{"batch":{self._count},"items":{{"$opaque":{encode_text(class_name(batch))}}}}}'
+            text = (
+                f'{{"batch":{self._count},"items":{{"$opaque":{encode_text(class_name(batch))}}}}}'
+            )
             capture = batches.BatchCapture(text.encode(), 0, 0, ())
         try:
             self._leaves.append(capture.leaf)
         except Exception as error:
-            # A stream with a hole would number the batches wrongly: it ends here, and a gap says how many are lost.
+            # A stream with a hole would number the batches wrongly: it ends here, and a gap says
+            # how many are lost.
             leaves, self._leaves = self._leaves, None
             self._lost = error
             self._count += 1
@@ -153,7 +163,7 @@ class BatchStream:
             )
 
     def close(self) -> None:
-        """Close the stream and hand its tree to the epoch, or to a record of its own outside one."""
+        """Close the stream; its tree goes to the epoch, or to a record of its own outside one."""
         if not self.closed:
             self.closed = True
             self._run.drop_stream(self)
@@ -167,11 +177,15 @@ class BatchStream:
             size = leaves.size
             try:
                 tree = tree_reference(leaves.close(), size)
-            except Exception as error:
-                self._lost = error
+            except (Error, OSError) as error:
                 leaves.abandon()
+                if self._run.recorder.raises:
+                    raise
+                self._lost = error
         if self._lost is not None and self._count:
-            self._run.recorder.gap("batches", self._lost, epoch=self._epoch_index, count=self._count)
+            self._run.recorder.gap(
+                "batches", self._lost, epoch=self._epoch_index, count=self._count
+            )
         stream: Json = {
             "batches": self._count,
             "bytes": self._bytes,
@@ -203,7 +217,8 @@ class Tracked(Generic[T]):
         try:
             for batch in self._loader:
                 if stream.closed or stream.epoch is not run.current_epoch:
-                    stream.close()  # an epoch has ended or begun since: the batches before are not its own
+                    # An epoch has ended or begun since: the batches before are not its own.
+                    stream.close()
                     stream = BatchStream(run, self._role, run.current_epoch)
                 stream.add(batch)
                 yield batch

@@ -36,7 +36,7 @@ class VerificationError(Error):
 
 
 class EvidenceError(Error):
-    """Evidence is malformed, of an unknown version, or changed while it was read: it could not be checked."""
+    """Evidence could not be checked: malformed, of an unknown version, changed while it was read."""
 
 
 class StoreError(Error):

@@ -1,8 +1,9 @@
 """Whose key: the owner key of this user and the keys that he trusts.
 
 Both live in the user's own directory, never in a project: ``$MLPROV_HOME``, else
-``$XDG_CONFIG_HOME/mlprov``, else ``~/.config/mlprov``. A key that travels in a bundle proves nothing about
-who signed; only a key pinned here, or named by the caller, makes the check "signer" hold.
+``$XDG_CONFIG_HOME/mlprov``, else ``~/.config/mlprov``. A key that travels in a bundle proves
+nothing about who signed; only a key pinned here, or named by the caller, makes the check "signer"
+hold.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from mlprov._core import SigningKey
 from mlprov.errors import ConfigError, EvidenceError, StoreError
 
 __all__ = [
-    "TrustedKey", "home", "owner_key", "owner_key_path", "owner_vkey", "pinned_keys", "read_vkey", "trust",
-    "trusted_keys", "untrust",
+    "TrustedKey", "home", "owner_key", "owner_key_path", "owner_vkey", "pinned_keys", "read_vkey",
+    "trust", "trusted_keys", "untrust",
 ]  # fmt: skip
 
 
@@ -57,8 +58,8 @@ def owner_key(*, create: bool = True) -> SigningKey:
     """The owner key of this user, made at first use.
 
     Raises:
-        ConfigError: the key file is missing (``create=False``), readable by others, a link, of another
-            kind, encrypted with another passphrase, or its directory cannot be written.
+        ConfigError: the key file is missing (``create=False``), readable by others, a link, of
+            another kind, encrypted with another passphrase, or its directory cannot be written.
     """
     path = owner_key_path()
     if not create or os.path.lexists(path):
@@ -83,7 +84,7 @@ def owner_key(*, create: bool = True) -> SigningKey:
 
 
 def owner_vkey() -> str | None:
-    """The verifier key (public, C2SP text) of this user's owner key, or None while there is none."""
+    """The verifier key (public, C2SP text) of this user's owner key; None while there is none."""
     return owner_key(create=False).vkey if os.path.lexists(owner_key_path()) else None
 
 
@@ -134,11 +135,12 @@ def _write_trusted(keys: Iterable[TrustedKey]) -> None:
     temporary = path.with_name(f".trusted.{secrets.token_hex(8)}")
     text = "".join(f"{key.vkey} {key.label}".rstrip() + "\n" for key in keys)
     try:
-        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as out:
             out.write(text)
             out.flush()
             os.fsync(out.fileno())
-        os.replace(temporary, path)
+        temporary.replace(path)
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
@@ -148,7 +150,9 @@ def _write_trusted(keys: Iterable[TrustedKey]) -> None:
 def trust(key: str | os.PathLike[str], label: str = "") -> TrustedKey:
     """Pin a key: a vkey text or a file that holds one. Pinning it again renames it."""
     if not label.isprintable():
-        raise ConfigError("cannot trust a key under a label with control characters; use plain text")
+        raise ConfigError(
+            "cannot trust a key under a label with control characters; use plain text"
+        )
     added = TrustedKey(read_vkey(key), label)
     others = [k for k in trusted_keys() if k.public_key != added.public_key]
     _write_trusted([*others, added])
@@ -164,8 +168,8 @@ def untrust(key: str | os.PathLike[str]) -> TrustedKey:
         found = [k for k in keys if k.public_key == public]
     if len(found) != 1:
         raise ConfigError(
-            f"cannot remove the trusted key {os.fspath(key)!r}: {len(found)} of {len(keys)} keys match; "
-            "'mlprov trust --list' shows them"
+            f"cannot remove the trusted key {os.fspath(key)!r}: {len(found)} of {len(keys)} keys "
+            "match; 'mlprov trust --list' shows them"
         )
     _write_trusted(k for k in keys if k is not found[0])
     return found[0]
@@ -183,7 +187,7 @@ def read_vkey(key: str | os.PathLike[str]) -> str:
         return text
     except EvidenceError as not_a_vkey:
         try:
-            with open(text, encoding="utf-8") as lines:
+            with pathlib.Path(text).open(encoding="utf-8") as lines:
                 first = lines.readline(4096).strip()
         except (OSError, UnicodeError, ValueError):
             raise ConfigError(
@@ -193,12 +197,14 @@ def read_vkey(key: str | os.PathLike[str]) -> str:
     try:
         _core.parse_vkey(first)
     except EvidenceError as error:
-        raise ConfigError(f"cannot use {text!r} as a key: its first line is no verifier key: {error}") from error
+        raise ConfigError(
+            f"cannot use {text!r} as a key: its first line is no verifier key: {error}"
+        ) from error
     return first
 
 
 def pinned_keys() -> dict[bytes, str]:
-    """Public keys that count without being named: this user's own, and the trusted ones. Value: what each is."""
+    """Public keys that count without being named, his own and trusted ones → what each is."""
     pinned = {key.public_key: key.label or "trusted" for key in trusted_keys()}
     own = owner_vkey()
     if own is not None:

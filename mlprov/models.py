@@ -292,7 +292,10 @@ def _safetensors(path: pathlib.Path, algorithm: str) -> list[TensorDigest]:
     before = path.stat()
     entries, _, expected = _core.safetensors_entries(name)
     ranges = sorted({(begin, end) for _, _, _, begin, end in entries})
-    digests, _, length = _core.hash_file_ranges(name, ranges, [algorithm])
+    try:
+        digests, _, length = _core.hash_file_ranges(name, ranges, [algorithm])
+    except IndexError as error:  # a tensor now ends behind the end of the file
+        raise EvidenceError(f"cannot read {path}: it changed while it was read") from error
     after = path.stat()
     if length != expected or _version_of(before) != _version_of(after):
         raise EvidenceError(f"cannot read {path}: it changed while it was read")

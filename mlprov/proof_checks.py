@@ -1,4 +1,4 @@
-"""Checking proof files (docs/format.md sections 9 and 10): the file and the signer's key suffice."""
+"""Checking proof files: the file and the signer's key suffice (docs/format.md section 10)."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ class _ProofChecks:
         _core.merkle_verify_inclusion(
             root, leaf, log["index"], size, decode_path(log["path"], "log")
         )
-        return f"the head is entry {log['index']} of {self.statement.log_origin} at size {size}"
+        return f"the head is entry {log['index']} of {self.statement.log_origin}, size {size}"
 
     def _record(self) -> str:
         part = self.value["record"]
@@ -166,7 +166,7 @@ class _ProofChecks:
 
     def _reference(self, kind: str, field: list[Any]) -> Any:
         record = self.record
-        if kind == "batch" and record["type"] == "epoch" and len(field) == 3:
+        if kind == "batch" and record["type"] in ("epoch", "batches") and len(field) == 3:
             streams, position = record.get("streams"), field[1]
             if (
                 (field[0], field[2]) == ("streams", "tree")
@@ -218,7 +218,7 @@ def check_proof(
     subject: str,
     *,
     model: Any,
-    data_sets: dict[str, Any],
+    roles: Sequence[str],
     tensors: Sequence[str],
     named: dict[bytes, str] | None,
     allow_unpinned: bool,
@@ -230,7 +230,7 @@ def check_proof(
     last = "record" if proof.value.get("kind") == "record" else "claim"
     if model is not None and proof.value.get("kind") != "tensor":
         checks.run("model", _says_nothing)
-    for role in data_sets:
+    for role in roles:
         checks.run(f"data:{role}", _says_nothing)
     wanted = list(dict.fromkeys([*([proved] if model is not None and proved else []), *tensors]))
     for name in wanted:
@@ -259,7 +259,7 @@ def _proved_tensor(proof: _ProofChecks) -> str | None:
 
 
 def _compare(proof: _ProofChecks, name: str, model: Any) -> str:
-    """The proved tensor against that of the model at hand, or against nothing where there is none."""
+    """The proved tensor against that of the model at hand, if there is one."""
     leaf = read_json(proof.value["claim"]["leaf"].encode(), "the leaf")
     algorithm = str(leaf.get("digest", "")).partition(":")[0]
     known = algorithm if algorithm in ALGORITHMS else "blake3"

@@ -82,12 +82,18 @@ class Proof:
         write_whole(target, bytes(self), what="proof")
         return target
 
-    def verify(self, *, keys: Sequence[str] | None = None, allow_unpinned: bool = False) -> Verdict:
+    def verify(
+        self,
+        *,
+        model: Any = None,
+        keys: Sequence[str | os.PathLike[str]] | None = None,
+        allow_unpinned: bool = False,
+    ) -> Verdict:
         """Check the proof from its own bytes; see :func:`mlprov.verify`."""
         from mlprov import verification
 
         return verification.verify_bytes(
-            bytes(self), "the proof", keys=keys, allow_unpinned=allow_unpinned
+            bytes(self), "the proof", model=model, keys=keys, allow_unpinned=allow_unpinned
         )
 
 
@@ -187,9 +193,10 @@ def _find_tensor(store: Store, decoded: list[Any], name: str, epoch: int | None)
 
 
 def _find_batch(decoded: list[Any], batch: int, epoch: int | None, role: str | None) -> _Place:
-    """In the last epoch that has batches, or in the named one."""
+    """In the named epoch; without one in the last record that has batches, outside epochs too."""
     for record in reversed(decoded):
-        if record["type"] != "epoch" or epoch not in (None, record["epoch"]):
+        kinds = ("epoch", "batches") if epoch is None else ("epoch",)
+        if record["type"] not in kinds or epoch not in (None, record.get("epoch")):
             continue
         streams = [
             (position, stream)
@@ -198,7 +205,7 @@ def _find_batch(decoded: list[Any], batch: int, epoch: int | None, role: str | N
         ]
         if not streams:
             continue
-        what = f"batch {batch} of epoch {record['epoch']}"
+        what = f"batch {batch} of record {record['seq']} ({record['type']})"
         _one_role(what, "loaders", [stream["role"] for _, stream in streams])
         for position, stream in streams:
             if 0 <= batch < stream["tree"]["size"]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import io
+import contextlib
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
-from typing import Any
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, BinaryIO
 
 from mlprov import _core, datasets, records
-from mlprov.bundles import read_bundle_bytes
 from mlprov.errors import Error, VerificationError
 from mlprov.samples import SampleLeaves
 from mlprov.verdicts import Unchecked
@@ -17,11 +17,11 @@ from mlprov.verdicts import Unchecked
 __all__ = ["SampleTree", "read_samples"]
 
 SampleTree = tuple[bytes, int]  # root and number of samples
-_Column = tuple[str, tuple[int, ...], bytes]  # element type, shape, canonical bytes
+_Column = tuple[str, tuple[int, ...], memoryview]  # element type, shape, canonical bytes
 
 
 def read_samples(data: Any, record: Mapping[str, Any], algorithm: str) -> SampleTree:
-    """The sample tree of what the caller has: arrays at hand, or a path that the record's kind can be read from.
+    """The sample tree of what the caller has: arrays at hand, or a path.
 
     Raises:
         Unchecked: it is of another form than the record, or cannot be read.
@@ -40,7 +40,7 @@ def read_samples(data: Any, record: Mapping[str, Any], algorithm: str) -> Sample
         capture = datasets.capture_dataset(data, algorithm=algorithm)
     except VerificationError:
         raise
-    except (Error, TypeError, OSError) as error:
+    except (Error, OSError) as error:
         raise Unchecked(
             f"the data cannot be read as record {record['seq']} has it: {error}"
         ) from error
@@ -65,18 +65,49 @@ def _read_npy(path: pathlib.Path) -> Any:
         import numpy
     except ImportError as error:
         raise Unchecked(f"{path} cannot be read: NumPy is missing; pip install numpy") from error
-    content = io.BytesIO(read_bundle_bytes(path))
     try:
-        return numpy.load(content, allow_pickle=False)
+        with _open_regular(path) as file:
+            return numpy.lib.format.read_array(file, allow_pickle=False)
+    except (Unchecked, OSError):
+        raise
     except Exception as error:  # whatever a hostile header makes of NumPy's parser
         raise Unchecked(f"{path} cannot be read as a .npy file: {type(error).__name__}") from error
 
 
+@contextlib.contextmanager
+def _open_regular(path: pathlib.Path) -> Iterator[BinaryIO]:
+    """A regular file to read, never mapped: one that is cut short meanwhile must not be SIGBUS.
+
+    Raises:
+        Unchecked: it is something else, or changed while it was open.
+    """
+    # Without blocking: a FIFO of that name must not hang the verifier.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        before = os.fstat(descriptor)
+        if not stat.S_ISREG(before.st_mode):
+            raise Unchecked(f"{path} is not a regular file")
+        yield file
+        if any(
+            _identity(after) != _identity(before) for after in (os.fstat(descriptor), path.stat())
+        ):
+            raise Unchecked(f"{path} changed while it was read")
+
+
+def _identity(status: os.stat_result) -> tuple[int, ...]:
+    return (
+        status.st_dev,
+        status.st_ino,
+        status.st_size,
+        status.st_mtime_ns,
+        status.st_ctime_ns,
+    )
+
+
 def _read_columns(path: pathlib.Path) -> dict[str, _Column]:
-    entries, _, expected = _core.safetensors_entries(os.fsencode(path))
-    content = read_bundle_bytes(path)
-    if len(content) != expected:
-        raise Unchecked(f"{path} changed while it was read")
+    with _open_regular(path) as file:
+        entries, _, _ = _core.safetensors_entries(os.fsencode(path))
+        content = memoryview(file.read())
     return {name: (dtype, shape, content[begin:end]) for name, dtype, shape, begin, end in entries}
 
 
@@ -131,7 +162,7 @@ def _tree_of(
     return _core.merkle_root(leaves), count
 
 
-def _rows(column: _Column, count: int) -> list[bytes]:
+def _rows(column: _Column, count: int) -> list[memoryview]:
     size = len(column[2]) // count if count else 0
     return [column[2][index * size : (index + 1) * size] for index in range(count)]
 
@@ -142,7 +173,7 @@ def _items(
     index: int,
     columns: Mapping[str, _Column],
     digests: Mapping[str, Sequence[bytes]],
-    rows: Mapping[str, Sequence[bytes]],
+    rows: Mapping[str, Sequence[memoryview]],
     algorithm: str,
 ) -> Any:
     """The items of one sample, as a batch leaf writes them."""

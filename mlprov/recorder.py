@@ -1,8 +1,8 @@
 """Between a run and its log: records become bytes here, and failures become gaps.
 
 Training never fails because evidence failed, unless the user asked for that (``on_error="raise"``):
-:meth:`Recorder.attempt` runs one piece of recording, counts the time that it cost the training thread, and
-turns an exception into a warning, a ``gap`` record and a count that is said at the end.
+:meth:`Recorder.attempt` runs one piece of recording, counts the time that it cost the training
+thread, and turns an exception into a warning, a ``gap`` record and a count that is said at the end.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from __future__ import annotations
 import contextlib
 import os
 import pathlib
+import sys
 import time
+import types
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,9 +38,19 @@ def describe_error(error: BaseException) -> str:
     return f"{type(error).__name__} {status}".strip()
 
 
+def _level_of_caller() -> int:
+    """How far up the user's own line is: a warning that points into this package helps nobody."""
+    level = 1
+    frame: types.FrameType | None = sys._getframe(1)
+    while frame is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == "mlprov":
+        level += 1
+        frame = frame.f_back
+    return level
+
+
 @dataclass(frozen=True)
 class Owner:
-    """Who answers for a run: the owner's verifier key and his statement (docs/format.md section 6)."""
+    """Who answers for a run: the owner's key and his statement (docs/format.md section 6)."""
 
     vkey: str
     statement: str
@@ -50,6 +62,7 @@ class Recorder:
     Attributes:
         gaps: pieces of evidence that were lost so far.
         seconds: time spent in recording on the calling thread.
+        raises: whether failures raise (``on_error="raise"``).
         unwritten: whether the last commit failed and its records wait for the next one.
     """
 
@@ -57,7 +70,7 @@ class Recorder:
         self.gaps = 0
         self.seconds = 0.0
         self.unwritten = False
-        self._raises = on_error == "raise"
+        self.raises = on_error == "raise"
         self._disabled = disabled
         self._closed = False
         self._pid = os.getpid()
@@ -76,7 +89,8 @@ class Recorder:
         self._store = stores.open_store(path, create=True)
         if self._store.read_only:
             raise StoreError(
-                f"cannot record into {path}: it was written by a newer mlprov and is open read-only; upgrade mlprov"
+                f"cannot record into {path}: it was written by a newer mlprov and is open"
+                " read-only; upgrade mlprov"
             )
         self._log = self._store.create_run(run_id, name, project)
         statement: dict[str, Json] = {
@@ -141,7 +155,8 @@ class Recorder:
         """Run one piece of recording.
 
         Args:
-            what: what would be missing, as the ``gap`` record names it ("epoch", "batch", "data" …).
+            what: what would be missing, as the ``gap`` record names it ("epoch", "batch", "data"
+                …).
             action: does the recording.
             epoch: index of the epoch that it belongs to.
 
@@ -162,7 +177,7 @@ class Recorder:
         try:
             return action()
         except Exception as error:
-            if self._raises:
+            if self.raises:
                 raise
             self.gap(what, error, epoch=epoch)
             return None
@@ -176,13 +191,15 @@ class Recorder:
             return
         if self.in_child:
             raise StoreError(
-                "cannot record from a forked child: the run belongs to its parent process; record there, "
-                "or start a run of its own in the child"
+                "cannot record from a forked child: the run belongs to its parent process; record "
+                "there, or start a run of its own in the child"
             )
         if self._closed:
             raise StoreError("cannot record: this run has ended; start another with mlprov.start()")
 
-    def gap(self, what: str, error: BaseException, *, epoch: int | None = None, count: int = 1) -> None:
+    def gap(
+        self, what: str, error: BaseException, *, epoch: int | None = None, count: int = 1
+    ) -> None:
         """Count something that was lost, warn once for its kind, and note it in the log."""
         self.gaps += count
         if self.active:
@@ -194,9 +211,9 @@ class Recorder:
         """Warn the user, once for each kind of trouble."""
         if once not in self._warned:
             self._warned.add(once)
-            warnings.warn(f"mlprov: {message}", RecordingWarning, stacklevel=2)
+            warnings.warn(f"mlprov: {message}", RecordingWarning, stacklevel=_level_of_caller())
 
-    def append(self, type: str, **fields: Json) -> int:
+    def append(self, type: str, **fields: Json) -> int:  # noqa: A002
         """Add a record to those that the next :meth:`commit` writes; returns its seq."""
         moment = records.next_time(self._last_time)
         record = records.canonical({"type": type, "seq": self.log.size, "time": moment, **fields})
@@ -207,8 +224,8 @@ class Recorder:
     def commit(self, status: str | None = None) -> None:
         """Write what is pending under a signed head, and the run's new status, if there is one.
 
-        After a failure the records stay pending and the next commit writes them: a disk that was full for
-        an hour costs nothing but the heads of that hour.
+        After a failure the records stay pending and the next commit writes them: a disk that was
+        full for an hour costs nothing but the heads of that hour.
         """
         self._status = status or self._status
         try:
@@ -217,9 +234,11 @@ class Recorder:
             raise
         except Exception as error:
             self.unwritten = True
-            if self._raises:
+            if self.raises:
                 raise
-            self.warn(f"records wait to be written: {error}", once=f"commit {describe_error(error)}")
+            self.warn(
+                f"records wait to be written: {error}", once=f"commit {describe_error(error)}"
+            )
         else:
             self.unwritten = False
             self._status = None

@@ -20,9 +20,18 @@ import rfc8785
 
 from mlprov.errors import EvidenceError
 
-__all__ = ["Json", "canonical", "json_key", "json_number", "json_text", "json_value", "new_run_id", "next_time"]
+__all__ = [
+    "Json",
+    "canonical",
+    "json_key",
+    "json_number",
+    "json_text",
+    "json_value",
+    "new_run_id",
+    "next_time",
+]
 
-Json: TypeAlias = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+Json: TypeAlias = bool | int | float | str | list["Json"] | dict[str, "Json"] | None
 
 _SAFE_INTEGER = 2**53 - 1
 _MAX_VALUES = 100_000  # of a user's value, nested ones counted
@@ -33,7 +42,8 @@ def canonical(value: Any) -> bytes:
     """The RFC 8785 (JCS) bytes of a JSON value.
 
     Raises:
-        EvidenceError: the value has no canonical form (NaN, an integer beyond 2^53 - 1, a lone surrogate).
+        EvidenceError: the value has no canonical form (NaN, an integer beyond 2^53 - 1, a lone
+            surrogate).
 
     >>> canonical({"b": 1.0, "a": [True, None]})
     b'{"a":[true,null],"b":1}'
@@ -86,12 +96,12 @@ def _opaque(value: object) -> Json:
 
 
 def json_key(key: object) -> bool:
-    """Whether a value can be the key of an object: valid Unicode text without U+0000 (docs/format.md section 1)."""
+    """Whether it can be the key of an object: Unicode without U+0000 (docs/format.md section 1)."""
     return isinstance(key, str) and "\0" not in key and isinstance(json_text(key), str)
 
 
 class _Converter:
-    """One configuration value on its way to JSON: bounded in depth and in number, and free of cycles."""
+    """One configuration value on its way to JSON: bounded in depth and number, free of cycles."""
 
     def __init__(self) -> None:
         self._left = _MAX_VALUES
@@ -139,7 +149,9 @@ class _Converter:
             return [self.convert(item) for item in value]
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             names = [field.name for field in dataclasses.fields(value)]
-            return self._members({name: getattr(value, name) for name in names if hasattr(value, name)})
+            return self._members(
+                {name: getattr(value, name) for name in names if hasattr(value, name)}
+            )
         if isinstance(value, types.SimpleNamespace) or type(value).__name__ == "Namespace":
             return self._members(vars(value))
         return _opaque(value)
@@ -153,9 +165,9 @@ class _Converter:
 def json_value(value: Any) -> Json:
     """A configuration value as records carry it (docs/format.md section 1).
 
-    Scalars (NumPy's, too), lists, dicts with text keys, dataclasses, namespaces, enums and paths are converted;
-    anything else, and what is nested in itself, becomes ``{"opaque": "module.Class"}``. Values are never called,
-    printed or pickled.
+    Scalars (NumPy's, too), lists, dicts with text keys, dataclasses, namespaces, enums and paths
+    are converted; anything else, and what is nested in itself, becomes ``{"opaque":
+    "module.Class"}``. Values are never called, printed or pickled.
 
     >>> json_value({"lr": 1e-3, "path": pathlib.Path("a/b"), "f": print})
     {'lr': 0.001, 'path': 'a/b', 'f': {'opaque': 'builtins.builtin_function_or_method'}}
@@ -164,14 +176,14 @@ def json_value(value: Any) -> Json:
 
 
 def next_time(previous: str | None) -> str:
-    """The time of a new record: now, or one millisecond after ``previous`` if the clock has not passed it.
+    """The time of a new record: now, or a millisecond after ``previous`` if that is later.
 
     RFC 3339, UTC, milliseconds: ``max(now, previous + 1 ms)`` (docs/format.md section 5).
     """
     now_ms = time.time_ns() // 1_000_000
     if previous is not None:
-        parsed = datetime.datetime.strptime(previous, "%Y-%m-%dT%H:%M:%S.%fZ")
-        epoch = datetime.datetime(1970, 1, 1)
+        parsed = datetime.datetime.strptime(previous, "%Y-%m-%dT%H:%M:%S.%f%z")
+        epoch = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
         now_ms = max(now_ms, (parsed - epoch) // datetime.timedelta(milliseconds=1) + 1)
     seconds, milliseconds = divmod(now_ms, 1000)
     moment = datetime.datetime.fromtimestamp(seconds, tz=datetime.UTC)

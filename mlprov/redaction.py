@@ -1,12 +1,13 @@
 """Secrets are removed before anything is hashed: a hash of a secret is guessable.
 
-Three rules, each enough by itself: the *name* says that it is a secret, the *shape* is that of a known
-credential, or the *entropy* of a long token is that of random characters. What is removed is replaced by
-:data:`REDACTED` and its place is reported, so that a record says what it left out.
+Three rules, each enough by itself: the *name* says that it is a secret, the *shape* is that of a
+known credential, or the *entropy* of a long token is that of random characters. What is removed is
+replaced by :data:`REDACTED` and its place is reported, so that a record says what it left out.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections import Counter
@@ -20,31 +21,44 @@ REDACTED = "[redacted]"
 # ---- names ----
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
-_SECRET_WORDS = frozenset(
-    "apikey auth authorization bearer cookie cookies credential credentials creds dsn oauth passwd password passwords"
-    " passphrase passphrases pw pwd secret secrets sessionid accesskey privatekey secretkey signingkey".split()
+
+
+def _set(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
+_SECRET_WORDS = _set(
+    "accesskey apikey auth authorization bearer cookie cookies credential credentials creds dsn"
+    " oauth passphrase passphrases passwd password passwords privatekey pw pwd secret secretkey"
+    " secrets sessionid signingkey"
 )
-_SECRET_ENDINGS = ("password", "passwd", "passphrase", "apikey", "authtoken", "accesstoken", "secretkey", "accesskey")
+_SECRET_ENDINGS = tuple(
+    _set("accesskey accesstoken apikey authtoken passphrase passwd password secretkey")
+)
 _SECRET_PAIRS = frozenset(
     {
-        ("account", "key"), ("api", "key"), ("api", "keys"), ("access", "key"), ("connection", "string"),
-        ("conn", "str"), ("encryption", "key"), ("license", "key"), ("private", "key"), ("secret", "key"),
-        ("session", "id"), ("session", "key"), ("signing", "key"), ("ssh", "key"),
+        ("account", "key"), ("api", "key"), ("api", "keys"), ("access", "key"), ("conn", "str"),
+        ("connection", "string"), ("encryption", "key"), ("license", "key"), ("private", "key"),
+        ("secret", "key"), ("session", "id"), ("session", "key"), ("signing", "key"),
+        ("ssh", "key"),
     }
 )  # fmt: skip
 # "pass" and "token" are words of this field as well: forward_pass, pad_token, stop_token.
-_PASSES = frozenset("all and backward band double each first forward full high low multi n num one per second single two".split())
-_TOKENS = frozenset(
-    "add begin bos class cls content control decoder default end eos eot fill first forced image input last mask max"
-    " min modality n new next num output pad per placeholder prefix sep separator space special start stop suffix"
-    " text trigger unk vision word".split()
+_PASSES = _set(
+    "all and backward band double each first forward full high low multi n num one per second"
+    " single two"
 )
-_TOKENS_OF_ACCESS = frozenset("access api auth bearer refresh secret session".split())
+_TOKENS = _set(
+    "add begin bos class cls content control decoder default end eos eot fill first forced image"
+    " input last mask max min modality n new next num output pad per placeholder prefix sep"
+    " separator space special start stop suffix text trigger unk vision word"
+)
+_TOKENS_OF_ACCESS = _set("access api auth bearer refresh secret session")
 # Names under which a long random-looking value is what the user wants recorded.
-_DIGEST_WORDS = frozenset(
-    "checkpoint checksum cid ckpt commit dataset digest dir directory etag experiment file filename fingerprint"
-    " folder guid hash id ids job md model name parent path ref rev revision root run sha snapshot tag tags uuid"
-    " version blake".split()
+_DIGEST_WORDS = _set(
+    "blake checkpoint checksum cid ckpt commit dataset digest dir directory etag experiment file"
+    " filename fingerprint folder guid hash id ids job md model name parent path ref rev revision"
+    " root run sha snapshot tag tags uuid version"
 )
 
 
@@ -55,13 +69,13 @@ def _words(name: str) -> list[str]:
 def _is_secret_name(words: list[str]) -> bool:
     if any(word in _SECRET_WORDS or word.endswith(_SECRET_ENDINGS) for word in words):
         return True
-    if not _SECRET_PAIRS.isdisjoint(zip(words, words[1:], strict=False)):
+    if not _SECRET_PAIRS.isdisjoint(itertools.pairwise(words)):
         return True
     return words[-1:] == ["pass"] and (len(words) == 1 or words[-2] not in _PASSES)
 
 
 def _is_token_name(words: list[str]) -> bool:
-    """Whether it names a token of access, not one of a text; a number under such a name is a count."""
+    """Whether it names a token of access, not one of a text; a number under it is a count."""
     before = words[-2] if len(words) > 1 else ""
     if words[-1:] == ["token"]:
         return before not in _TOKENS
@@ -91,19 +105,25 @@ _SECRET_SHAPE = re.compile(
 _URL_CREDENTIALS = re.compile(r"(?<=://)[^/?#\s]*@")
 _URL_PARAMETER = re.compile(r"(?<=[?&])([^=&#\s]{1,64})=([^&#\s]+)")
 _URL_SECRETS = frozenset({"key", "sig", "signature"})
-# password=…; "token": "…"; a colon without quotes needs white space behind it: http://auth:8080 is a host.
+# password=…; "token": "…"; a colon without quotes needs white space behind it: http://auth:8080 is
+# a host.
 _ASSIGNMENT = re.compile(
     r"""(?x)
     (?<![\w-]) (?P<quote>["']?) (?P<name>[A-Za-z][\w-]{0,63}) (?P=quote)
     (?P<sign> [ ]*=[ ]* | \s*:\s+ | (?<=["'])\s*: )
-    (?P<value> \[redacted\] | "[^"\n]*" | '[^'\n]*' | (?<=:)[^\n;,"'}\]]+ | (?<=:\s)[^\n;,"'}\]]+ | [^\s;&,"'}\]]+ )
+    (?P<value> \[redacted\] | "[^"\n]*" | '[^'\n]*' | (?<=:)[^\n;,"'}\]]+ | (?<=:\s)[^\n;,"'}\]]+ |
+    [^\s;&,"'}\]]+ )
     """
 )
 
 
 def _is_url_secret(name: str) -> bool:
     words = _words(name)
-    return _is_secret_name(words) or _is_token_name(words) or bool(words) and words[-1] in _URL_SECRETS
+    return (
+        _is_secret_name(words)
+        or _is_token_name(words)
+        or (bool(words) and words[-1] in _URL_SECRETS)
+    )
 
 
 def _clean_parameter(match: re.Match[str]) -> str:
@@ -141,7 +161,9 @@ _UUID = re.compile(r"(?i)[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
 _HEX = re.compile(r"[0-9a-fA-F]+")
 _SEPARATORS = re.compile(r"[/_-]")
 _ENTROPY_BITS = 3.3  # per character; what random characters have at this length, words have as well
-_TURNS = 0.2  # of neighbours: in random base64 0.45, base36 0.4, base32 0.3; in names of any kind below
+_TURNS = (
+    0.2  # of neighbours: in random base64 0.45, base36 0.4, base32 0.3; in names of any kind below
+)
 _TURNS_OF_ONE_CASE = 0.12
 
 
@@ -151,10 +173,14 @@ def _entropy(token: str) -> float:
 
 
 def _turns(token: str) -> float:
-    """How often neighbours are of different kinds: digit and letter, or a capital after a small letter."""
-    kinds = ["d" if c.isdigit() else "u" if c.isupper() else "l" if c.islower() else "-" for c in token]
-    pairs = list(zip(kinds, kinds[1:], strict=False))
-    return sum(1 for a, b in pairs if a != b and a + b != "ul" and "-" not in (a, b)) / max(1, len(pairs))
+    """How often neighbours differ in kind: digit and letter, or a capital after a small letter."""
+    kinds = [
+        "d" if c.isdigit() else "u" if c.isupper() else "l" if c.islower() else "-" for c in token
+    ]
+    pairs = list(itertools.pairwise(kinds))
+    return sum(1 for a, b in pairs if a != b and a + b != "ul" and "-" not in (a, b)) / max(
+        1, len(pairs)
+    )
 
 
 def _is_random(token: str) -> bool:
@@ -162,9 +188,12 @@ def _is_random(token: str) -> bool:
         return False
     if _HEX.fullmatch(token):
         return len(token) >= 32 and _entropy(token) > 3.0
-    # A long word of one case has few turns when it is a name, and fewer than two cases give when it is random.
+    # A long word of one case has few turns when it is a name, and fewer than two cases give when it
+    # is random.
     single = len(token) >= 32 and (token.upper() == token or token.lower() == token)
-    return _entropy(token) > _ENTROPY_BITS and _turns(token) >= (_TURNS_OF_ONE_CASE if single else _TURNS)
+    return _entropy(token) > _ENTROPY_BITS and _turns(token) >= (
+        _TURNS_OF_ONE_CASE if single else _TURNS
+    )
 
 
 def _holds_random(text: str) -> bool:
@@ -182,11 +211,12 @@ def _holds_random(text: str) -> bool:
 
 
 def redact_text(text: str, name: str = "") -> str:
-    """A text without secrets: the whole of it, or the value of an assignment inside it, is replaced.
+    """A text without secrets: it is replaced, or the value of an assignment inside it.
 
     Args:
         text: of any length.
-        name: what it is called; a random value under the name of a digest, a path or a version stays.
+        name: what it is called; a random value under the name of a digest, a path or a version
+            stays.
 
     >>> redact_text("host=db password=hunter2"), redact_text("Bearer abcdefgh")
     ('host=db password=[redacted]', '[redacted]')
@@ -213,7 +243,9 @@ def redact(value: Json, *, where: str = "", found: list[str] | None = None) -> J
     >>> found
     ['config.api_key', 'config.url']
     """
-    return _redact(value, where.rsplit(".", 1)[-1], where, [] if found is None else found, inside=False)
+    return _redact(
+        value, where.rsplit(".", 1)[-1], where, [] if found is None else found, inside=False
+    )
 
 
 def _redact(value: Json, name: str, where: str, found: list[str], *, inside: bool) -> Json:
@@ -253,7 +285,7 @@ _OPTION = re.compile(r"([-+~]*)([A-Za-z_][\w.@/-]{0,63})")
 
 
 def redact_arguments(arguments: list[str], *, found: list[str] | None = None) -> list[Json]:
-    """Command-line arguments without secrets, by ``--name=value``, ``name=value`` and ``--name value``.
+    """Arguments without secrets, by ``--name=value``, ``name=value`` and ``--name value``.
 
     >>> redact_arguments(["train.py", "--token", "abc", "--lr=0.1", "password=x"])
     ['train.py', '--token', '[redacted]', '--lr=0.1', 'password=[redacted]']

@@ -1,8 +1,8 @@
 """The state of the git repository that a script lies in (docs/format.md section 5, ``code.git``).
 
-A repository may come from somebody else, with its own ``.git/config``. Nothing that such a configuration
-names is run: no hook, no file system monitor, no external diff, no text conversion, no filter of its own,
-no helper of a remote; and no remote is asked for missing objects.
+A repository may come from somebody else, with its own ``.git/config``. Nothing that such a
+configuration names is run: no hook, no file system monitor, no external diff, no text conversion,
+no filter of its own, no helper of a remote; and no remote is asked for missing objects.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ _MAX_UNTRACKED = 1000
 _LISTING_LIMIT = 64 << 20  # bytes of a listing; beyond it the repository is not described
 _PIECE = 1 << 20
 
-# What of git's own environment the user may have set on purpose; the rest would name another repository.
+# What of git's own environment the user may have set on purpose; the rest would name another
+# repository.
 _KEPT_GIT_VARIABLES = ("GIT_CONFIG", "GIT_CEILING_DIRECTORIES", "GIT_EXEC_PATH")
 _OWN_SETTINGS = {
     "core.fsmonitor": "false",
@@ -35,16 +36,17 @@ _OWN_SETTINGS = {
     "diff.suppressBlankEmpty": "false",
 }
 _FILTER_KEY = re.compile(r"^filter\.(?s:.+)\.(clean|smudge|process|required)$")
-# Every option that a user's configuration could change: the same change has the same digest everywhere.
+# Every option that a user's configuration could change: the same change has the same digest
+# everywhere.
 _DIFF = (
-    "diff", "--no-ext-diff", "--no-textconv", "--no-color", "--no-renames", "--no-relative", "--binary",
-    "--full-index", "--unified=3", "--inter-hunk-context=0", "--diff-algorithm=myers", "--no-indent-heuristic",
-    "--src-prefix=a/", "--dst-prefix=b/", "--submodule=short", "--ignore-submodules=dirty", f"-O{os.devnull}",
-    "HEAD", "--",
+    "diff", "--no-ext-diff", "--no-textconv", "--no-color", "--no-renames", "--no-relative",
+    "--binary", "--full-index", "--unified=3", "--inter-hunk-context=0", "--diff-algorithm=myers",
+    "--no-indent-heuristic", "--src-prefix=a/", "--dst-prefix=b/", "--submodule=short",
+    "--ignore-submodules=dirty", f"-O{os.devnull}", "HEAD", "--",
 )  # fmt: skip
 _STATUS = (
-    "status", "--porcelain=v2", "--branch", "-z", "--untracked-files=all", "--no-renames", "--no-ahead-behind",
-    "--ignore-submodules=dirty",
+    "status", "--porcelain=v2", "--branch", "-z", "--untracked-files=all", "--no-renames",
+    "--no-ahead-behind", "--ignore-submodules=dirty",
 )  # fmt: skip
 
 
@@ -96,8 +98,13 @@ class _Git:
             stderr=subprocess.DEVNULL,
         )
 
-    def read(self, *arguments: str, limit: int | None = _LISTING_LIMIT) -> tuple[bytes, bytes] | None:
-        """Output (empty where ``limit`` is None) and its BLAKE3; None where the command failed or took too long."""
+    def read(
+        self, *arguments: str, limit: int | None = _LISTING_LIMIT
+    ) -> tuple[bytes, bytes] | None:
+        """Output (empty where ``limit`` is None) and its BLAKE3.
+
+        None where the command failed, took too long or said more than ``limit``.
+        """
         hasher = _core.Hasher()
         pieces: list[bytes] = []
         length = 0
@@ -142,7 +149,7 @@ def _is_elsewhere(git: _Git) -> bool:
     if answer is None:
         return True
     top = os.fsdecode(answer[0]).rstrip("\n")
-    return not os.path.isdir(top) or not os.path.samefile(top, git.root)
+    return not pathlib.Path(top).is_dir() or not git.root.samefile(top)
 
 
 @dataclass
@@ -154,7 +161,7 @@ class _Status:
 
 
 def _parse_status(output: bytes) -> _Status:
-    """git-status(1), "Porcelain Format Version 2" with -z; renames are off, so each entry is one path."""
+    """git-status(1), "Porcelain Format Version 2", -z; without renames each entry is one path."""
     status = _Status()
     for line in output.split(b"\0"):
         if line.startswith(b"# branch.oid "):
@@ -172,23 +179,28 @@ def _parse_status(output: bytes) -> _Status:
 
 
 def read_repository(root: pathlib.Path) -> dict[str, Json] | None:
-    """Commit, branch, remote, whether tracked files were changed and a digest of the change, untracked paths.
+    """Commit, branch, remote, the change of tracked files by its digest, untracked paths.
 
     Args:
         root: directory that has a ``.git`` (:func:`find_root`).
 
     Returns:
-        the members of ``code.git``, or None where git is missing, refuses the repository (another user's),
-        or cannot read it. ``diff`` is BLAKE3 over ``git diff HEAD`` with the options of ``_DIFF``.
+        the members of ``code.git``, or None where git is missing, refuses the repository (another
+        user's), or cannot read it. ``diff`` is BLAKE3 over ``git diff HEAD`` with the options of
+        ``_DIFF``.
     """
     program = shutil.which("git")
-    if program is None or not os.path.isabs(program):
+    if program is None or not pathlib.Path(program).is_absolute():
         return None
     git = _Git(program, root)
     configuration = _configuration(git)
-    foreign = [(key, value) for scope, key, value in configuration if scope in ("local", "worktree")]
+    foreign = [
+        (key, value) for scope, key, value in configuration if scope in ("local", "worktree")
+    ]
     git.settings |= {
-        key: "false" if key.endswith(".required") else "" for key, _ in foreign if _FILTER_KEY.match(key)
+        key: "false" if key.endswith(".required") else ""
+        for key, _ in foreign
+        if _FILTER_KEY.match(key)
     }
     if any(key == "core.worktree" for key, _ in foreign) and _is_elsewhere(git):
         return None
@@ -204,6 +216,8 @@ def read_repository(root: pathlib.Path) -> dict[str, Json] | None:
         "diff": None if diff is None else f"blake3:{diff[1].hex()}",
         "dirty": status.dirty,
         "remote": json_text(strip_credentials(remotes[-1])) if remotes else None,
-        "untracked": [json_text(os.fsdecode(name)) for name in sorted(status.untracked)[:_MAX_UNTRACKED]],
+        "untracked": [
+            json_text(os.fsdecode(name)) for name in sorted(status.untracked)[:_MAX_UNTRACKED]
+        ],
         "untracked_count": len(status.untracked),
     }

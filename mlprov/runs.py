@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import atexit
-import operator
+import functools
 import os
 import pathlib
 import re
@@ -13,14 +13,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from mlprov import checkpoints, configuration, datasets, environment, models, records, redaction, stores
+from mlprov import checkpoints, configuration, records, stores
 from mlprov._core import LeafStream
-from mlprov._version import __version__
 from mlprov.configuration import Settings
-from mlprov.epochs import BatchStream, Epoch, Tracked, metric_values, tree_reference
-from mlprov.errors import ConfigError, StoreError
+from mlprov.epochs import BatchStream, Epoch, Tracked
+from mlprov.errors import ConfigError
+from mlprov.items import class_name
 from mlprov.recorder import Recorder
 from mlprov.records import Json
+from mlprov.run_records import RunRecords
 
 if TYPE_CHECKING:
     from mlprov.proofs import Proof
@@ -29,7 +30,6 @@ __all__ = ["Run", "start"]
 
 T = TypeVar("T")
 
-_MAX_CONFIG = 4 << 20  # bytes of canonical JSON; a record has 16 MiB at most
 _ROLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
@@ -60,7 +60,8 @@ def start(
 
     Args:
         name: what the run is called; any text.
-        model: a ``torch.nn.Module`` or a state dict; its weights are recorded now and at every epoch.
+        model: a ``torch.nn.Module`` or a state dict; its weights are recorded now and at every
+            epoch.
         optimizer: a torch optimizer; its state is recorded at every epoch.
         project: what the run belongs to.
         store: the store directory; by default the nearest ``.mlprov``, made here if there is none.
@@ -70,8 +71,10 @@ def start(
         anchors: kinds of anchors; ``"log"``, the local store log, is always on.
         every: ``"epoch"``.
         snapshot: ``"inline"``: weights are hashed, in place, before the recording call returns.
-        algorithm: digest of tensors and batches: ``"blake3"``, or ``"sha256"``, ``"sha384"``, ``"sha512"``.
-        on_error: ``"warn"``: training goes on when evidence fails, the gap is recorded; ``"raise"``: it raises.
+        algorithm: digest of tensors and batches: ``"blake3"``, or ``"sha256"``, ``"sha384"``,
+            ``"sha512"``.
+        on_error: ``"warn"``: training goes on when evidence fails, the gap is recorded;
+            ``"raise"``: it raises.
         resume: ``"never"``.
         tags: words to find the run by.
         group: what it is grouped under.
@@ -82,7 +85,9 @@ def start(
         StoreError: the store cannot be used and ``on_error="raise"``.
     """
     if not records.json_key(name) or not name.strip():
-        raise ConfigError(f"cannot start a run named {name!r}: expected Unicode text without U+0000, not blank")
+        raise ConfigError(
+            f"cannot start a run named {name!r}: expected Unicode text without U+0000, not blank"
+        )
     arguments = {
         "project": project, "store": store, "seeds": seeds, "anchors": anchors, "every": every,
         "snapshot": snapshot, "algorithm": algorithm, "on_error": on_error, "resume": resume,
@@ -95,22 +100,11 @@ def start(
     return run
 
 
-def _shown_path(path: str | os.PathLike[str]) -> str:
-    """A path as the user named it; below the working directory relative to it."""
-    text = os.fspath(path)
-    if not os.path.isabs(text):
-        return text
-    try:
-        return str(pathlib.Path(text).relative_to(pathlib.Path.cwd()))
-    except (ValueError, OSError):
-        return text
-
-
 class Run:
     """One recorded training run; made by :func:`start`.
 
-    Use it from the training thread. Every method that records is a no-op when recording is disabled, and
-    raises StoreError after :meth:`finish` and in forked children.
+    Use it from the training thread. Every method that records is a no-op when recording is
+    disabled, and raises StoreError after :meth:`finish` and in forked children.
 
     Attributes:
         id: the run id, a lower-case UUIDv7.
@@ -119,7 +113,9 @@ class Run:
         recorder: the seam between this run and its log.
     """
 
-    def __init__(self, name: str, settings: Settings, *, model: Any, optimizer: Any, disabled: bool) -> None:
+    def __init__(
+        self, name: str, settings: Settings, *, model: Any, optimizer: Any, disabled: bool
+    ) -> None:
         self.id = records.new_run_id()
         self.name = name
         self.algorithm = settings.algorithm
@@ -128,7 +124,7 @@ class Run:
         self.ended = False
         self._settings = settings
         self._model = model
-        self._optimizer = optimizer
+        self._make = RunRecords(self.recorder, settings, model, optimizer)
         self._status = "disabled" if disabled else "running"
         self._started = time.perf_counter()
         self._seconds: float | None = None
@@ -153,7 +149,7 @@ class Run:
         try:
             began = self.recorder.attempt("run", lambda: self._record_start(config, parents))
             if began is not None and self._model is not None:
-                self.recorder.attempt("model", self._record_model)
+                self.recorder.attempt("model", self._make.model)
             if began is not None:
                 self._commit("running")
         except BaseException:
@@ -166,59 +162,10 @@ class Run:
             self.recorder.give_up()
 
     def _record_start(self, config: Any, parents: Sequence[str]) -> int:
-        settings = self._settings
-        owner = self.recorder.open(self.store_path, self.id, self.name, settings.project)
-        found: list[str] = []
-        return self.recorder.append(
-            "run.start",
-            version=1,
-            run=self.id,
-            name=self.name,
-            project=settings.project,
-            mlprov=__version__,
-            algorithm=settings.algorithm,
-            owner=owner.statement,
-            owner_key=owner.vkey,
-            config=self._configuration(config, found),
-            code=environment.capture_code(),
-            environment=environment.capture_environment(found),
-            seeds=environment.capture_seeds() if settings.seeds else None,
-            settings={"every": settings.every, "on_error": settings.on_error, "snapshot": settings.snapshot},
-            parents=[records.json_value(parent) for parent in parents],
-            tags=redaction.redact(list(settings.tags), where="tags", found=found),
-            group=redaction.redact(settings.group, where="group", found=found),
-            notes=redaction.redact(settings.notes, where="notes", found=found),
-            redacted=[records.json_value(where) for where in found],
-        )
-
-    def _configuration(self, config: Any, found: list[str]) -> Json:
-        """The user's configuration without secrets; of one that is too large for a record its class alone."""
-        value = records.json_value(config)
-        size = len(records.canonical(value))
-        if size <= _MAX_CONFIG:
-            return redaction.redact(value, where="config", found=found)
-        self.recorder.warn(f"the configuration has {size} bytes of {_MAX_CONFIG} and is not recorded", once="config")
-        return {"opaque": models.class_name(config)}
-
-    def _record_model(self) -> None:
-        model = models.digest_model(self._model, algorithm=self.algorithm)
-        architecture = models.capture_architecture(self._model)
-        self.recorder.append(
-            "model",
-            weights=self._keep(model.leaves),
-            aliases=[list(group) for group in model.aliases],
-            architecture=None if architecture is None else self._keep(architecture.leaves),
-            **{"class": models.class_name(self._model)},
-            parameters=models.count_parameters(self._model),
-            tensors=model.size,
-            bytes=sum(tensor.len for tensor in model.tensors),
-        )
+        owner = self.recorder.open(self.store_path, self.id, self.name, self._settings.project)
+        return self._make.start(self.id, self.name, owner, config, parents)
 
     # ---- helpers of the recording methods ----
-
-    def _keep(self, leaves: Sequence[bytes]) -> Json:
-        """Keep the leaves of a tree in the store; the reference is what a record names."""
-        return tree_reference(self.recorder.store.put_leaves(leaves), len(leaves))
 
     def _commit(self, status: str | None = None) -> None:
         def commit() -> None:
@@ -247,49 +194,37 @@ class Run:
     # ---- what users call ----
 
     def track_data(self, **datasets_by_role: Any) -> None:
-        """Record data sets by the digest of every sample, under roles such as ``train`` and ``test``.
+        """Record data sets by the digest of every sample, under roles such as ``train``.
 
         Args:
-            **datasets_by_role: for each role an array or tensor (samples are rows), a tuple, list or dict of
-                arrays, a ``TensorDataset`` or ``Subset`` of one, or a ``pathlib.Path`` to a file or directory.
+            **datasets_by_role: for each role an array or tensor (samples are rows), a tuple, list
+                or dict of arrays, a ``TensorDataset`` or ``Subset`` of one, or a ``pathlib.Path``
+                to a file or directory.
 
         Samples are read where they lie; ``__getitem__`` is never called.
         """
         for role, data in datasets_by_role.items():
             self._check_role(role)
 
-            def record(role: str = role, data: Any = data) -> None:
-                capture = datasets.capture_dataset(data, algorithm=self.algorithm)
-                self.recorder.append(
-                    "data",
-                    role=role,
-                    kind=capture.kind,
-                    tree=self._keep(capture.leaves),
-                    sorted=tree_reference(capture.sorted_root, capture.size),
-                    count=capture.size,
-                    bytes=capture.bytes,
-                    fields=capture.fields,
-                    source=capture.source,
-                    weak=capture.weak,
-                )
-
-            self.recorder.attempt("data", record)
+            self.recorder.attempt("data", functools.partial(self._make.data, role, data))
         self._commit()
 
     def _check_role(self, role: str) -> None:
         self.recorder.require(
             isinstance(role, str) and _ROLE.fullmatch(role) is not None,
-            f"cannot use the role {role!r}: expected letters, digits, '_', '-' or '.', such as 'train'",
+            f"cannot use the role {role!r}: expected letters, digits, '_', '-' or '.', such as"
+            " 'train'",
         )
 
     def epochs(self, epochs: int | Iterable[int]) -> Iterator[Epoch]:
-        """Count epochs, and record weights, optimizer state, batches and metrics at the end of each.
+        """Count epochs; record weights, optimizer state, batches and metrics at the end of each.
 
         Args:
             epochs: how many, or the indices themselves.
 
         Yields:
-            one :class:`Epoch` per pass. Leaving the loop early records the last one as ``interrupted``.
+            one :class:`Epoch` per pass. Leaving the loop early records the last one as
+            ``interrupted``.
         """
         for index in range(epochs) if isinstance(epochs, int) else epochs:
             self.recorder.refuse_strangers()
@@ -317,39 +252,11 @@ class Run:
         epoch.ended = True
         for stream in [stream for stream in self._live if stream.epoch is epoch]:
             stream.close()  # its loader may go on: into the next epoch, or outside of all
-        if self.recorder.attempt("epoch", lambda: self._record_epoch(epoch, interrupted), epoch=epoch.index):
+        if self._make.epoch(epoch, interrupted=interrupted):
             self._epochs += 1
         if not interrupted:
             self._last_epoch = epoch.index
         self._commit()
-
-    def _record_epoch(self, epoch: Epoch, interrupted: bool) -> bool:
-        weights: Json = None
-        aliases: list[Json] = []
-        if self._model is not None:
-            model = models.digest_model(self._model, algorithm=self.algorithm)
-            weights = self._keep(model.leaves)
-            aliases = [list(group) for group in model.aliases]
-        self.recorder.append(
-            "epoch",
-            epoch=epoch.index,
-            interrupted=interrupted,
-            guard="inline",
-            weights=weights,
-            aliases=aliases,
-            buffers=self._keep_state(models.capture_buffers(self._model, algorithm=self.algorithm)),
-            optimizer=self._keep_state(
-                models.capture_optimizer(self._optimizer, self._model, algorithm=self.algorithm)
-            ),
-            rng=environment.capture_generators() if self._settings.seeds else {},
-            streams=epoch.streams,
-            metrics=dict(epoch.metrics),
-            privacy=None,
-        )
-        return True
-
-    def _keep_state(self, state: models.Leaves | None) -> Json:
-        return None if state is None else self._keep(state.leaves)
 
     def track(self, loader: Iterable[T], *, role: str = "train") -> Tracked[T]:
         """Record the batches of a loader as they pass: the same objects, in the same order.
@@ -363,12 +270,7 @@ class Run:
 
     def log(self, *, step: int | None = None, **metrics: Any) -> None:
         """Record metrics outside an epoch's own; they are written with the next head."""
-
-        def record() -> None:
-            number = None if step is None else records.json_number(operator.index(step))
-            self.recorder.append("metrics", step=number, metrics=metric_values(metrics))
-
-        self.recorder.attempt("metric", record)
+        self.recorder.attempt("metric", lambda: self._make.metrics(step, metrics))
 
     def save(self, path: str | os.PathLike[str]) -> pathlib.Path:
         """Write the model's persistent state dict as safetensors, and record the file.
@@ -381,8 +283,8 @@ class Run:
         """
         self.recorder.require(
             self._model is not None,
-            "cannot save: this run has no model; give it to mlprov.start(model=...), or save it yourself and "
-            "call run.checkpoint(path)",
+            "cannot save: this run has no model; give it to mlprov.start(model=...), or save it "
+            "yourself and call run.checkpoint(path)",
         )
         saved = checkpoints.save_model(self._model, pathlib.Path(path))
         self.checkpoint(saved)
@@ -395,24 +297,7 @@ class Run:
         """
 
         def record() -> None:
-            live = None
-            if self._model is not None:
-                live = models.digest_model(self._model, algorithm=self.algorithm)
-                weights = self._keep(live.leaves)
-            else:
-                weights = None
-            captured = checkpoints.capture_checkpoint(pathlib.Path(path), live, algorithm=self.algorithm)
-            self.recorder.append(
-                "checkpoint",
-                path=records.json_text(_shown_path(path)),
-                format=captured.format,
-                files=captured.files,
-                epoch=self._last_epoch,
-                weights=weights,
-                aliases=[] if live is None else [list(group) for group in live.aliases],
-                tensors=None if captured.leaves is None else self._keep(captured.leaves),
-                mapping=captured.mapping,
-            )
+            self._make.checkpoint(path, self._last_epoch)
             self._saved = os.fspath(path)
 
         self.recorder.attempt("checkpoint", record)
@@ -422,7 +307,7 @@ class Run:
 
     def wait(self, timeout: float | None = None) -> bool:
         """Put every signed head into the store log; true when all of this run's are there."""
-        del timeout  # one bounded write to the local disk; anchors that wait for a network come later
+        del timeout  # one bounded write to the local disk; anchors that wait come later
 
         def integrate() -> bool:
             if self.recorder.unwritten:
@@ -432,7 +317,9 @@ class Run:
 
         return bool(self.recorder.attempt("log", integrate))
 
-    def finish(self, timeout: float = 10, *, status: str = "finished", error: BaseException | None = None) -> None:
+    def finish(
+        self, timeout: float = 10, *, status: str = "finished", error: BaseException | None = None
+    ) -> None:
         """End the run: the last record, the last head, the store log. A second call does nothing.
 
         Args:
@@ -443,17 +330,18 @@ class Run:
         if self.ended or self.recorder.in_child:
             return
         self.recorder.require(
-            status in ("finished", "failed"), f"cannot end a run as {status!r}: expected 'finished' or 'failed'"
+            status in ("finished", "failed"),
+            f"cannot end a run as {status!r}: expected 'finished' or 'failed'",
         )
         self._seconds = time.perf_counter() - self._started
         if not self.recorder.idle:
-            self._end(timeout, status, None if error is None else models.class_name(error))
+            self._end(timeout, status, None if error is None else class_name(error))
         self.ended = True
         atexit.unregister(self._at_exit)
         self._say_gaps()
 
     def _end(self, timeout: float, status: str, kind: str | None) -> None:
-        if self.current_epoch is not None:  # its loop was left, and the generator behind it is still held
+        if self.current_epoch is not None:  # its loop was left; its generator is still held
             self._end_epoch(self.current_epoch, interrupted=True)
         for stream in list(self._live):
             stream.close()
@@ -467,8 +355,7 @@ class Run:
 
     def _record_end(self, status: str, kind: str | None) -> None:
         self._end_is_recorded = True
-        self.recorder.append(
-            "run.end",
+        self._make.end(
             status=status,
             exception=kind,
             epochs=self._epochs,
@@ -479,19 +366,21 @@ class Run:
         )
 
     def _say_gaps(self) -> None:
+        said = None
         if self._status == "unrecorded":
-            print(f"mlprov: run {self.id} ({self.name}) was not recorded", file=sys.stderr)
+            said = "it was not recorded"
         elif self.recorder.unwritten:
-            print(f"mlprov: run {self.id}: the last records could not be written; the log ends earlier", file=sys.stderr)
+            said = "the last records could not be written; the log ends earlier"
         elif self.recorder.gaps:
-            print(
-                f"mlprov: run {self.id}: {self.recorder.gaps} pieces of evidence were not recorded "
-                f"(mlprov log {self.id} lists the gaps)",
-                file=sys.stderr,
+            said = (
+                f"{self.recorder.gaps} pieces of evidence were not recorded "
+                f"(mlprov log {self.id} lists the gaps)"
             )
+        if said is not None:
+            print(f"mlprov: run {self.id} ({self.name!r}): {said}", file=sys.stderr)  # noqa: T201
 
     def _at_exit(self) -> None:
-        """A script that never called finish(): the interpreter's last exception decides the status."""
+        """A script that never called finish(): the last exception decides the status."""
         error = getattr(sys, "last_value", None)
         if id(error) == self._old_failure:  # an interactive session keeps it from before this run
             error = None
@@ -501,7 +390,10 @@ class Run:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         self.finish(status="finished" if error is None else "failed", error=error)
 
@@ -514,7 +406,7 @@ class Run:
 
     @property
     def head(self) -> tuple[int, str] | None:
-        """(records, root) of the last signed head: what is acknowledged. None while there is none."""
+        """(records, root) of the last signed head: what is acknowledged. None: there is none."""
         return None if self._head is None else (self._head[0], f"sha256:{self._head[1].hex()}")
 
     @property
@@ -532,14 +424,19 @@ class Run:
             return []
         with self._reading() as store:
             return [
-                {"kind": "log", "origin": store.log_origin, "index": head.log_index, "head": head.size}
+                {
+                    "kind": "log",
+                    "origin": store.log_origin,
+                    "index": head.log_index,
+                    "head": head.size,
+                }
                 for head in stores.read_heads(store, self.id)
                 if head.log_index is not None
             ]
 
     @property
     def overhead(self) -> dict[str, float]:
-        """What recording cost so far: ``seconds`` on the training thread, ``share`` of the wall time."""
+        """What recording cost: ``seconds`` on the training thread, ``share`` of the wall time."""
         wall = self._seconds if self._seconds is not None else time.perf_counter() - self._started
         return {
             "seconds": round(self.recorder.seconds, 6),
@@ -554,7 +451,9 @@ class Run:
             self.recorder.warn(f"nothing to {verb}: the run is {self._status}", once=verb)
         return self.recorder.idle
 
-    def export(self, path: str | os.PathLike[str], *, disclose: Sequence[str] = ()) -> pathlib.Path | None:
+    def export(
+        self, path: str | os.PathLike[str], *, disclose: Sequence[str] = ()
+    ) -> pathlib.Path | None:
         """Write the run as one file that verifies without the store (docs/format.md section 8).
 
         Inside a running run the bundle is marked open.
@@ -589,8 +488,9 @@ class Run:
     ) -> Proof | None:
         """One claim with all that is needed to check it (docs/format.md section 9).
 
-        Give one of ``tensor`` (name; at ``epoch`` or the last weights), ``batch`` (number within ``epoch``),
-        ``sample`` (index or path within the data set of ``role``) or ``record`` (its seq).
+        Give one of ``tensor`` (name; at ``epoch`` or the last weights), ``batch`` (number within
+        ``epoch``), ``sample`` (index or path within the data set of ``role``) or ``record`` (its
+        seq).
 
         Returns:
             the proof, or None when recording is disabled.
@@ -603,7 +503,14 @@ class Run:
             self.wait()
         with self._reading() as store:
             return proofs.prove(
-                store, self.id, tensor=tensor, batch=batch, sample=sample, record=record, epoch=epoch, role=role
+                store,
+                self.id,
+                tensor=tensor,
+                batch=batch,
+                sample=sample,
+                record=record,
+                epoch=epoch,
+                role=role,
             )
 
     def __repr__(self) -> str:
@@ -622,8 +529,10 @@ class Run:
             (
                 f"run       {self.id} ({self.name}), {self._status}",
                 f"root      sha256:{root.hex()} over {size} records",
-                f"recorded  {self._epochs} epochs, {self._batches} batches, {self.recorder.gaps} gaps",
-                f"cost      {cost['seconds']:.3f} s on the training thread, {cost['share']:.1%} of the run",
+                f"recorded  {self._epochs} epochs, {self._batches} batches, "
+                f"{self.recorder.gaps} gaps",
+                f"cost      {cost['seconds']:.3f} s on the training thread, "
+                f"{cost['share']:.1%} of the run",
                 f"verify    {command}",
             )
         )

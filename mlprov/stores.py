@@ -19,7 +19,9 @@ __all__ = [
     "decode_records",
     "find_run",
     "find_store",
+    "head_sizes",
     "open_store",
+    "open_with_log",
     "read_heads",
     "read_records",
     "read_runs",
@@ -30,7 +32,7 @@ _MIN_PREFIX = 4
 
 
 def find_store(start: str | os.PathLike[str] | None = None) -> pathlib.Path:
-    """The store directory: ``$MLPROV_STORE``, else the nearest ``.mlprov`` upwards, else one to be made here.
+    """The store directory: ``$MLPROV_STORE``, the nearest ``.mlprov`` upwards, or one to make here.
 
     Args:
         start: directory to look from; the working directory by default.
@@ -51,19 +53,40 @@ def open_store(
     """Open the store at ``path`` (default: :func:`find_store`).
 
     Raises:
-        StoreError: there is none (``create=False``), it belongs to somebody else, it is corrupt or not writable.
+        StoreError: there is none (``create=False``), it is corrupt or not writable.
+        ConfigError: it belongs to somebody else.
     """
     directory = pathlib.Path(path) if path is not None else find_store()
     if not create and not (directory / "store.db").exists():
         raise StoreError(
-            f"cannot open the store {directory}: there is none; 'mlprov init' makes one, or name one with "
-            "--store or MLPROV_STORE"
+            f"cannot open the store {directory}: there is none; 'mlprov init' makes one, or name "
+            "one with --store or MLPROV_STORE"
         )
     return Store(os.fsencode(directory.absolute()), create=create, read_only=read_only)
 
 
+def open_with_log(path: str | os.PathLike[str] | None = None) -> Store:
+    """Open a store to read from, with every signed head in its log if it can be written.
+
+    Of one that cannot be (an archive, a read-only disk, a newer format) what is there is read.
+
+    Raises:
+        StoreError: there is none, or it is corrupt.
+        ConfigError: it belongs to somebody else.
+    """
+    try:
+        store = open_store(path)
+        if not store.read_only:
+            store.integrate()
+        return store
+    except StoreError as error:
+        if error.status != "READONLY":
+            raise
+    return open_store(path, read_only=True)
+
+
 class Reading:
-    """A store to read from: the one that is open, or opened read-only for the length of a ``with``."""
+    """A store to read from: the one that is open, or opened read-only for a ``with``."""
 
     def __init__(self, path: pathlib.Path, opened: Store | None = None) -> None:
         self._path = path
@@ -102,7 +125,8 @@ class RunRow:
 def read_runs(store: Store) -> list[RunRow]:
     """Every run of a store, newest first."""
     rows = store.query(
-        "SELECT id, name, project, status, created, updated, bundle FROM runs ORDER BY created DESC, id DESC"
+        "SELECT id, name, project, status, created, updated, bundle FROM runs "
+        "ORDER BY created DESC, id DESC"
     )
     return [RunRow(*row) for row in rows]
 
@@ -124,10 +148,20 @@ def find_run(store: Store, which: str) -> RunRow:
             matching = [run for run in runs if run.name == which]
     if len(matching) == 1:
         return matching[0]
-    seen = ", ".join(f"{run.id} ({run.name})" for run in (matching or runs)[:5]) or "no runs"
-    problem = "several runs match" if matching else "no run matches"
+    if not runs:
+        raise StoreError(
+            f"cannot find the run {which!r} in {store.path}: it has no runs yet; a training script "
+            "with mlprov.start() records one, 'mlprov import' takes one from a bundle"
+        )
+    seen = ", ".join(f"{run.id} ({run.name})" for run in (matching or runs)[:5])
+    if matching:
+        raise StoreError(
+            f"cannot tell which run {which!r} is: {len(matching)} of {store.path} match; name one "
+            f"by its id: {seen}{', …' if len(matching) > 5 else ''}"
+        )
     raise StoreError(
-        f"cannot find the run {which!r} in {store.path}: {problem}; the store has {seen}"
+        f"cannot find the run {which!r} in {store.path}; the newest are {seen}, and 'mlprov ls' "
+        "lists all"
     )
 
 

@@ -1,4 +1,7 @@
-"""What a run recorded held against what the caller has: a model, tensors, data (docs/format.md section 10)."""
+"""What a run recorded, held against what the caller has: a model, tensors, data.
+
+The rules are docs/format.md section 10, **Model** and **Data**.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,19 @@ from mlprov import _core, checkpoints, models
 from mlprov.checkpoints import FileTensors
 from mlprov.digests import Digest, TensorDigest
 from mlprov.errors import EvidenceError, StoreError, VerificationError
+from mlprov.modules import is_module
 from mlprov.recorded_data import read_samples
 from mlprov.verdicts import Mismatch, Unchecked
 
-__all__ = ["Subject", "Weights", "check_data", "check_model", "check_tensor", "find_weights"]
+__all__ = [
+    "Subject",
+    "Weights",
+    "check_data",
+    "check_model",
+    "check_model_kind",
+    "check_tensor",
+    "find_weights",
+]
 
 
 @dataclass(frozen=True)
@@ -110,34 +122,79 @@ class Subject:
     def read(model: Any, algorithm: str) -> Subject:
         """Read a file or directory by path, or digest a live module, state dict or ModelDigest.
 
-        Raises:
-            Unchecked: it cannot be read, or changes while it is.
-        """
-        if not isinstance(model, (str, os.PathLike)):
-            digest = (
-                model
-                if isinstance(model, models.ModelDigest)
-                else models.digest_model(model, algorithm=algorithm)
-            )
-            return Subject("the live model", {tensor.name: tensor for tensor in digest.tensors})
-        path = pathlib.Path(model)
-        try:
-            return Subject._read_path(path, algorithm)
-        except (StoreError, OSError) as error:
-            raise Unchecked(f"{path} cannot be read: {error}") from error
-        except EvidenceError as error:
-            if error.status == "CHANGED":
-                raise Unchecked(f"{path} changed while it was read: {error}") from error
-            raise
+        Args:
+            model: what :func:`check_model_kind` lets pass.
+            algorithm: the run's.
 
-    @staticmethod
-    def _read_path(path: pathlib.Path, algorithm: str) -> Subject:
-        if not path.exists():
-            raise Unchecked(f"{path} cannot be read: there is no such file or directory")
-        files = [checkpoints.read_file(p, p.name, algorithm=algorithm) for p in _model_files(path)]
+        Raises:
+            Unchecked: it cannot be read or hashed, or changes while it is.
+        """
+        if isinstance(model, (str, os.PathLike)):
+            return _read_path(pathlib.Path(model), algorithm)
+        if not isinstance(model, models.ModelDigest):
+            model = models.digest_model(model, algorithm=algorithm)
+        other = {tensor.digest.algorithm for tensor in model.tensors} - {algorithm}
+        if other:
+            raise Unchecked(
+                f"the model given was digested by {other.pop()}, the run by {algorithm}"
+            )
+        return Subject("the live model", {tensor.name: tensor for tensor in model.tensors})
+
+
+def check_model_kind(model: Any) -> None:
+    """Whether a model that a caller gave is of a kind that can be compared at all.
+
+    Raises:
+        TypeError: it is not.
+    """
+    if isinstance(model, (str, os.PathLike, Mapping, models.ModelDigest)) or is_module(model):
+        return
+    raise TypeError(
+        "model: expected the path of a file or directory, a torch module, a state dict or a "
+        f"ModelDigest, not {type(model).__name__}"
+    )
+
+
+def _read_path(path: pathlib.Path, algorithm: str) -> Subject:
+    try:
+        files = [_read_file(p, p.name, algorithm) for p in _model_files(path)]
         if files and all(file.tensors is not None for file in files):
             return Subject(str(path), _union(files), tuple(files))
         return Subject(str(path), None, _read_all(path))
+    except (StoreError, OSError, ValueError) as error:  # ValueError: a NUL in the name
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise Unchecked(f"{path} cannot be read: {reason}") from error
+
+
+def _read_file(path: pathlib.Path, shown: str, algorithm: str = "blake3") -> FileTensors:
+    """One read of a file, whose header and bytes must be those of one and the same file.
+
+    Both are read through descriptors of their own, so a file put in its place in between would
+    pass unseen; the identity before and after says so.
+    """
+    before = _identity(path)
+    try:
+        file = checkpoints.read_file(path, shown, algorithm=algorithm)
+    except IndexError as error:  # a tensor ends behind the end of what is there now
+        raise Unchecked(f"{path} changed while it was read") from error
+    except EvidenceError as error:
+        if error.status == "CHANGED" or _identity(path) != before:
+            raise Unchecked(f"{path} changed while it was read") from error
+        raise
+    if _identity(path) != before:
+        raise Unchecked(f"{path} changed while it was read")
+    return file
+
+
+def _identity(path: pathlib.Path) -> tuple[int, ...]:
+    status = path.stat()
+    return (
+        status.st_dev,
+        status.st_ino,
+        status.st_size,
+        status.st_mtime_ns,
+        status.st_ctime_ns,
+    )
 
 
 def _model_files(path: pathlib.Path) -> list[pathlib.Path]:
@@ -157,11 +214,11 @@ def _union(files: Sequence[FileTensors]) -> dict[str, TensorDigest]:
 def _read_all(path: pathlib.Path) -> tuple[FileTensors, ...]:
     """Every file of a directory at any depth, or the one file; compared by their bytes."""
     if not path.is_dir():
-        return (checkpoints.read_file(path, path.name),)
+        return (_read_file(path, path.name),)
     found = sorted(p for p in path.rglob("*") if not p.is_dir())
     if any(not p.is_file() for p in found):
         raise Unchecked(f"{path} holds special files or dangling links, which are not read")
-    return tuple(checkpoints.read_file(p, p.relative_to(path).as_posix()) for p in found)
+    return tuple(_read_file(p, p.relative_to(path).as_posix()) for p in found)
 
 
 # ---- model ----
@@ -170,7 +227,7 @@ def _read_all(path: pathlib.Path) -> tuple[FileTensors, ...]:
 def check_model(
     subject: Subject, records: Sequence[dict[str, Any]], weights: Weights | None
 ) -> str:
-    """Whether the model equals the recorded one, tensor by tensor, or its files the recorded files."""
+    """Whether the model equals the recorded one by tensors, or its files the recorded files."""
     if subject.tensors is None or weights is None:
         return _check_files(subject, records)
     seen, expected = subject.tensors, weights.leaves
@@ -198,8 +255,8 @@ def _same_values(leaves: Mapping[str, dict[str, Any]], alias: str, name: str) ->
 
 def _compare(tensor: TensorDigest, leaf: dict[str, Any], what: str, where: str) -> None:
     seen = _core.json_decode(tensor.leaf())
-    if {**seen, "name": None} == {**leaf, "name": None}:
-        return
+    if all(leaf.get(member) == value for member, value in seen.items() if member != "name"):
+        return  # a leaf may have more members than this release writes
     for member in ("dtype", "shape", "len", "digest"):
         if seen.get(member) != leaf.get(member):
             raise Mismatch(
@@ -224,9 +281,13 @@ def _check_files(subject: Subject, records: Sequence[dict[str, Any]]) -> str:
             tuple(str(f.get(k)) for k in key) for f in record["files"] if isinstance(f, dict)
         )
         if own == listed if directory else own[0] in listed:
-            return f"the bytes of {subject.shown} are those that record {record['seq']} (checkpoint) lists; bytes, not tensors, were compared"
+            return (
+                f"the bytes of {subject.shown} are those that record {record['seq']} (checkpoint) "
+                "lists; bytes, not tensors, were compared"
+            )
     raise VerificationError(
-        f"the bytes of {subject.shown} are those of no recorded checkpoint; bytes, not tensors, were compared"
+        f"the bytes of {subject.shown} are those of no recorded checkpoint; bytes, not tensors, "
+        "were compared"
     )
 
 

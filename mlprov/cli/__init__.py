@@ -1,1 +1,1 @@
-"""The command line: one file per verb, each over the public interface alone."""
+"""The command line: one file per verb, over the public modules of mlprov."""

@@ -1,7 +1,7 @@
 """Choosing a verb, and turning exceptions into two lines and an exit code.
 
-Exit codes: 0 holds or done, 1 does not hold, 2 could not check or wrong use. A verb's module is imported
-when that verb is called, so that ``mlprov --version`` costs no more than Python itself.
+Exit codes: 0 holds or done, 1 does not hold, 2 could not check or wrong use. A verb's module is
+imported when that verb is called, so that ``mlprov --version`` costs no more than Python itself.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ import argparse
 import importlib
 import os
 import sys
+import traceback
 from collections.abc import Sequence
+from typing import NoReturn
 
-from mlprov._version import __version__
+from mlprov import __version__
 
 __all__ = ["main"]
 
@@ -31,46 +33,59 @@ VERBS = {
     "trust": "pin the key of somebody whose runs you accept",
     "doctor": "check this installation, the store and the key",
 }
+_EXIT_CODES = "exit codes: 0 holds or done, 1 does not hold, 2 could not check or wrong use"
 
 
-def _parser(verb: str | None) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="mlprov", description="Prove how a machine-learning model came to be."
-    )
-    parser.add_argument("--version", action="version", version=f"mlprov {__version__}")
+class _Parser(argparse.ArgumentParser):
+    """Wrong use takes two lines, as every other error does."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong and where to look; exit code 2."""
+        from mlprov.cli import output
+
+        output.error(f"cannot understand the command: {message}; '{self.prog} --help' says more")
+        self.exit(2)
+
+
+def _parser(verb: str | None) -> _Parser:
+    summary = "Prove how a machine-learning model came to be."
+    parser = _Parser(prog="mlprov", description=summary, epilog=_EXIT_CODES, allow_abbrev=False)
+    parser.add_argument("-V", "--version", action="version", version=f"mlprov {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB")
-    for name, summary in VERBS.items():
+    for name, text in VERBS.items():
+        text_of_verb = f"{text[0].upper()}{text[1:]}."
         added = verbs.add_parser(
-            name, help=summary, description=summary[0].upper() + summary[1:] + "."
+            name, help=text, description=text_of_verb, epilog=_EXIT_CODES, allow_abbrev=False
         )
         if name == verb:
-            added.add_argument("--json", action="store_true", help="print one JSON object")
-            added.add_argument(
+            importlib.import_module(f"mlprov.cli.{name}_verb").add_arguments(added)
+            common = added.add_argument_group("with every verb")
+            common.add_argument("--json", action="store_true", help="print one JSON object")
+            common.add_argument(
                 "--store", metavar="DIR", help="the store (default: the nearest .mlprov)"
             )
-            added.add_argument(
-                "-q",
-                "--quiet",
-                action="store_true",
-                help="print only what was asked for, or nothing",
+            common.add_argument(
+                "-q", "--quiet", action="store_true", help="print less: only what was asked for"
             )
-            added.add_argument("--debug", action="store_true", help="show a traceback on errors")
-            importlib.import_module(f"mlprov.cli.{name}_verb").add_arguments(added)
+            common.add_argument("--debug", action="store_true", help="a traceback on errors")
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    verb = next((word for word in given if not word.startswith("-")), None)
-    if given in (["--version"], ["-V"]):
+    if given == ["--version"]:
         print(f"mlprov {__version__}")
         return 0
-    if not given:
-        return importlib.import_module("mlprov.cli.next_steps").run()
+    # Names in evidence and directories are any bytes; no terminal's encoding may end in an error.
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    verb = next((word for word in given if not word.startswith("-")), None)
     parsed = _parser(verb if verb in VERBS else None).parse_args(given)
     if parsed.verb is None:
-        return importlib.import_module("mlprov.cli.next_steps").run()
+        parsed.verb = "next_steps"
+        parsed.debug = parsed.quiet = parsed.json = False
     return _run(parsed)
 
 
@@ -78,27 +93,27 @@ def _run(parsed: argparse.Namespace) -> int:
     from mlprov.cli import output
     from mlprov.errors import Error, VerificationError
 
-    module = importlib.import_module(f"mlprov.cli.{parsed.verb}_verb")
+    name = "next_steps" if parsed.verb == "next_steps" else f"{parsed.verb}_verb"
+    module = importlib.import_module(f"mlprov.cli.{name}")
+    code: int | None = None
     try:
-        code: int = module.run(parsed)
+        with output.waiting(parsed.verb, quiet=parsed.quiet):
+            code = module.run(parsed)
         sys.stdout.flush()
-        return code
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # The reader went away (mlprov log | head): no message, and none at exit either.
+        # The reader went away (mlprov log | head): no message, and none at exit either. A verdict
+        # that was reached keeps its code; else that of a program that SIGPIPE ended.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except VerificationError as error:
+        return 141 if code is None else code
+    except Exception as error:  # noqa: BLE001 - Python's own exit code would say "does not hold"
         if parsed.debug:
-            raise
-        output.error(error)
-        return 1
-    except (Error, OSError, MemoryError) as error:
-        if parsed.debug:
-            raise
-        output.error(error)
-        return 2
+            traceback.print_exc()
+        expected = isinstance(error, (Error, OSError, MemoryError))
+        output.fail(error, as_json=parsed.json, expected=expected)
+        return 1 if isinstance(error, VerificationError) else 2
+    return code
 
 
 if __name__ == "__main__":

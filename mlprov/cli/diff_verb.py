@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import argparse
+import re
 
 import mlprov
 from mlprov.cli import output
 
+_MARKS = {"added": "+", "removed": "-", "changed": "~"}
+_NOUNS = {
+    "tensor": "tensor",
+    "data": "data set",
+    "setting": "setting",
+    "code": "code file",
+    "package": "package",
+    "environment": "environment value",
+    "metric": "metric",
+}
+_HEX = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{20,}\b")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
-    side = "a run, RUN:EPOCH, a bundle, or safetensors (file or directory)"
+    side = "a run or RUN:EPOCH, a bundle or BUNDLE:EPOCH, a safetensors file or directory"
     parser.add_argument("left", metavar="A", help=side)
-    parser.add_argument("right", metavar="B", help=side)
+    parser.add_argument("right", metavar="B", help="the same")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -34,21 +47,28 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _print(found: mlprov.Difference) -> None:
-    marks = {"added": "+", "removed": "-", "changed": "~"}
-    for change in found.changes:
-        before, after = (_shorten(text) for text in (change.before, change.after))
-        print(
-            f"{marks[change.change]} {change.kind:<11} {output.escape(change.name)}  {output.escape(_arrow(before, after))}"
-        )
-    same = ", ".join(f"{count} {kind}" for kind, count in found.same.items() if count)
-    print(f"same: {same or 'nothing'}")
+    output.table(
+        [(_MARKS[c.change], c.kind, c.name, _values(c.before, c.after)) for c in found.changes]
+    )
+    same = [output.plural(count, _NOUNS[kind]) for kind, count in found.same.items() if count]
+    output.text(f"the same: {', '.join(same) or 'nothing'}")
+    reasons: dict[str, list[str]] = {}
     for kind, reason in found.unknown.items():
-        print(f"not compared: {kind} ({output.escape(reason)})")
+        reasons.setdefault(reason, []).append(kind)
+    for reason, kinds in reasons.items():
+        output.text(f"not compared: {', '.join(kinds)} ({reason})")
 
 
-def _arrow(before: str | None, after: str | None) -> str:
-    return after or "" if before is None else before if after is None else f"{before} → {after}"
+def _values(before: str | None, after: str | None) -> str:
+    """Both values, without the part of a tensor's type that they share, digests cut short."""
+    if before is None or after is None:
+        return _short(after or before or "")
+    type_before, _, digest_before = before.rpartition(" ")
+    type_after, _, digest_after = after.rpartition(" ")
+    if type_before and type_before == type_after:
+        return f"{_short(type_before)} {_short(digest_before)} → {_short(digest_after)}"
+    return f"{_short(before)} → {_short(after)}"
 
 
-def _shorten(text: str | None) -> str | None:
-    return text if text is None or len(text) <= 72 else f"{text[:69]}…"
+def _short(value: str) -> str:
+    return output.brief(_HEX.sub(r"\1…", value), 72)

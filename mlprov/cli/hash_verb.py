@@ -3,185 +3,198 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import os
 import pathlib
+import re
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import mlprov
 from mlprov.cli import output
-from mlprov.errors import Error
+from mlprov.errors import ConfigError, Error
 
 ALGORITHMS = ("blake3", "sha256", "sha384", "sha512")
+_LINE = re.compile(r"(?P<mark>\\?)(?P<hex>[0-9a-fA-F]+) [ *](?P<path>.+)", re.DOTALL)
+_ESCAPED = re.compile(r"\\(.)")
+_UNESCAPED = {"\\": "\\", "n": "\n", "r": "\r"}
+_CHUNK = 1 << 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument(
-        "paths", nargs="*", metavar="FILE|DIR", help="what to hash; '-' is standard input"
+        "paths",
+        nargs="*",
+        metavar="FILE|DIR",
+        help="what to hash; of a directory every file, links not followed; - is standard input",
     )
     parser.add_argument("--algorithm", choices=ALGORITHMS, default="blake3", help="default: blake3")
     parser.add_argument(
         "--tensors",
         action="store_true",
-        help="list each tensor of .safetensors files, and the model root",
+        help="list each tensor of .safetensors files, or of directories of shards, and the root",
     )
-    parser.add_argument(
-        "--check", metavar="LIST", help="verify the digests of a list that this command printed"
-    )
+    parser.add_argument("--check", metavar="LIST", help="verify a list of digests as printed; or -")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Hash, or check a list."""
     if arguments.check is not None:
+        if arguments.paths or arguments.tensors:
+            raise ConfigError("cannot hash and check at once; give --check LIST alone")
         return _check(arguments)
     if not arguments.paths:
-        raise mlprov.ConfigError(
-            "cannot hash nothing; name a file or directory, or '-' for standard input"
-        )
+        raise ConfigError("cannot hash nothing; name a file or directory, or - for standard input")
     if arguments.tensors:
         return _tensors(arguments)
-    code = 0
-    rows = {}
-    for path in _walk(arguments.paths):
+    failures: list[str] = []
+    files = []
+    for path in _walk(arguments.paths, failures):
         try:
             digest = _digest(path, arguments.algorithm)
         except (Error, OSError) as error:
-            output.error(error)
-            code = 2
+            _note(failures, error)
             continue
-        rows[path] = digest
-        if not arguments.json:
+        if arguments.json:
+            files.append({"digest": digest, "path": path})
+        else:
             _print_line(digest, path)
     if arguments.json:
-        output.emit_json({"algorithm": arguments.algorithm, "digests": rows})
-    return code
+        facts = {"algorithm": arguments.algorithm, "errors": failures, "files": files}
+        output.emit_json(facts)
+    return 2 if failures else 0
 
 
-def _walk(paths: list[str]) -> Iterator[str]:
-    """Files in the order given; those of a directory sorted by the bytes of their paths, links not followed."""
+def _note(failures: list[str], error: Error | OSError | str) -> None:
+    """Say what is wrong with one file; the others go on."""
+    output.error(error)
+    failures.append(str(error))
+
+
+def _walk(paths: list[str], failures: list[str]) -> Iterator[str]:
+    """Files in the order given; those of a directory sorted by the bytes of their paths."""
     for path in paths:
-        if path == "-" or not os.path.isdir(path):
+        if path == "-" or not pathlib.Path(path).is_dir():
             yield path
             continue
         found = []
-        for directory, names, files in os.walk(path):
-            names.sort()
-            found.extend(os.path.join(directory, name) for name in files)
-        yield from sorted((p for p in found if not os.path.islink(p)), key=os.fsencode)
+        for directory, _, files in os.walk(path, onerror=lambda error: _note(failures, error)):
+            found += [f"{directory.rstrip('/')}/{name}" for name in files]
+        plain = (name for name in found if not pathlib.Path(name).is_symlink())
+        yield from sorted(plain, key=os.fsencode)
 
 
 def _digest(path: str, algorithm: str) -> str:
-    if path == "-":
-        return hashlib.file_digest(
-            sys.stdin.buffer, lambda: mlprov.Hasher(algorithm=algorithm)
-        ).hexdigest()  # type: ignore[arg-type, return-value]
-    return mlprov.digest(pathlib.Path(path), algorithm=algorithm).hex()
+    if path != "-":
+        return mlprov.digest(pathlib.Path(path), algorithm=algorithm).hex()
+    hasher = mlprov.Hasher(algorithm=algorithm)
+    while chunk := sys.stdin.buffer.read(_CHUNK):
+        hasher.update(chunk)
+    return hasher.hexdigest()
 
 
 def _print_line(digest: str, path: str) -> None:
-    # As coreutils and b3sum do: a backslash in front says that backslashes and newlines in the name are escaped.
+    # As coreutils and b3sum: a backslash in front says that the name is written with escapes.
     shown = path.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
     mark = "\\" if shown != path else ""
     if sys.stdout.isatty():
-        print(f"{mark}{digest}  {output.escape(shown)}")
+        output.text(f"{mark}{digest}  {shown}")
     else:
         sys.stdout.buffer.write(os.fsencode(f"{mark}{digest}  {shown}\n"))
 
 
+# ---- tensors ----
+
+
 def _tensors(arguments: argparse.Namespace) -> int:
-    code = 0
-    listed = {}
+    failures: list[str] = []
+    listed = []
     for path in arguments.paths:
         try:
             model = mlprov.digest_model(pathlib.Path(path), algorithm=arguments.algorithm)
         except (Error, OSError) as error:
-            output.error(error)
-            code = 2
+            _note(failures, error)
             continue
-        listed[path] = {
-            "root": model.root,
-            "size": model.size,
-            "tensors": [
-                {
-                    "digest": t.digest.hex(),
-                    "dtype": t.dtype,
-                    "len": t.len,
-                    "name": t.name,
-                    "shape": list(t.shape),
-                }
-                for t in model.tensors
-            ],
-        }
-        if not arguments.json:
-            for tensor in model.tensors:
-                print(
-                    f"{tensor.digest.hex()}  {output.escape(tensor.name)}  {tensor.dtype} {list(tensor.shape)}"
-                )
-            print(f"{model.root}  model root of {output.escape(path)}, {model.size} tensors")
+        if arguments.json:
+            listed.append({"path": path, **_facts(model)})
+        else:
+            rows = [(t.digest.hex(), t.name, f"{t.dtype} {list(t.shape)}") for t in model.tensors]
+            output.table(rows)
+            tensors = output.plural(model.size, "tensor")
+            output.text(f"{model.root}  model root of {path}, {tensors}")
     if arguments.json:
-        output.emit_json({"algorithm": arguments.algorithm, "models": listed})
-    return code
+        facts = {"algorithm": arguments.algorithm, "errors": failures, "models": listed}
+        output.emit_json(facts)
+    return 2 if failures else 0
+
+
+def _facts(model: mlprov.ModelDigest) -> dict[str, Any]:
+    tensors = [
+        {
+            "digest": tensor.digest.hex(),
+            "dtype": tensor.dtype,
+            "len": tensor.len,
+            "name": tensor.name,
+            "shape": list(tensor.shape),
+        }
+        for tensor in model.tensors
+    ]
+    return {"root": str(model.root), "size": model.size, "tensors": tensors}
 
 
 # ---- checking a list ----
 
 
 def _parse(line: str) -> tuple[str, str] | None:
-    escaped = line.startswith("\\")
-    digest, gap, path = line.removeprefix("\\").rstrip("\r\n").partition("  ")
-    if not gap:
-        digest, gap, path = line.removeprefix("\\").rstrip("\r\n").partition(" *")
-    if not gap or not path or any(c not in "0123456789abcdefABCDEF" for c in digest):
+    """(digest, path) of a line of b3sum, sha256sum or ``mlprov hash``."""
+    match = _LINE.fullmatch(line)
+    if match is None:
         return None
-    if escaped:
-        path = (
-            path.replace("\\\\", "\0").replace("\\n", "\n").replace("\\r", "\r").replace("\0", "\\")
-        )
-    return digest.lower(), path
+    path = match["path"]
+    if match["mark"]:
+        path = _ESCAPED.sub(lambda found: _UNESCAPED.get(found[1], found[0]), path)
+    return match["hex"].lower(), path
+
+
+def _read_list(path: str) -> list[str]:
+    """Lines end in a newline alone: a name may hold every other character."""
+    data = sys.stdin.buffer.read() if path == "-" else pathlib.Path(path).read_bytes()
+    lines = os.fsdecode(data).split("\n")
+    return lines[:-1] if lines[-1] == "" else lines
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    lines = (
-        pathlib.Path(arguments.check)
-        .read_text(encoding="utf-8", errors="surrogateescape")
-        .splitlines()
-    )
-    results: dict[str, str] = {}
-    failed = unreadable = 0
+    lines = _read_list(arguments.check)
+    if not lines:
+        raise ConfigError(f"cannot check {arguments.check}: it has no lines")
+    results = []
     for number, line in enumerate(lines, start=1):
         parsed = _parse(line)
         if parsed is None:
-            output.error(
-                f"cannot read line {number} of {arguments.check}: expected '<hex>  <path>'"
-            )
-            unreadable += 1
+            output.error(f"cannot read line {number} of {arguments.check}: not '<hex>  <path>'")
+            results.append({"line": number, "path": None, "result": "unreadable"})
             continue
-        expected, path = parsed
-        try:
-            result = "OK" if _digest(path, arguments.algorithm) == expected else "FAILED"
-        except (Error, OSError) as error:
-            output.error(error)
-            result = "unreadable"
-        failed += result == "FAILED"
-        unreadable += result == "unreadable"
-        results[path] = result
+        result = _check_file(*parsed, arguments.algorithm)
+        results.append({"line": number, "path": parsed[1], "result": result})
         if not arguments.json and not (arguments.quiet and result == "OK"):
-            print(f"{output.escape(path)}: {result}")
-    if not lines:
-        output.error(f"cannot check {arguments.check}: it has no lines")
-        unreadable += 1
+            output.text(f"{parsed[1]}: {result}")
+    counts = {
+        result: sum(1 for entry in results if entry["result"] == result)
+        for result in ("FAILED", "unreadable")
+    }
     if arguments.json:
-        output.emit_json(
-            {
-                "algorithm": arguments.algorithm,
-                "failed": failed,
-                "results": results,
-                "unreadable": unreadable,
-            }
-        )
-    if failed:
-        output.error(f"{failed} of {len(lines)} digests do not match")
+        facts = {"failed": counts["FAILED"], "unreadable": counts["unreadable"]}
+        output.emit_json({"algorithm": arguments.algorithm, "results": results, **facts})
+    if counts["FAILED"]:
+        output.error(f"{counts['FAILED']} of {output.plural(len(lines), 'digest')} do not match")
         return 1
-    return 2 if unreadable else 0
+    return 2 if counts["unreadable"] else 0
+
+
+def _check_file(expected: str, path: str, algorithm: str) -> str:
+    try:
+        return "OK" if _digest(path, algorithm) == expected else "FAILED"
+    except (Error, OSError) as error:
+        output.error(error)
+        return "unreadable"

@@ -19,13 +19,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Verify the bundle and enter its run; what does not hold is not imported."""
+    bundle = pathlib.Path(arguments.bundle)
+    bundles.read_bundle_bytes(bundle)  # no store is made for a bundle that is not there
     with stores.open_store(arguments.store, create=True) as store:
-        run_id = bundles.import_bundle(
-            store, pathlib.Path(arguments.bundle), allow_unpinned=arguments.allow_unpinned
-        )
+        run_id = bundles.import_bundle(store, bundle, allow_unpinned=arguments.allow_unpinned)
         path = store.path
     if arguments.json:
         output.emit_json({"run": run_id, "store": path})
     elif not arguments.quiet:
-        print(f"imported the run {run_id} into {output.escape(path)}")
+        output.text(f"imported the run {run_id} into {path}")
     return 0

@@ -10,14 +10,12 @@ from mlprov.cli import output
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the verb's arguments."""
+    """Declare the verb's arguments: it has none of its own."""
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Make ``.mlprov`` here (or at --store), and the owner key if this user has none."""
-    path = (
-        pathlib.Path(arguments.store) if arguments.store else pathlib.Path.cwd() / stores.STORE_NAME
-    )
+    path = pathlib.Path(arguments.store or stores.STORE_NAME).absolute()
     existed = (path / "store.db").exists()
     with stores.open_store(path, create=True) as store:
         owner = keys.owner_key()
@@ -30,9 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         output.emit_json(facts)
     elif not arguments.quiet:
-        print(f"{'found' if existed else 'made'} the store {output.escape(facts['store'])}")
-        print(f"owner key {owner.vkey}")
-        print(
-            f"          in {output.escape(keys.owner_key_path())}: keep a copy of it, others pin it with 'mlprov trust'"
-        )
+        output.text(f"{'found' if existed else 'made'} the store {facts['store']}")
+        output.text(f"your key is {owner.vkey}")
+        output.text(f"in {keys.owner_key_path()}: keep a copy, and give others the line above")
     return 0

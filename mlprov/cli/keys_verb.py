@@ -32,15 +32,15 @@ def run(arguments: argparse.Namespace) -> int:
         vkey: str | None = keys.owner_key().vkey
     else:
         vkey = keys.owner_vkey()
-    trusted = keys.trusted_keys()
     if arguments.json:
-        output.emit_json({"owner": vkey, "path": path, "trusted": [vars(key) for key in trusted]})
-        return 0
-    if vkey is None:
+        trusted = [vars(key) for key in keys.trusted_keys()]
+        output.emit_json({"owner": vkey, "path": path, "trusted": trusted})
+    elif vkey is None:
         raise ConfigError(
             f"cannot show the owner key: there is none at {path}; 'mlprov keys new' makes one"
         )
-    print(vkey)
-    if not arguments.quiet:
-        print(f"in {output.escape(path)}; others pin it with: mlprov trust '{vkey}'")
+    else:
+        output.text(vkey)
+        if not arguments.quiet:
+            output.text(f"from {path}; others pin it: mlprov trust, and the line above in quotes")
     return 0

@@ -6,25 +6,16 @@ import argparse
 import sys
 
 from mlprov import stores
+from mlprov.cli import arguments as shared
 from mlprov.cli import output
 from mlprov.cli.show_verb import describe
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
-    parser.add_argument(
-        "run",
-        nargs="?",
-        default="@",
-        metavar="RUN",
-        help="id, unique prefix, name, or @ (the newest)",
-    )
-    parser.add_argument(
-        "--raw", action="store_true", help="the exact bytes of the records, one a line"
-    )
-    parser.add_argument(
-        "--type", metavar="TYPE", help="only records of this type, such as epoch or gap"
-    )
+    shared.add_run(parser)
+    parser.add_argument("--raw", action="store_true", help="the records' exact bytes, one a line")
+    parser.add_argument("--type", metavar="TYPE", help="only records of this type, such as epoch")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -34,9 +25,9 @@ def run(arguments: argparse.Namespace) -> int:
         lines = stores.read_records(store, row.id)
         records = stores.decode_records(store, row.id)
     chosen = [
-        (line, r)
-        for line, r in zip(lines, records, strict=True)
-        if arguments.type in (None, r["type"])
+        (line, record)
+        for line, record in zip(lines, records, strict=True)
+        if arguments.type in (None, record["type"])
     ]
     if arguments.json:
         output.emit_json({"records": [record for _, record in chosen], "run": row.id})
@@ -44,5 +35,5 @@ def run(arguments: argparse.Namespace) -> int:
         for line, _ in chosen:
             sys.stdout.buffer.write(line + b"\n")
     else:
-        output.table([(r["seq"], r["time"], r["type"], describe(r) or "") for _, r in chosen])
+        output.table([(r["seq"], r["time"], r["type"], describe(r)) for _, r in chosen])
     return 0

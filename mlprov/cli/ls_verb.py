@@ -6,6 +6,9 @@ import argparse
 
 from mlprov import stores
 from mlprov.cli import output
+from mlprov.errors import ConfigError
+
+_HEADER = ("RUN", "NAME", "PROJECT", "STATUS", "RECORDS", "STARTED (UTC)")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,35 +19,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """List runs, newest first."""
+    if arguments.n is not None and arguments.n < 0:
+        raise ConfigError(f"cannot list the newest {arguments.n} runs; name a number from 0")
     with stores.open_store(arguments.store, read_only=True) as store:
         rows = [r for r in stores.read_runs(store) if arguments.project in (None, r.project)]
-        rows = rows[: arguments.n] if arguments.n is not None and arguments.n >= 0 else rows
+        rows = rows[: arguments.n]
         sizes = stores.head_sizes(store)
         path = store.path
     if arguments.json:
-        output.emit_json(
-            {
-                "runs": [{**vars(row), "records": sizes.get(row.id, 0)} for row in rows],
-                "store": path,
-            }
-        )
-        return 0
-    if not rows and not arguments.quiet:
-        print(f"no runs in {output.escape(path)}")
-    output.table(
-        [
-            (
-                r.id,
-                r.name,
-                r.project or "-",
-                r.status + (" (imported)" if r.imported else ""),
-                sizes.get(r.id, 0),
-                r.created[:19],
-            )
-            for r in rows
-        ],
-        header=None
-        if arguments.quiet or not rows
-        else ("RUN", "NAME", "PROJECT", "STATUS", "RECORDS", "STARTED"),
-    )
+        runs = [
+            {**vars(row), "imported": row.imported, "records": sizes.get(row.id, 0)} for row in rows
+        ]
+        output.emit_json({"runs": runs, "store": path})
+    elif arguments.quiet:
+        for row in rows:
+            output.text(row.id)
+    elif rows:
+        output.table([_cells(row, sizes.get(row.id, 0)) for row in rows], header=_HEADER)
+    else:
+        output.text(f"no runs in {path}")
     return 0
+
+
+def _cells(row: stores.RunRow, records: int) -> tuple[object, ...]:
+    status = f"{row.status} (imported)" if row.imported else row.status
+    started = row.created[:19].replace("T", " ")
+    name = output.brief(row.name, 40)
+    return row.id, name, output.brief(row.project or "-", 24), status, records, started

@@ -2,70 +2,151 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import json
+import os
 import sys
-import unicodedata
-from collections.abc import Sequence
+import threading
+import time
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-__all__ = ["emit_json", "error", "escape", "progress", "table"]
+from mlprov.escapes import escape
 
-# Characters that could move the cursor, change colours, or reorder what is read (Cc, Cf with the
-# bidirectional controls among them, Cs, Zl, Zp): shown as escapes, since names come from evidence.
-_UNSAFE = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
+__all__ = ["brief", "emit_json", "error", "escape", "fail", "plural", "table", "text", "waiting"]
+
+_LONG_CELL = 400  # a name may have megabytes; a line on a terminal should not
+_LOCK = threading.Lock()
+_SHOWN = threading.Event()  # a line about waiting stands on the terminal
 
 
-def escape(text: object) -> str:
-    """A text that is safe to print on a terminal, on one line.
-
-    >>> escape("a\\x1b[31mb\\u202e")
-    'a\\\\x1b[31mb\\\\u202e'
-    """
-    shown = []
-    for character in str(text):
-        if unicodedata.category(character) in _UNSAFE:
-            code = ord(character)
-            shown.append(
-                f"\\x{code:02x}"
-                if code < 256
-                else f"\\u{code:04x}"
-                if code < 65536
-                else f"\\U{code:08x}"
-            )
-        else:
-            shown.append(character)
-    return "".join(shown)
+def text(value: object) -> None:
+    """A line on standard output, escaped."""
+    _clear()
+    print(escape(value))
 
 
 def emit_json(value: Any) -> None:
-    """One JSON object on standard output, keys sorted."""
-    print(json.dumps(value, sort_keys=True, ensure_ascii=True, default=str))
+    """One JSON object on standard output, keys sorted, in ASCII."""
+    _clear()
+    print(json.dumps(_plain(value), sort_keys=True, ensure_ascii=True, default=str))
+
+
+def _plain(value: Any) -> Any:
+    """With text that is no Unicode (a file's name) as docs/format.md section 1 has it."""
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return {"bytes": base64.b64encode(os.fsencode(value)).decode()}
+        return value
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
 
 
 def table(rows: Sequence[Sequence[object]], *, header: Sequence[str] | None = None) -> None:
     """Rows in columns, two spaces apart, every cell escaped."""
-    cells = [[escape(cell) for cell in row] for row in rows]
+    cells = [[brief(escape(cell), _LONG_CELL) for cell in row] for row in rows]
     if header is not None:
         cells.insert(0, list(header))
     if not cells:
         return
-    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
+    _clear()
+    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]) - 1)]
     for row in cells:
-        print(
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        )
+        padded = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
+        print("  ".join([*padded, row[-1]]).rstrip())
+
+
+def brief(value: str, most: int) -> str:
+    """The text, or its beginning where it is longer."""
+    return value if len(value) <= most else f"{value[: most - 1]}…"
+
+
+def plural(count: int, thing: str) -> str:
+    """A count with its noun.
+
+    >>> plural(1, "run"), plural(3, "run"), plural(0, "batch")
+    ('1 run', '3 runs', '0 batches')
+    """
+    ending = "" if count == 1 else "es" if thing.endswith("ch") else "s"
+    return f"{count} {thing}{ending}"
+
+
+# ---- errors ----
+
+
+def _sentence(problem: BaseException | str) -> str:
+    if isinstance(problem, OSError) and problem.strerror:
+        name = "" if problem.filename is None else f" {os.fsdecode(problem.filename)}"
+        return f"cannot read or write{name}: {problem.strerror}"
+    return str(problem) or type(problem).__name__
 
 
 def error(problem: BaseException | str) -> None:
-    """An error on standard error: what was attempted, seen and expected; then what to do, on a line of its own."""
-    text = str(problem)
-    what, semicolon, remedy = text.partition("; ")
-    print(f"mlprov: {escape(what)}", file=sys.stderr)
+    """What was attempted, seen and expected on standard error; what to do, on a line of its own."""
+    _clear()
+    what, semicolon, remedy = _sentence(problem).partition("; ")
+    print(f"mlprov: {brief(escape(what), 2000)}", file=sys.stderr)
     if semicolon:
-        print(f"mlprov: {escape(remedy)}", file=sys.stderr)
+        print(f"mlprov: {brief(escape(remedy), 2000)}", file=sys.stderr)
 
 
-def progress(text: str, *, quiet: bool = False) -> None:
-    """A line that replaces itself, when standard error is a terminal; an empty text removes it."""
-    if not quiet and sys.stderr.isatty():
-        print(f"\r\x1b[K{escape(text)}", end="", file=sys.stderr, flush=True)
+def fail(problem: BaseException, *, as_json: bool, expected: bool) -> None:
+    """The error that ends a command; with ``--json`` also as the object on standard output."""
+    sentence: BaseException | str = problem
+    if not expected:
+        sentence = (
+            f"stopped by a defect of mlprov: {type(problem).__name__}: {problem}; run it again "
+            "with --debug, and please report the traceback"
+        )
+    error(sentence)
+    if as_json:
+        what, _, remedy = _sentence(sentence).partition("; ")
+        emit_json({"error": {"class": type(problem).__name__, "remedy": remedy, "what": what}})
+
+
+# ---- progress ----
+
+
+@contextlib.contextmanager
+def waiting(verb: str, *, quiet: bool) -> Iterator[None]:
+    """Say on a terminal's standard error, each second, for how long the verb has been at work."""
+    if quiet or not sys.stderr.isatty():
+        yield
+        return
+    done = threading.Event()
+    began = time.monotonic()
+
+    def count() -> None:
+        while not done.wait(1):
+            seconds = int(time.monotonic() - began)
+            with _LOCK:
+                if not done.is_set():
+                    print(
+                        f"\r\x1b[Kmlprov {verb}: {seconds} s", end="", file=sys.stderr, flush=True
+                    )
+                    _SHOWN.set()
+
+    counter = threading.Thread(target=count, daemon=True)
+    counter.start()
+    try:
+        yield
+    finally:
+        done.set()
+        counter.join()
+        _clear()
+
+
+def _clear() -> None:
+    """Remove the line about waiting before something else is printed."""
+    with _LOCK:
+        if _SHOWN.is_set():
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+            _SHOWN.clear()

@@ -3,103 +3,146 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from typing import Any
 
 from mlprov import stores
+from mlprov.cli import arguments as shared
 from mlprov.cli import output
+
+Record = dict[str, Any]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
-    parser.add_argument(
-        "run",
-        nargs="?",
-        default="@",
-        metavar="RUN",
-        help="id, unique prefix, name, or @ (the newest)",
-    )
+    shared.add_run(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Show name, head, code, data, model, epochs and end of a run."""
     with stores.open_store(arguments.store, read_only=True) as store:
         row = stores.find_run(store, arguments.run)
-        records = stores.decode_records(store, row.id)
+        records: list[Record] = stores.decode_records(store, row.id)
         heads = stores.read_heads(store, row.id)
-    logged = [head for head in heads if head.log_index is not None]
+    logged = sum(1 for head in heads if head.log_index is not None)
     if arguments.json:
-        output.emit_json(
-            {**vars(row), "heads": len(heads), "in_log": len(logged), "records": records}
-        )
+        facts = {"heads": len(heads), "imported": row.imported, "in_log": logged}
+        output.emit_json({**vars(row), **facts, "records": records})
         return 0
-    start: dict[str, Any] = records[0]
-    print(
-        f"run      {row.id}  {output.escape(row.name)}  {row.status}{' (imported)' if row.imported else ''}"
-    )
-    print(
-        f"began    {row.created}  mlprov {output.escape(start.get('mlprov'))}, digests {output.escape(start.get('algorithm'))}"
-    )
+    lines = [("run", f"{row.id}  {row.name}  {row.status}{' (imported)' * row.imported}")]
+    if records:
+        lines += _start(row, records[0])
     if heads:
-        print(
-            f"head     sha256:{heads[-1].root.hex()} over {heads[-1].size} records; {len(logged)} of {len(heads)} heads in the store log"
-        )
-    print(f"owner    {output.escape(start.get('owner_key'))}")
-    print(f"code     {output.escape(_code(start.get('code') or {}))}")
-    config = start.get("config")
-    if config:
-        print(f"config   {output.escape(config)}")
-    for record in records[1:]:
-        line = describe(record)
-        if line is not None:
-            print(f"{record['type']:<8} {output.escape(line)}")
+        root = f"sha256:{heads[-1].root.hex()} over {output.plural(heads[-1].size, 'record')}"
+        lines.append(("head", root))
+        if not row.imported:
+            lines.append(("log", f"{logged} of {len(heads)} heads are in the store log"))
+    lines += [(str(record["type"]), describe(record)) for record in records[1:]]
+    output.table(lines)
     return 0
 
 
-def _code(code: dict[str, Any]) -> str:
+def _start(row: stores.RunRow, start: Record) -> list[tuple[str, str]]:
+    made = f"by mlprov {start.get('mlprov')}, digests {start.get('algorithm')}"
+    lines = [
+        ("began", f"{row.created}, {made}"),
+        ("owner", str(start.get("owner_key"))),
+        ("code", _code(start.get("code") or {})),
+    ]
+    config = start.get("config")
+    if config:
+        lines.append(("config", _pairs(config) if isinstance(config, dict) else str(config)))
+    return lines
+
+
+def _code(code: Record) -> str:
     git = code.get("git")
-    where = (
-        f"commit {str(git.get('commit'))[:12]}{' with changes' if git.get('dirty') else ''}, "
-        if git
-        else "no git, "
-    )
-    return f"{where}{len(code.get('modules') or ())} files"
+    where = "no git"
+    if git:
+        commit = str(git["commit"])[:12] if git.get("commit") else "none yet"
+        where = f"commit {commit}{' with changes' if git.get('dirty') else ''}"
+    return f"{where}, {output.plural(len(code.get('modules') or ()), 'file')}"
+
+
+# ---- one record in one line ----
+
+
+def describe(record: Record) -> str:
+    """What a record says, in one line; of an unknown type the names of its members."""
+    describer = _DESCRIBERS.get(str(record["type"]))
+    if describer is not None:
+        return describer(record)
+    return ", ".join(sorted(set(record) - {"seq", "time", "type"}))
 
 
 def _root(reference: Any) -> str:
+    return f"{str(reference['root'])[:19]}…" if isinstance(reference, dict) else "none"
+
+
+def _pairs(values: Any) -> str:
+    return "  ".join(f"{name} {_value(value)}" for name, value in (values or {}).items())
+
+
+def _value(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _describe_start(record: Record) -> str:
+    return f"{record.get('name')}, {_code(record.get('code') or {})}"
+
+
+def _describe_data(record: Record) -> str:
+    samples = output.plural(int(record.get("count") or 0), "sample")
     return (
-        f"{str(reference['root'])[:23]}… ({reference['size']})"
-        if isinstance(reference, dict)
-        else "none"
+        f"{record.get('role')}: {samples}, {record.get('bytes')} bytes, {_root(record.get('tree'))}"
     )
 
 
-def describe(record: dict[str, Any]) -> str | None:
-    """A record in one line, or None for a kind that has no summary."""
-    kind = record["type"]
-    if kind == "data":
-        return f"{record.get('role')}: {record.get('count')} samples, {record.get('bytes')} bytes, {_root(record.get('tree'))}"
-    if kind == "model":
-        return f"{record.get('class')}, {record.get('parameters')} parameters, {_root(record.get('weights'))}"
-    if kind == "epoch":
-        metrics = "  ".join(
-            f"{name} {_number(value)}" for name, value in (record.get("metrics") or {}).items()
-        )
-        batches = sum(int(s.get("batches", 0)) for s in record.get("streams") or ())
-        mark = " (interrupted)" if record.get("interrupted") else ""
-        return f"{record.get('epoch')}{mark}: {batches} batches, weights {_root(record.get('weights'))}  {metrics}".rstrip()
-    if kind == "metrics":
-        return f"step {record.get('step')}: " + "  ".join(
-            f"{k} {_number(v)}" for k, v in record["metrics"].items()
-        )
-    if kind == "checkpoint":
-        return f"{record.get('path')}: {len(record.get('files') or ())} files, tensors {_root(record.get('tensors'))}"
-    if kind == "gap":
-        return f"not recorded: {record.get('count')} × {record.get('what')} (epoch {record.get('epoch')}): {record.get('error')}"
-    if kind == "run.end":
-        cost = record.get("overhead") or {}
-        return f"{record.get('status')} after {record.get('seconds')} s, {record.get('gaps')} gaps, recording cost {cost.get('seconds')} s"
-    return None
+def _describe_model(record: Record) -> str:
+    weights = f"weights {_root(record.get('weights'))}"
+    return f"{record.get('class')}, {record.get('parameters')} parameters, {weights}"
 
 
-def _number(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+def _describe_epoch(record: Record) -> str:
+    mark = " (interrupted)" if record.get("interrupted") else ""
+    batches = sum(int(stream.get("batches", 0)) for stream in record.get("streams") or ())
+    facts = f"{output.plural(batches, 'batch')}, weights {_root(record.get('weights'))}"
+    return f"{record.get('epoch')}{mark}: {facts}  {_pairs(record.get('metrics'))}".rstrip()
+
+
+def _describe_metrics(record: Record) -> str:
+    step = "" if record.get("step") is None else f"step {record.get('step')}: "
+    return step + _pairs(record.get("metrics"))
+
+
+def _describe_checkpoint(record: Record) -> str:
+    files = output.plural(len(record.get("files") or ()), "file")
+    tensors = f"tensors {_root(record.get('tensors'))}"
+    return f"{record.get('path')}: {files}, {record.get('format')}, {tensors}"
+
+
+def _describe_gap(record: Record) -> str:
+    epoch = "" if record.get("epoch") is None else f" (epoch {record.get('epoch')})"
+    return (
+        f"not recorded: {record.get('count')} × {record.get('what')}{epoch}: {record.get('error')}"
+    )
+
+
+def _describe_end(record: Record) -> str:
+    cost = (record.get("overhead") or {}).get("seconds")
+    gaps = output.plural(int(record.get("gaps") or 0), "gap")
+    return (
+        f"{record.get('status')} after {record.get('seconds')} s, {gaps}, recording took {cost} s"
+    )
+
+
+_DESCRIBERS: dict[str, Callable[[Record], str]] = {
+    "run.start": _describe_start,
+    "data": _describe_data,
+    "model": _describe_model,
+    "epoch": _describe_epoch,
+    "metrics": _describe_metrics,
+    "checkpoint": _describe_checkpoint,
+    "gap": _describe_gap,
+    "run.end": _describe_end,
+}

@@ -21,28 +21,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Pin, unpin or list."""
-    if arguments.list or arguments.key is None:
-        trusted = keys.trusted_keys()
-        if arguments.json:
-            output.emit_json({"trusted": [vars(key) for key in trusted]})
-        elif trusted:
-            output.table([(key.vkey, key.label) for key in trusted])
-        elif not arguments.quiet:
-            print("no pinned keys; pin one with: mlprov trust VKEY --label NAME")
-        return 0
-    if arguments.remove and arguments.label:
+    if arguments.remove and (arguments.label or arguments.list):
         raise ConfigError(
-            "cannot unpin with --label; name the key, its file or its label as the argument"
+            "cannot unpin with --label or --list; name the key, its file or its label alone"
         )
-    changed = (
-        keys.untrust(arguments.key)
-        if arguments.remove
-        else keys.trust(arguments.key, arguments.label)
-    )
+    if arguments.key is None:
+        if arguments.remove or arguments.label:
+            raise ConfigError("cannot pin or unpin no key; name a verifier key or a file with one")
+        return _list(arguments)
+    if arguments.list:
+        raise ConfigError("cannot pin and list at once; leave --list or the key out")
+    if arguments.remove:
+        changed = keys.untrust(arguments.key)
+    else:
+        changed = keys.trust(arguments.key, arguments.label)
     if arguments.json:
         output.emit_json({"key": vars(changed), "pinned": not arguments.remove})
     elif not arguments.quiet:
-        print(
-            f"{'unpinned' if arguments.remove else 'pinned'} {output.escape(changed.vkey)} {output.escape(changed.label)}".rstrip()
-        )
+        done = "unpinned" if arguments.remove else "pinned"
+        output.text(f"{done} {changed.vkey} {changed.label}".rstrip())
+    return 0
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    trusted = keys.trusted_keys()
+    if arguments.json:
+        output.emit_json({"trusted": [vars(key) for key in trusted]})
+    elif trusted:
+        output.table([(key.vkey, key.label) for key in trusted])
+    elif not arguments.quiet:
+        output.text("no pinned keys; pin one with: mlprov trust VKEY --label NAME")
     return 0

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import pathlib
+from typing import Any
 
 import mlprov
 from mlprov.cli import output
+from mlprov.errors import ConfigError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="[ROLE=]PATH",
-        help="data to hold against the recorded samples",
+        help="data to hold against the recorded samples; without ROLE= where the run has one role",
     )
     parser.add_argument(
         "--tensor", action="append", default=[], metavar="NAME", help="a single tensor to check"
@@ -29,10 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--epoch", type=int, metavar="N", help="compare with the weights of epoch N, not the last"
     )
     parser.add_argument(
-        "--key",
-        action="append",
-        metavar="VKEY|FILE",
-        help="the signer's key; with it no other counts",
+        "--key", action="append", metavar="VKEY|FILE", help="the signer's key: no other counts then"
     )
     parser.add_argument(
         "--allow-unpinned", action="store_true", help="accept a signer whose key nobody pinned"
@@ -41,11 +40,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print every check and the result; the exit code says it too."""
-    data = dict(_role(text) for text in arguments.data)
     verdict = mlprov.verify(
         arguments.evidence,
-        model=pathlib.Path(arguments.model) if arguments.model else None,
-        data=data or None,
+        model=None if arguments.model is None else pathlib.Path(arguments.model),
+        data=_data(arguments.data),
         tensors=arguments.tensor,
         epoch=arguments.epoch,
         keys=arguments.key,
@@ -65,17 +63,24 @@ def run(arguments: argparse.Namespace) -> int:
     return verdict.exit_code
 
 
-def _role(text: str) -> tuple[str, pathlib.Path]:
-    role, equals, path = text.partition("=")
-    return (role, pathlib.Path(path)) if equals else ("data", pathlib.Path(text))
+def _data(given: list[str]) -> Any:
+    """By role, or one path alone."""
+    by_role: dict[str, pathlib.Path] = {}
+    for text in given:
+        role, equals, path = text.partition("=")
+        if not equals or not role or "/" in role:  # ./a=b is a path
+            if len(given) > 1:
+                raise ConfigError(f"cannot tell of which role {text} is; write --data ROLE={text}")
+            return pathlib.Path(text)
+        if role in by_role:
+            raise ConfigError(f"cannot compare two data sets of the role {role}; name one")
+        by_role[role] = pathlib.Path(path)
+    return by_role or None
 
 
 def _print(verdict: mlprov.Verdict) -> None:
-    width = max(len(check.name) for check in verdict.checks)
-    for check in verdict.checks:
-        print(
-            f"{check.state:<9}  {output.escape(check.name):<{width}}  {output.escape(check.detail)}"
-        )
+    output.table([(check.state, check.name, check.detail) for check in verdict.checks])
     name = verdict.facts.get("name")
-    what = f"{verdict.subject}{f' ({name})' if name else ''}"
-    print(f"{output.escape(what)}: {verdict.result}")
+    shown = f"{verdict.subject} ({name})" if name else verdict.subject
+    failing = ", ".join(check.name for check in verdict.failing)
+    output.text(f"{shown}: {verdict.result}{f' ({failing})' if failing else ''}")

@@ -1,7 +1,7 @@
 """Holds mlprov's verdicts against the second verifier's: two programs, one specification.
 
-While :func:`comparing` is in force, every verdict that a test asks of the second verifier is asked of mlprov too,
-and both must give the same result and the same state for every check.
+While :func:`comparing` is in force, every verdict that a test asks of the second verifier is asked
+of mlprov too, and both must give the same result and the same state for every check.
 """
 
 from __future__ import annotations

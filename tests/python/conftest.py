@@ -11,8 +11,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from runs_for_tests import Recorded
 
 import mlprov.errors  # noqa: F401  (hands the exception classes to the core)
 from mlprov import _core
@@ -115,3 +119,18 @@ def both_verifiers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
         monkeypatch.setattr(
             agreement.v, "verify_bytes", agreement.comparing(agreement.v.verify_bytes)
         )
+
+
+@pytest.fixture(scope="session")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
+    """A small recorded run, made once; tests copy what they change."""
+    from runs_for_tests import record
+
+    return record(tmp_path_factory.mktemp("recorded"))
+
+
+@pytest.fixture
+def as_owner(recorded: Recorded, monkeypatch: pytest.MonkeyPatch) -> Recorded:
+    """The recorded run, seen by the user who recorded it."""
+    monkeypatch.setenv("MLPROV_HOME", str(recorded.home))
+    return recorded

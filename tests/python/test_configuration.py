@@ -33,7 +33,9 @@ def test_without_any_source_the_defaults_hold() -> None:
     assert resolve({"project": None, "seeds": None}) == Settings()
 
 
-def test_each_source_overrides_the_ones_before(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_source_overrides_the_ones_before(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     user_file('project = "user"\n')
     assert resolve({}).project == "user"
     (project / "pyproject.toml").write_text('[tool.mlprov]\nproject = "pyproject"\n')
@@ -45,13 +47,23 @@ def test_each_source_overrides_the_ones_before(project: Path, monkeypatch: pytes
     assert resolve({"project": "argument"}).project == "argument"
 
 
-def test_sources_are_merged_setting_by_setting(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sources_are_merged_setting_by_setting(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     user_file('group = "g"\nalgorithm = "sha512"\nproject = "user"\n')
-    (project / "pyproject.toml").write_text('[tool.mlprov]\nalgorithm = "sha256"\ntags = ["a", "b"]\n')
+    (project / "pyproject.toml").write_text(
+        '[tool.mlprov]\nalgorithm = "sha256"\ntags = ["a", "b"]\n'
+    )
     (project / "mlprov.toml").write_text("seeds = false\n")
     monkeypatch.setenv("MLPROV_ON_ERROR", "raise")
     assert resolve({"notes": "n"}) == Settings(
-        project="user", algorithm="sha256", on_error="raise", seeds=False, tags=("a", "b"), group="g", notes="n"
+        project="user",
+        algorithm="sha256",
+        on_error="raise",
+        seeds=False,
+        tags=("a", "b"),
+        group="g",
+        notes="n",
     )
 
 
@@ -84,14 +96,19 @@ def test_variables_are_read(
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("algorithm", "md5"), ("algorithm", 1), ("algorithm", ["blake3"]), ("every", "step"), ("every", 10),
-        ("snapshot", "overlap"), ("snapshot", "copy"), ("on_error", "ignore"), ("resume", "auto"), ("resume", "must"),
-        ("seeds", "maybe"), ("seeds", 1), ("anchors", ["ethereum"]), ("anchors", "bitcoin"), ("tags", [1]),
+        ("algorithm", "md5"), ("algorithm", 1), ("algorithm", ["blake3"]), ("every", "step"),
+        ("every", 10),
+        ("snapshot", "overlap"), ("snapshot", "copy"), ("on_error", "ignore"), ("resume", "auto"),
+        ("resume", "must"),
+        ("seeds", "maybe"), ("seeds", 1), ("anchors", ["ethereum"]), ("anchors", "bitcoin"),
+        ("tags", [1]),
         ("tags", 5), ("tags", ["\ud800"]), ("project", 3), ("project", "\udcff"), ("group", "a\0b"),
         ("notes", b"bytes"), ("store", ""), ("store", 7), ("store", "a\0b"), ("store", b"bytes"),
     ],
 )  # fmt: skip
-def test_a_value_of_the_wrong_kind_is_named_with_its_source(name: str, value: Any, project: Path) -> None:
+def test_a_value_of_the_wrong_kind_is_named_with_its_source(
+    name: str, value: Any, project: Path
+) -> None:
     with pytest.raises(ConfigError, match=f"{name}=.*the argument.*expected") as refused:
         resolve({name: value})
     assert "\n" not in str(refused.value)
@@ -128,9 +145,14 @@ def test_an_unknown_setting_is_refused_with_the_known_ones(name: str, project: P
 # ---- hostile project files ----
 
 
-@pytest.mark.parametrize("name", ["endpoint", "owner_key", "key", "keys", "publish", "signer", "log_key", "home", "trust"])
+@pytest.mark.parametrize(
+    "name",
+    ["endpoint", "owner_key", "key", "keys", "publish", "signer", "log_key", "home", "trust"],
+)
 @pytest.mark.parametrize("file", ["pyproject.toml", "mlprov.toml"])
-def test_a_project_cannot_set_keys_endpoints_or_publishing(name: str, file: str, project: Path) -> None:
+def test_a_project_cannot_set_keys_endpoints_or_publishing(
+    name: str, file: str, project: Path
+) -> None:
     table = "[tool.mlprov]\n" if file == "pyproject.toml" else ""
     (project / file).write_text(f'{table}{name} = "https://attacker.example/"\n')
     with pytest.raises(ConfigError, match=file):
@@ -139,7 +161,9 @@ def test_a_project_cannot_set_keys_endpoints_or_publishing(name: str, file: str,
 
 @pytest.mark.parametrize("store", ["/etc", "../outside", "a/../../outside", "link/store"])
 @pytest.mark.parametrize("file", ["pyproject.toml", "mlprov.toml"])
-def test_a_project_cannot_lead_the_store_outside_itself(store: str, file: str, project: Path) -> None:
+def test_a_project_cannot_lead_the_store_outside_itself(
+    store: str, file: str, project: Path
+) -> None:
     (project / "link").symlink_to(project.parent)
     table = "[tool.mlprov]\n" if file == "pyproject.toml" else ""
     (project / file).write_text(f'{table}store = "{store}"\n')
@@ -152,7 +176,9 @@ def test_a_store_inside_the_project_is_relative_to_the_file(project: Path) -> No
     assert resolve({}).store == str((project / "runs" / ".mlprov").resolve())
 
 
-def test_the_user_may_put_the_store_anywhere(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_user_may_put_the_store_anywhere(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     user_file('store = "/user/store"\n')
     assert resolve({}).store == "/user/store"
     monkeypatch.setenv("MLPROV_STORE", "/variable/store")
@@ -163,12 +189,16 @@ def test_the_user_may_put_the_store_anywhere(project: Path, monkeypatch: pytest.
 @pytest.mark.parametrize(
     "text",
     [
-        "tool = 3\n", "[tool]\nmlprov = 3\n", "[tool]\nmlprov = []\n", "[[tool.mlprov]]\na = 1\n", "not toml",
-        "a = 1\na = 2\n", "x = " + "[" * 100_000, "[tool.mlprov]\ntags = [1]\n", "[tool.mlprov.deep]\na = 1\n",
+        "tool = 3\n", "[tool]\nmlprov = 3\n", "[tool]\nmlprov = []\n", "[[tool.mlprov]]\na = 1\n",
+        "not toml",
+        "a = 1\na = 2\n", "x = " + "[" * 100_000, "[tool.mlprov]\ntags = [1]\n",
+        "[tool.mlprov.deep]\na = 1\n",
         "\x00",
     ],
 )  # fmt: skip
-def test_a_broken_project_file_is_an_error_of_configuration_or_none_of_ours(text: str, project: Path) -> None:
+def test_a_broken_project_file_is_an_error_of_configuration_or_none_of_ours(
+    text: str, project: Path
+) -> None:
     (project / "pyproject.toml").write_text(text)
     if text == "tool = 3\n":
         assert resolve({}) == Settings()
@@ -190,7 +220,9 @@ def test_a_directory_or_a_pipe_of_that_name_is_passed_over(project: Path) -> Non
 
 
 def test_a_pyproject_of_others_is_left_alone(project: Path) -> None:
-    (project / "pyproject.toml").write_text("[project]\nname = 'x'\n[tool.ruff]\nline-length = 80\n")
+    (project / "pyproject.toml").write_text(
+        "[project]\nname = 'x'\n[tool.ruff]\nline-length = 80\n"
+    )
     assert resolve({}) == Settings()
 
 
@@ -200,7 +232,8 @@ def test_a_pyproject_of_others_is_left_alone(project: Path) -> None:
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
-        ("1", True), ("true", True), ("yes", True), ("on", True), ("", False), ("0", False), ("false", False),
+        ("1", True), ("true", True), ("yes", True), ("on", True), ("", False), ("0", False),
+        ("false", False),
         ("No", False), (" 0 ", False),
     ],
 )  # fmt: skip

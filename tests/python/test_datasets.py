@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from mlprov import _core, datasets
 from mlprov.batches import batch_items
-from mlprov.datasets import capture_dataset, read_recorded_kind
+from mlprov.datasets import capture_dataset
 from mlprov.errors import ConfigError, EvidenceError, UnsupportedTensorError
 from mlprov.samples import SampleLeaves
 
@@ -480,43 +480,3 @@ def test_the_digests_of_dvc_are_listed_as_weak(tmp_path):
 def test_a_dvc_file_of_another_form_says_nothing(tmp_path, text):
     write(tmp_path, {"a": b"abc", "a.dvc": text})
     assert capture_dataset(tmp_path).weak == []
-
-
-# ---- reading what a record is held against ----
-
-
-def test_a_path_is_itself_for_records_of_files(tmp_path):
-    for kind in ("file", "files", None):
-        assert read_recorded_kind(str(tmp_path), {"kind": kind}) == tmp_path
-
-
-@pytest.mark.parametrize(
-    "arrays",
-    [
-        np.arange(6.0).reshape(3, 2),
-        [np.arange(6.0).reshape(3, 2), np.arange(3)],
-        {"x": np.arange(6.0).reshape(3, 2), "y": np.arange(3)},
-    ],
-)
-def test_arrays_are_read_back_from_numpy_s_files(tmp_path, arrays):
-    capture = capture_dataset(arrays)
-    record = {"kind": "arrays", "fields": capture.fields}
-    named = arrays if isinstance(arrays, dict) else {}
-    listed = arrays if isinstance(arrays, list) else [] if named else [arrays]
-    path = tmp_path / "data.npz"
-    np.savez(path, *listed, **named)
-    assert capture_dataset(read_recorded_kind(path, record)).root == capture.root
-    if isinstance(arrays, np.ndarray):
-        np.save(tmp_path / "data.npy", arrays)
-        again = capture_dataset(read_recorded_kind(tmp_path / "data.npy", record))
-        assert again.root == capture.root
-
-
-def test_pickled_arrays_and_other_files_are_refused(tmp_path):
-    record = {"kind": "arrays", "fields": None}
-    np.save(tmp_path / "objects.npy", np.array([None]), allow_pickle=True)
-    (tmp_path / "broken.npz").write_bytes(b"PK\3\4nothing")
-    (tmp_path / "broken.npy").write_bytes(b"")
-    for name in ("objects.npy", "broken.npz", "broken.npy", "data.csv"):
-        with pytest.raises(ConfigError, match="cannot"):
-            read_recorded_kind(tmp_path / name, record)

@@ -19,13 +19,19 @@ from mlprov import _core, environment, repositories
 
 GIT = {
     "GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@example.org", "GIT_COMMITTER_NAME": "a",
-    "GIT_COMMITTER_EMAIL": "a@example.org", "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_COMMITTER_EMAIL": "a@example.org", "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_CONFIG_NOSYSTEM": "1",
 }  # fmt: skip
 
 
 def git(directory: Path, *arguments: str) -> str:
     done = subprocess.run(
-        ["git", *arguments], cwd=directory, env={**os.environ, **GIT}, capture_output=True, text=True, check=True
+        ["git", *arguments],
+        cwd=directory,
+        env={**os.environ, **GIT},
+        capture_output=True,
+        text=True,
+        check=True,
     )
     return done.stdout.strip()
 
@@ -68,7 +74,8 @@ def test_a_repository_is_found_from_below(repository: Path) -> None:
 
 def test_a_clean_repository_is_described(repository: Path) -> None:
     assert read(repository) == {
-        "branch": "main", "commit": git(repository, "rev-parse", "HEAD"), "diff": None, "dirty": False,
+        "branch": "main", "commit": git(repository, "rev-parse", "HEAD"), "diff": None,
+        "dirty": False,
         "remote": None, "untracked": [], "untracked_count": 0,
     }  # fmt: skip
 
@@ -78,7 +85,10 @@ def test_a_changed_file_makes_it_dirty_with_a_digest_of_the_change(repository: P
     state = read(repository)
     assert state["dirty"] is True
     patch = subprocess.run(
-        ["git", "diff", "--binary", "--full-index", "HEAD"], cwd=repository, capture_output=True, check=True
+        ["git", "diff", "--binary", "--full-index", "HEAD"],
+        cwd=repository,
+        capture_output=True,
+        check=True,
     ).stdout
     assert state["diff"] == f"blake3:{_core.hash_bytes(patch).hex()}"
     (repository / "train.py").write_text("print('changed again')\n")
@@ -107,7 +117,12 @@ def test_every_kind_of_change_is_dirty(change: str, repository: Path) -> None:
         git(repository, "checkout", "-q", "main")
         file.write_text("ours\n")
         git(repository, "commit", "-q", "-a", "-m", "ours")
-        subprocess.run(["git", "merge", "other"], cwd=repository, env={**os.environ, **GIT}, capture_output=True)
+        subprocess.run(
+            ["git", "merge", "other"],
+            cwd=repository,
+            env={**os.environ, **GIT},
+            capture_output=True,
+        )
     state = read(repository)
     assert state["dirty"] is True
     assert str(state["diff"]).startswith("blake3:")
@@ -140,7 +155,12 @@ def test_a_repository_without_a_commit_is_described(tmp_path: Path, repository: 
     (new / "a").write_text("x")
     git(new, "add", "a")
     state = read(new)
-    assert (state["commit"], state["branch"], state["dirty"], state["diff"]) == (None, "start", True, None)
+    assert (state["commit"], state["branch"], state["dirty"], state["diff"]) == (
+        None,
+        "start",
+        True,
+        None,
+    )
 
 
 def test_a_detached_head_has_no_branch(repository: Path) -> None:
@@ -169,14 +189,19 @@ def test_a_submodule_is_a_repository_of_its_own(repository: Path, tmp_path: Path
     ("remote", "shown"),
     [
         ("https://ada:hunter2@github.com/a/b.git", "https://github.com/a/b.git"),
-        ("https://ghp_0123456789012345678901234567890123456789@github.com/a/b", "https://github.com/a/b"),
+        (
+            "https://ghp_0123456789012345678901234567890123456789@github.com/a/b",
+            "https://github.com/a/b",
+        ),
         ("https://ada:p@ss@host/a", "https://host/a"),
         ("git@github.com:a/b.git", "git@github.com:a/b.git"),
         ("https://host/a?access_token=hunter2", "https://host/a?access_token=[redacted]"),
         ("/srv/git/a.git", "/srv/git/a.git"),
     ],
 )
-def test_the_remote_is_recorded_without_credentials(remote: str, shown: str, repository: Path) -> None:
+def test_the_remote_is_recorded_without_credentials(
+    remote: str, shown: str, repository: Path
+) -> None:
     git(repository, "remote", "add", "origin", remote)
     assert read(repository)["remote"] == shown
 
@@ -228,14 +253,22 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
-def test_a_repositorys_own_configuration_runs_nothing(kind: str, repository: Path, tmp_path: Path) -> None:
+def test_a_repositorys_own_configuration_runs_nothing(
+    kind: str, repository: Path, tmp_path: Path
+) -> None:
     proof = tmp_path / "it-ran"
     folder = tmp_path / "evil"
     folder.mkdir()
     evil = folder / "evil.sh"
     evil.write_text(f"#!/bin/sh\ntouch '{proof}'\ncat\n")
     evil.chmod(0o755)
-    for hook in ("post-index-change", "pre-commit", "post-checkout", "fsmonitor-watchman", "reference-transaction"):
+    for hook in (
+        "post-index-change",
+        "pre-commit",
+        "post-checkout",
+        "fsmonitor-watchman",
+        "reference-transaction",
+    ):
         for place in (folder, repository / ".git" / "hooks"):
             place.mkdir(exist_ok=True)
             (place / hook).write_text(evil.read_text())
@@ -268,18 +301,23 @@ def test_the_hostile_filter_does_run_under_plain_git(repository: Path, tmp_path:
 
 
 def test_no_remote_is_asked_for_missing_objects(repository: Path, tmp_path: Path) -> None:
-    proof = tmp_path / "it-ran"
+    proof, helper = tmp_path / "it-ran", tmp_path / "helper.sh"
+    helper.write_text(f"#!/bin/sh\ntouch '{proof}'\n")
+    helper.chmod(0o755)
     blob = git(repository, "rev-parse", "HEAD:train.py")
     git(repository, "config", "core.repositoryFormatVersion", "1")
     git(repository, "config", "extensions.partialClone", "origin")
     git(repository, "config", "remote.origin.promisor", "true")
-    git(repository, "config", "remote.origin.url", f"ext::sh -c 'touch {proof}'")
+    git(repository, "config", "remote.origin.url", f"ext::{helper}")
     git(repository, "config", "protocol.ext.allow", "always")
     (repository / ".git" / "objects" / blob[:2] / blob[2:]).unlink()
     (repository / "train.py").write_text("changed\n")
     state = read(repository)
-    assert not proof.exists()
     assert (state["dirty"], state["diff"]) == (True, None)
+    assert not proof.exists()
+    with pytest.raises(subprocess.CalledProcessError):
+        git(repository, "diff", "HEAD")
+    assert proof.exists()  # plain git does run it: the assertion above would see it
 
 
 def test_a_work_tree_elsewhere_is_not_listed(repository: Path, tmp_path: Path) -> None:
@@ -311,7 +349,9 @@ def test_a_git_that_lies_in_the_working_directory_is_not_run(
     assert not (tmp_path / "it-ran").exists()
 
 
-def test_a_git_that_hangs_is_given_up(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_git_that_hangs_is_given_up(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "git").write_text("#!/bin/sh\nexec sleep 60\n")
     (tmp_path / "bin" / "git").chmod(0o755)
@@ -326,7 +366,9 @@ def test_reading_leaves_the_repository_as_it_was(repository: Path) -> None:
     os.utime(repository / "train.py", (1, 1))  # git status would refresh the index here
     before = {p: p.read_bytes() for p in sorted((repository / ".git").rglob("*")) if p.is_file()}
     read(repository)
-    assert {p: p.read_bytes() for p in sorted((repository / ".git").rglob("*")) if p.is_file()} == before
+    assert {
+        p: p.read_bytes() for p in sorted((repository / ".git").rglob("*")) if p.is_file()
+    } == before
 
 
 # ---- loaded files ----
@@ -346,7 +388,9 @@ def test_the_script_and_the_modules_of_its_project_are_hashed(
         "import json, package.model, mlprov.errors\nfrom mlprov import environment\n"
         "print(json.dumps(environment.capture_code()))\n"
     )
-    done = subprocess.run([sys.executable, script, repository], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, script, repository], capture_output=True, text=True, check=True
+    )
     code = json.loads(done.stdout)
     assert code["git"]["untracked"] == sorted(
         ["package/__init__.py", "package/model.py", "tools/run.py", "unused.py"]
@@ -356,7 +400,11 @@ def test_the_script_and_the_modules_of_its_project_are_hashed(
     assert sorted(paths) == ["package/__init__.py", "package/model.py", "tools/run.py"]
     for name, module in paths.items():
         content = (repository / name).read_bytes()
-        assert module == {"digest": f"blake3:{_core.hash_bytes(content).hex()}", "len": len(content), "path": name}
+        assert module == {
+            "digest": f"blake3:{_core.hash_bytes(content).hex()}",
+            "len": len(content),
+            "path": name,
+        }
 
 
 def test_a_file_deleted_since_it_was_loaded_is_named(repository: Path) -> None:
@@ -364,7 +412,8 @@ def test_a_file_deleted_since_it_was_loaded_is_named(repository: Path) -> None:
     script = repository / "run.py"
     script.write_text(
         "import sys; import os; sys.path.insert(0, os.path.dirname(__file__))\n"
-        "import gone, json, os, mlprov.errors; os.unlink(gone.__file__)\nfrom mlprov import environment\n"
+        "import gone, json, os, mlprov.errors; os.unlink(gone.__file__)\n"
+        "from mlprov import environment\n"
         "print(json.dumps(environment.capture_code()['modules']))\n"
     )
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
@@ -402,9 +451,11 @@ def test_the_packages_are_those_that_importlib_finds() -> None:
     assert environment.capture_environment()["packages"] == dict(sorted(expected.items()))
 
 
-def test_packages_in_old_and_in_broken_forms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_packages_in_old_and_in_broken_forms(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     files = {
-        "new-1.dist-info/METADATA": "Metadata-Version: 2.1\nName: New\nVersion: 1.0+cpu\n\nName: Body\n",
+        "new-1.dist-info/METADATA": "Metadata: 2.1\nName: New\nVersion: 1.0+cpu\n\nName: Body\n",
         "old.egg-info/PKG-INFO": "Metadata-Version: 1.0\nName: old\nVersion: 2\n",
         "older.egg-info": "Name: older\nVersion: 3\n",
         "egg-4.egg/EGG-INFO/PKG-INFO": "Name: egg\nVersion: 4\n",
@@ -420,8 +471,17 @@ def test_packages_in_old_and_in_broken_forms(tmp_path: Path, monkeypatch: pytest
         path.write_text(text)
     (tmp_path / "second" / "new-9.dist-info").mkdir(parents=True)
     (tmp_path / "second" / "new-9.dist-info" / "METADATA").write_text("Name: New\nVersion: 9\n")
-    monkeypatch.setattr(sys, "path", [str(tmp_path), str(tmp_path / "second"), "/nowhere", str(tmp_path / "module.py")])
-    assert environment.capture_environment()["packages"] == {"New": "1.0+cpu", "egg": "4", "old": "2", "older": "3"}
+    monkeypatch.setattr(
+        sys,
+        "path",
+        [str(tmp_path), str(tmp_path / "second"), "/nowhere", str(tmp_path / "module.py")],
+    )
+    assert environment.capture_environment()["packages"] == {
+        "New": "1.0+cpu",
+        "egg": "4",
+        "old": "2",
+        "older": "3",
+    }
 
 
 def test_only_allow_listed_variables_are_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -430,21 +490,33 @@ def test_only_allow_listed_variables_are_recorded(monkeypatch: pytest.MonkeyPatc
             monkeypatch.delenv(name)
     before = set(environment.capture_environment()["variables"])  # type: ignore[arg-type]
     for name, value in {
-        "OMP_NUM_THREADS": "2", "NCCL_DEBUG": "INFO", "CUBLAS_WORKSPACE_CONFIG": ":4096:8", "HOME_SECRET": "x",
-        "AWS_SECRET_ACCESS_KEY": "x", "PYTHONPATH_EXTRA": "x", "NCCL_AUTH_TOKEN": "hunter2", "XNCCL_": "x",
+        "OMP_NUM_THREADS": "2", "NCCL_DEBUG": "INFO", "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+        "HOME_SECRET": "x",
+        "AWS_SECRET_ACCESS_KEY": "x", "PYTHONPATH_EXTRA": "x", "NCCL_AUTH_TOKEN": "hunter2",
+        "XNCCL_": "x",
     }.items():  # fmt: skip
         monkeypatch.setenv(name, value)
     found: list[str] = []
     variables = environment.capture_environment(found)["variables"]
     assert isinstance(variables, dict)
-    assert set(variables) - before <= {"OMP_NUM_THREADS", "NCCL_DEBUG", "CUBLAS_WORKSPACE_CONFIG", "NCCL_AUTH_TOKEN"}
+    assert set(variables) - before <= {
+        "OMP_NUM_THREADS",
+        "NCCL_DEBUG",
+        "CUBLAS_WORKSPACE_CONFIG",
+        "NCCL_AUTH_TOKEN",
+    }
     assert (variables["NCCL_DEBUG"], variables["NCCL_AUTH_TOKEN"]) == ("INFO", "[redacted]")
     assert "variables.NCCL_AUTH_TOKEN" in found
 
 
 def test_the_command_line_is_recorded_without_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["train.py", "--token", "hunter2", "b\udcff"])
-    assert environment.capture_environment()["argv"] == ["train.py", "--token", "[redacted]", {"bytes": "Yv8="}]
+    assert environment.capture_environment()["argv"] == [
+        "train.py",
+        "--token",
+        "[redacted]",
+        {"bytes": "Yv8="},
+    ]
     monkeypatch.delattr(sys, "argv")
     assert environment.capture_environment()["argv"] == []
 
@@ -452,7 +524,11 @@ def test_the_command_line_is_recorded_without_secrets(monkeypatch: pytest.Monkey
 def test_the_environment_is_json_that_every_reader_accepts() -> None:
     from mlprov import records
 
-    for value in (environment.capture_environment(), environment.capture_code(), environment.capture_seeds()):
+    for value in (
+        environment.capture_environment(),
+        environment.capture_code(),
+        environment.capture_seeds(),
+    ):
         assert _core.json_decode(records.canonical(value)) == value
 
 
@@ -463,11 +539,14 @@ def test_platform_and_python_are_those_of_this_process() -> None:
     assert captured["platform"]["hash_kernel"] == _core.hash_kernel()
 
 
-def test_torch_and_numpy_are_described_only_where_they_are_loaded(run_python: Callable[..., str]) -> None:
+def test_torch_and_numpy_are_described_only_where_they_are_loaded(
+    run_python: Callable[..., str],
+) -> None:
     code = (
         "import json, sys, mlprov.errors\nfrom mlprov import environment\n"
-        "e = environment.capture_environment(); s = environment.capture_seeds(); environment.capture_code()\n"
-        "print(json.dumps([e['torch'], s['torch'], sorted(s['rng']), 'torch' in sys.modules, 'numpy' in sys.modules]))"
+        "e = environment.capture_environment(); s = environment.capture_seeds()\n"
+        "environment.capture_code(); loaded = [name in sys.modules for name in ('torch', 'numpy')]\n"  # noqa: E501
+        "print(json.dumps([e['torch'], s['torch'], sorted(s['rng']), *loaded]))"
     )
     torch_facts, seed, generators, *loaded = json.loads(run_python(code))
     assert (torch_facts, seed, loaded) == (None, None, [False, False])
@@ -522,7 +601,8 @@ def test_torchs_seed_is_text_because_it_exceeds_what_json_holds() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "expected"), [("0", "0"), ("4294967295", "4294967295"), ("random", None), ("", None), (None, None)]
+    ("value", "expected"),
+    [("0", "0"), ("4294967295", "4294967295"), ("random", None), ("", None), (None, None)],
 )
 def test_the_hash_seed_is_a_number_or_null(
     value: str | None, expected: str | None, monkeypatch: pytest.MonkeyPatch

@@ -19,6 +19,10 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
+def files_of(path: Path) -> list[str]:
+    return sorted(file.name for file in path.iterdir())
+
+
 @pytest.fixture
 def other(tmp_path: Path) -> str:
     """Somebody else's verifier key."""
@@ -28,7 +32,9 @@ def other(tmp_path: Path) -> str:
 # ---- where ----
 
 
-def test_the_users_directory_is_never_in_a_project(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_users_directory_is_never_in_a_project(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("MLPROV_HOME", str(tmp_path / "home"))
     assert keys.home() == tmp_path / "home"
     monkeypatch.delenv("MLPROV_HOME")
@@ -51,7 +57,7 @@ def test_the_owner_key_is_made_once_and_found_again() -> None:
     assert name.startswith("mlprov/owner/")
     assert keys.pinned_keys() == {public: "this user's own key"}
     assert mode(keys.owner_key_path()) == 0o600
-    assert os.listdir(keys.home()) == ["owner.pem"]
+    assert files_of(keys.home()) == ["owner.pem"]
 
 
 @pytest.mark.parametrize("umask", [0, 0o777, 0o022])
@@ -92,7 +98,10 @@ def test_a_dangling_link_is_not_written_through(tmp_path: Path) -> None:
     assert not (tmp_path / "elsewhere.pem").exists()
 
 
-@pytest.mark.parametrize("content", [b"", b"not a key", b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"not a key", b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"],
+)
 def test_a_file_that_is_no_key_is_named(content: bytes) -> None:
     keys.home().mkdir(parents=True)
     keys.owner_key_path().write_bytes(content)
@@ -104,7 +113,16 @@ def test_a_file_that_is_no_key_is_named(content: bytes) -> None:
 def test_a_key_of_another_kind_is_refused() -> None:
     keys.home().mkdir(parents=True)
     path = keys.owner_key_path()
-    command = ["openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", str(path)]
+    command = [
+        "openssl",
+        "genpkey",
+        "-algorithm",
+        "EC",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-out",
+        str(path),
+    ]
     try:
         subprocess.run(command, check=True, capture_output=True)
     except FileNotFoundError:
@@ -134,33 +152,39 @@ def test_a_missing_key_is_not_made_when_it_is_only_asked_for() -> None:
     assert not keys.owner_key_path().exists()
 
 
-def test_a_home_that_cannot_be_made_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_home_that_cannot_be_made_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("MLPROV_HOME", str(tmp_path / "file" / "home"))
     with pytest.raises(ConfigError, match="file/home"):
         keys.owner_key()
 
 
-def test_a_file_system_without_hard_links_gets_its_key_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_system_without_hard_links_gets_its_key_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(os, "link", refuse)
     made = keys.owner_key()
     assert keys.owner_key().vkey == made.vkey
-    assert os.listdir(keys.home()) == ["owner.pem"]
+    assert files_of(keys.home()) == ["owner.pem"]
 
 
 def test_processes_that_start_together_get_one_key() -> None:
     code = "from mlprov import errors, keys; print(keys.owner_key().vkey)"
 
     def start(_: int) -> str:
-        return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        return subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout
 
     with ThreadPoolExecutor(4) as pool:
         made = set(pool.map(start, range(8)))
     assert made == {f"{keys.owner_vkey()}\n"}
-    assert os.listdir(keys.home()) == ["owner.pem"]
+    assert files_of(keys.home()) == ["owner.pem"]
 
 
 def test_threads_that_start_together_get_one_key() -> None:
@@ -184,7 +208,9 @@ def test_a_key_is_trusted_named_again_and_removed(other: str) -> None:
     assert keys.trusted_keys() == ()
 
 
-def test_a_trusted_key_is_found_by_its_text_its_file_and_its_label(other: str, tmp_path: Path) -> None:
+def test_a_trusted_key_is_found_by_its_text_its_file_and_its_label(
+    other: str, tmp_path: Path
+) -> None:
     (tmp_path / "lab.vkey").write_text(other + "\n")
     for name in (other, tmp_path / "lab.vkey", "label"):
         keys.trust(tmp_path / "lab.vkey", "label")
@@ -196,8 +222,12 @@ def test_a_key_without_a_label_is_still_pinned(other: str) -> None:
     assert list(keys.pinned_keys().values()) == ["trusted"]
 
 
-@pytest.mark.parametrize("label", ["a\nb", "a\rb", "\x1b[31m", "a\0", "a\u2028b", "a\x85b", "a\u202eb", "\udcff"])
-def test_a_label_that_would_break_the_list_or_the_terminal_is_refused(label: str, other: str) -> None:
+@pytest.mark.parametrize(
+    "label", ["a\nb", "a\rb", "\x1b[31m", "a\0", "a\u2028b", "a\x85b", "a\u202eb", "\udcff"]
+)
+def test_a_label_that_would_break_the_list_or_the_terminal_is_refused(
+    label: str, other: str
+) -> None:
     with pytest.raises(ConfigError, match="label"):
         keys.trust(other, label)
     assert keys.trusted_keys() == ()
@@ -244,7 +274,9 @@ def test_a_text_that_is_neither_key_nor_file_is_refused(text: str) -> None:
         keys.read_vkey(text)
 
 
-def test_a_full_disk_leaves_the_trusted_keys_as_they_were(other: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_the_trusted_keys_as_they_were(
+    other: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     keys.trust(other, "kept")
 
     def full(descriptor: int) -> None:
@@ -254,7 +286,7 @@ def test_a_full_disk_leaves_the_trusted_keys_as_they_were(other: str, monkeypatc
     with pytest.raises(ConfigError, match="No space left"):
         keys.trust(keys.owner_key().vkey, "new")
     assert [key.label for key in keys.trusted_keys()] == ["kept"]
-    assert sorted(os.listdir(keys.home())) == ["owner.pem", "trusted"]
+    assert files_of(keys.home()) == ["owner.pem", "trusted"]
 
 
 def test_the_private_key_is_in_no_text_about_it() -> None:

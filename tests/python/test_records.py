@@ -70,7 +70,10 @@ def test_what_has_no_canonical_form_is_refused(value: object) -> None:
 
 def test_members_are_sorted_by_utf16_units() -> None:
     # RFC 8785 section 3.2.3: U+1F600 (surrogates d83d de00) stands before U+FB33.
-    assert records.canonical({"\ufb33": 1, "\U0001f600": 2, "a": 3}).decode() == '{"a":3,"\U0001f600":2,"\ufb33":1}'
+    assert (
+        records.canonical({"\ufb33": 1, "\U0001f600": 2, "a": 3}).decode()
+        == '{"a":3,"\U0001f600":2,"\ufb33":1}'
+    )
 
 
 @pytest.mark.parametrize(
@@ -82,7 +85,7 @@ def test_text_that_is_not_unicode_is_kept_as_bytes(text: str, raw: bytes) -> Non
     assert records.json_text(text) == {"bytes": base64.b64encode(raw).decode()}
 
 
-class Mode(str, enum.Enum):
+class Mode(str, enum.Enum):  # noqa: UP042  (str() of its members is not their value)
     FAST = "fast"
 
 
@@ -134,7 +137,9 @@ class Broken(Mapping[str, int]):
         (Half, {"opaque": "builtins.type"}),
     ],
 )
-def test_configuration_values_are_converted_or_named_by_their_class(value: object, expected: object) -> None:
+def test_configuration_values_are_converted_or_named_by_their_class(
+    value: object, expected: object
+) -> None:
     assert records.json_value(value) == expected
     assert decode(records.json_value(value)) == expected
 
@@ -146,7 +151,8 @@ def test_a_mapping_that_cannot_be_read_is_named_by_its_class() -> None:
 def test_numpy_scalars_are_numbers_and_arrays_are_not() -> None:
     numpy = pytest.importorskip("numpy")
     value = {
-        "lr": numpy.float32(0.5), "steps": numpy.int64(7), "on": numpy.bool_(True), "nan": numpy.float64("nan"),
+        "lr": numpy.float32(0.5), "steps": numpy.int64(7), "on": numpy.bool_(True),
+        "nan": numpy.float64("nan"),
         "array": numpy.zeros(2), "when": numpy.datetime64("2026-01-01"),
     }  # fmt: skip
     assert records.json_value(value) == {

@@ -260,7 +260,7 @@ def test_a_header_that_does_not_describe_the_file_is_refused(tmp_path: Path, hea
         v.read_safetensors(source)
 
 
-@pytest.mark.parametrize("length", [2**63, 2**64 - 1, 10**12, v.MAX_JSON + 1, 3])
+@pytest.mark.parametrize("length", [2**63, 2**64 - 1, 10**12, v.MAX_SAFETENSORS_HEADER + 1, 3])
 def test_a_huge_declared_header_is_refused_before_it_is_read(tmp_path: Path, length: int) -> None:
     path = tmp_path / "x.safetensors"
     path.write_bytes(struct.pack("<Q", length) + b"{}")

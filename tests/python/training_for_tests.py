@@ -28,7 +28,9 @@ def network() -> tuple[Any, Any]:
     """A small torch module and its optimizer."""
     torch = pytest.importorskip("torch")
     torch.manual_seed(0)
-    model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.BatchNorm1d(8), torch.nn.Linear(8, 2))
+    model = torch.nn.Sequential(
+        torch.nn.Linear(4, 8), torch.nn.BatchNorm1d(8), torch.nn.Linear(8, 2)
+    )
     return model, torch.optim.Adam(model.parameters(), lr=0.01)
 
 
@@ -82,7 +84,11 @@ def assert_log_holds(store_path: Path, run_id: str, directory: Path) -> None:
 
 
 def run_script(
-    code: str, *arguments: object, check: bool = True, prepare: Callable[[], None] | None = None, **variables: str
+    code: str,
+    *arguments: object,
+    check: bool = True,
+    prepare: Callable[[], None] | None = None,
+    **variables: str,
 ) -> subprocess.CompletedProcess[str]:
     """Run code in an interpreter of its own."""
     done = subprocess.run(

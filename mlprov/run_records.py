@@ -1,0 +1,213 @@
+"""What each record of a run holds (docs/format.md section 5); mlprov.runs says when it is made."""
+
+from __future__ import annotations
+
+import contextlib
+import operator
+import os
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from mlprov import checkpoints, datasets, environment, models, records, redaction
+from mlprov._version import __version__
+from mlprov.configuration import Settings
+from mlprov.epochs import Epoch, metric_values, tree_reference
+from mlprov.models import Leaves, ModelDigest
+from mlprov.recorder import Owner, Recorder
+from mlprov.records import Json
+
+__all__ = ["RunRecords"]
+
+_MAX_CONFIG = 4 << 20  # bytes of canonical JSON; a record has 16 MiB at most
+
+
+def _aliases(model: ModelDigest | None) -> list[Json]:
+    return [] if model is None else [list(group) for group in model.aliases]
+
+
+def _shown_path(path: str | os.PathLike[str]) -> str:
+    """A path as the user named it; below the working directory relative to it."""
+    named = pathlib.Path(path)
+    if named.is_absolute():
+        with contextlib.suppress(ValueError, OSError):
+            return str(named.relative_to(pathlib.Path.cwd()))
+    return os.fspath(path)
+
+
+class RunRecords:
+    """Makes the records of one run and keeps the trees that they name."""
+
+    def __init__(self, recorder: Recorder, settings: Settings, model: Any, optimizer: Any) -> None:
+        self._recorder = recorder
+        self._settings = settings
+        self._model = model
+        self._optimizer = optimizer
+        self._algorithm = settings.algorithm
+
+    def _keep(self, leaves: Sequence[bytes]) -> Json:
+        """Keep the leaves of a tree in the store; the reference is what a record names."""
+        return tree_reference(self._recorder.store.put_leaves(leaves), len(leaves))
+
+    def _keep_state(self, state: Leaves | None) -> Json:
+        return None if state is None else self._keep(state.leaves)
+
+    # ---- the run ----
+
+    def start(
+        self, run_id: str, name: str, owner: Owner, config: Any, parents: Sequence[str]
+    ) -> int:
+        """``run.start``: who, what and with what. Returns its seq."""
+        settings = self._settings
+        found: list[str] = []
+        return self._recorder.append(
+            "run.start",
+            version=1,
+            run=run_id,
+            name=name,
+            project=settings.project,
+            mlprov=__version__,
+            algorithm=settings.algorithm,
+            owner=owner.statement,
+            owner_key=owner.vkey,
+            config=self._configuration(config, found),
+            code=environment.capture_code(),
+            environment=environment.capture_environment(found),
+            seeds=environment.capture_seeds() if settings.seeds else None,
+            settings={
+                "every": settings.every,
+                "on_error": settings.on_error,
+                "snapshot": settings.snapshot,
+            },
+            parents=[records.json_value(parent) for parent in parents],
+            tags=redaction.redact(list(settings.tags), where="tags", found=found),
+            group=redaction.redact(settings.group, where="group", found=found),
+            notes=redaction.redact(settings.notes, where="notes", found=found),
+            redacted=[records.json_value(where) for where in found],
+        )
+
+    def _configuration(self, config: Any, found: list[str]) -> Json:
+        """The user's configuration without secrets; of one that is too large its class alone."""
+        value = records.json_value(config)
+        size = len(records.canonical(value))
+        if size <= _MAX_CONFIG:
+            return redaction.redact(value, where="config", found=found)
+        self._recorder.warn(
+            f"the configuration has {size} bytes of {_MAX_CONFIG} and is not recorded",
+            once="config",
+        )
+        return {"opaque": models.class_name(config)}
+
+    def model(self) -> None:
+        """``model``: the weights that training begins with, and the architecture."""
+        model = models.digest_model(self._model, algorithm=self._algorithm)
+        architecture = models.capture_architecture(self._model)
+        self._recorder.append(
+            "model",
+            weights=self._keep(model.leaves),
+            aliases=_aliases(model),
+            architecture=self._keep_state(architecture),
+            **{"class": models.class_name(self._model)},
+            parameters=models.count_parameters(self._model),
+            tensors=model.size,
+            bytes=sum(tensor.len for tensor in model.tensors),
+        )
+
+    def end(self, **facts: Json) -> None:
+        """``run.end``."""
+        self._recorder.append("run.end", **facts)
+
+    # ---- while it runs ----
+
+    def data(self, role: str, data: Any) -> None:
+        """``data``: one data set."""
+        capture = datasets.capture_dataset(data, algorithm=self._algorithm)
+        self._recorder.append(
+            "data",
+            role=role,
+            kind=capture.kind,
+            tree=self._keep(capture.leaves),
+            sorted=tree_reference(capture.sorted_root, capture.size),
+            count=capture.size,
+            bytes=capture.bytes,
+            fields=capture.fields,
+            source=capture.source,
+            weak=capture.weak,
+        )
+
+    def epoch(self, epoch: Epoch, *, interrupted: bool) -> bool:
+        """``epoch``: the state of everything at its end.
+
+        A part that cannot be read is null, and a gap.
+
+        Returns:
+            whether it was appended.
+        """
+        weights: tuple[Json, list[Json]] = (None, [])
+        if self._model is not None:
+            weights = self._part("weights", epoch, self._weights) or weights
+        buffers = self._part("buffers", epoch, self._buffers)
+        optimizer = self._part("optimizer", epoch, self._optimizer_state)
+        rng = self._part("rng", epoch, self._generators)
+
+        def append() -> bool:
+            self._recorder.append(
+                "epoch",
+                epoch=epoch.index,
+                interrupted=interrupted,
+                guard="inline",
+                weights=weights[0],
+                aliases=weights[1],
+                buffers=buffers,
+                optimizer=optimizer,
+                rng=rng or {},
+                streams=epoch.streams,
+                metrics=dict(epoch.metrics),
+                privacy=None,
+            )
+            return True
+
+        return bool(self._part("epoch", epoch, append))
+
+    def _part(self, what: str, epoch: Epoch, action: Callable[[], Any]) -> Any:
+        return self._recorder.attempt(what, action, epoch=epoch.index)
+
+    def _weights(self) -> tuple[Json, list[Json]]:
+        model = models.digest_model(self._model, algorithm=self._algorithm)
+        return self._keep(model.leaves), _aliases(model)
+
+    def _buffers(self) -> Json:
+        return self._keep_state(models.capture_buffers(self._model, algorithm=self._algorithm))
+
+    def _optimizer_state(self) -> Json:
+        return self._keep_state(
+            models.capture_optimizer(self._optimizer, self._model, algorithm=self._algorithm)
+        )
+
+    def _generators(self) -> Json:
+        return {**environment.capture_generators()} if self._settings.seeds else {}
+
+    def metrics(self, step: Any, values: dict[str, Any]) -> None:
+        """``metrics``: values outside an epoch's own."""
+        number = None if step is None else records.json_number(operator.index(step))
+        self._recorder.append("metrics", step=number, metrics=metric_values(values))
+
+    def checkpoint(self, path: str | os.PathLike[str], epoch: int | None) -> None:
+        """``checkpoint``: a saved model beside the live one; ``epoch`` is the last complete one."""
+        live = None
+        if self._model is not None:
+            live = models.digest_model(self._model, algorithm=self._algorithm)
+        captured = checkpoints.capture_checkpoint(
+            pathlib.Path(path), live, algorithm=self._algorithm
+        )
+        self._recorder.append(
+            "checkpoint",
+            path=records.json_text(_shown_path(path)),
+            format=captured.format,
+            files=captured.files,
+            epoch=epoch,
+            weights=None if live is None else self._keep(live.leaves),
+            aliases=_aliases(live),
+            tensors=None if captured.leaves is None else self._keep(captured.leaves),
+            mapping=captured.mapping,
+        )

@@ -1,0 +1,179 @@
+"""What ``mlprov.diff`` finds between runs, epochs, bundles and models."""
+
+import shutil
+
+import numpy as np
+import pytest
+from runs_for_tests import little_model, record, saved, user, write_model
+
+import mlprov
+from mlprov import archives
+
+
+def names(found, kind):
+    return [(change.change, change.name) for change in found.changes if change.kind == kind]
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory, recorded):
+    """A second run in the same store, with another setting, metric and data set."""
+    with user(recorded.home, recorded.store):
+        model = little_model(3)
+        model["extra"] = np.zeros(2, dtype=np.float32)
+        del model["counter"]
+        config = {"lr": 0.25, "layers": [4, 2], "new": True}
+        with mlprov.start("other", model=model, config=config) as run:
+            run.track_data(train=recorded.test, test=recorded.test)
+            for epoch in run.epochs(1):
+                epoch.log(loss=2.0)
+    return run.id
+
+
+def test_a_run_does_not_differ_from_itself(recorded):
+    for left, right in (
+        (recorded.run, recorded.run),
+        ("little", recorded.run),
+        (recorded.bundle, recorded.run),
+        (str(recorded.bundle), recorded.full),
+    ):
+        found = mlprov.diff(left, right, store=recorded.store)
+        assert not found
+        assert found.changes == ()
+        assert found.same["tensor"] == 4
+        assert found.same["data"] == 3
+        assert found.unknown == {}
+
+
+def test_two_runs_differ_by_name_in_tensors_data_settings_and_metrics(recorded, other):
+    found = mlprov.diff(recorded.run, other, store=recorded.store)
+    assert found
+    tensors = names(found, "tensor")
+    assert ("added", "extra") in tensors
+    assert ("removed", "counter") in tensors
+    assert ("changed", "bias") in tensors
+    assert names(found, "data") == [("removed", "files"), ("changed", "train")]
+    assert names(found, "setting") == [("changed", "lr"), ("added", "new")]
+    assert names(found, "metric") == [("changed", "loss")]
+    assert names(found, "package") == []
+    change = next(change for change in found.changes if change.name == "lr")
+    assert (change.before, change.after) == ("0.5", "0.25")
+
+
+def test_the_order_of_the_sides_turns_the_changes_around(recorded, other):
+    forth = mlprov.diff(recorded.run, other, store=recorded.store)
+    back = mlprov.diff(other, recorded.run, store=recorded.store)
+    turned = {"added": "removed", "removed": "added", "changed": "changed"}
+    assert [(c.kind, c.name, turned[c.change], c.after, c.before) for c in back.changes] == [
+        (c.kind, c.name, c.change, c.before, c.after) for c in forth.changes
+    ]
+
+
+@pytest.mark.parametrize("of", ["run", "bundle"])
+def test_two_epochs_of_a_run_differ_in_what_was_trained(recorded, of):
+    side = recorded.run if of == "run" else recorded.bundle
+    found = mlprov.diff(f"{side}:0", f"{side}:1", store=recorded.store)
+    changed = ["bias", "counter", "embed.weight", "head.weight"]
+    assert names(found, "tensor") == [("changed", name) for name in changed]
+    assert names(found, "metric") == [("changed", "loss")]
+    assert not names(found, "setting")
+
+
+def test_a_model_is_compared_by_its_tensors_alone(recorded, tmp_path):
+    arrays = recorded.epochs[-1]
+    everything = write_model(tmp_path / "m.safetensors", arrays)
+    for model in (everything, arrays, mlprov.digest_model(arrays)):
+        found = mlprov.diff(recorded.run, model, store=recorded.store)
+        assert not found
+        assert found.same == {"tensor": 4}
+        assert set(found.unknown) == {
+            "data",
+            "setting",
+            "code",
+            "package",
+            "environment",
+            "metric",
+        }
+    found = mlprov.diff(recorded.run, recorded.model, store=recorded.store)
+    assert names(found, "tensor") == [("removed", "head.weight")]
+    arrays = {**arrays, "bias": arrays["bias"].astype(np.float64)}
+    found = mlprov.diff(everything, arrays)
+    assert names(found, "tensor") == [("changed", "bias")]
+    assert "F64" in found.changes[0].after
+
+
+def test_a_directory_of_shards_is_one_model(recorded, tmp_path):
+    arrays = saved(recorded.epochs[-1])
+    write_model(tmp_path / "a.safetensors", {"bias": arrays["bias"]})
+    write_model(tmp_path / "b.safetensors", {n: arrays[n] for n in arrays if n != "bias"})
+    assert not mlprov.diff(tmp_path, recorded.model)
+
+
+def test_files_are_digested_as_the_run_was(tmp_path):
+    with user(tmp_path / "home", tmp_path / "store"):
+        model = little_model()
+        with mlprov.start("sha", model=model, algorithm="sha256") as run:
+            pass
+        with mlprov.start("blake", model=model) as blake:
+            pass
+        path = write_model(tmp_path / "m.safetensors", model)
+        assert not mlprov.diff(run.id, path)
+        assert not mlprov.diff(model, run.id)
+        found = mlprov.diff(run.id, blake.id)
+        assert "blake3" in found.unknown["tensor"]
+        assert "sha256" in found.unknown["tensor"]
+
+
+def test_a_bundle_that_does_not_hold_is_not_compared(recorded, tmp_path):
+    bad = tmp_path / "bad.mlprov"
+    data = bytearray(recorded.data)
+    data[-1] ^= 1
+    bad.write_bytes(data)
+    with pytest.raises(mlprov.EvidenceError, match="archive"):
+        mlprov.diff(bad, recorded.bundle)
+    entries = recorded.entries()
+    entries["manifest.json"] = entries["manifest.json"].replace(b'"version":1', b'"version":2')
+    bad.write_bytes(archives.write_archive(entries))
+    with pytest.raises(mlprov.EvidenceError, match="version 2"):
+        mlprov.diff(bad, recorded.bundle)
+
+
+@pytest.mark.parametrize(
+    ("side", "error", "message"),
+    [
+        (5, TypeError, "int"),
+        (None, TypeError, "NoneType"),
+        ("nowhere", mlprov.StoreError, "cannot find the run 'nowhere'"),
+        ("little:9", mlprov.StoreError, "epoch 9"),
+        ("@:7", mlprov.StoreError, "epoch 7"),
+    ],
+)
+def test_what_cannot_be_compared_is_named(recorded, side, error, message):
+    with pytest.raises(error, match=message):
+        mlprov.diff(side, recorded.run, store=recorded.store)
+
+
+def test_a_pickle_is_not_compared(recorded):
+    with pytest.raises(mlprov.ConfigError, match="expected a run, a bundle, or safetensors"):
+        mlprov.diff(recorded.pickle, recorded.model)
+
+
+def test_a_run_without_weights_has_no_tensors_to_compare(recorded, tmp_path):
+    with user(tmp_path / "home", tmp_path / "store"):
+        with mlprov.start("bare"):
+            pass
+        found = mlprov.diff("bare", recorded.bundle)
+    assert "tensor" in found.unknown
+
+
+def test_a_missing_store_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(mlprov.StoreError, match="mlprov init"):
+        mlprov.diff("a", "b")
+
+
+def test_twins_differ_in_nothing_that_was_trained(recorded, tmp_path):
+    twin = record(tmp_path, home=recorded.home)
+    found = mlprov.diff(recorded.bundle, twin.bundle)
+    assert {change.kind for change in found.changes} <= {"environment", "code"}
+    shutil.rmtree(twin.store)
+    assert mlprov.diff(twin.bundle, twin.model).same["tensor"] == 3

@@ -74,120 +74,22 @@ int mlp_file_open_directory(int *fd, int directory_fd, const char *path, struct 
     return 0;
 }
 
-/* shown: the path as the caller gave it, for the error. */
-static int open_regular(int *fd, int directory_fd, const char *name, const char *shown,
-                        struct mlp_error *error)
+int mlp_file_open_read(int *fd, int directory_fd, const char *path, struct mlp_error *error)
 {
     /* O_NONBLOCK: opening a FIFO would wait for a writer; regular files do not notice it. */
-    int opened = open_retrying(directory_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
+    int opened = open_retrying(directory_fd, path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
     if (opened < 0)
-        return mlp_fail_errno(error, errno, "cannot open %s", shown);
+        return mlp_fail_errno(error, errno, "cannot open %s", path);
     struct stat facts;
     int status = 0;
     if (fstat(opened, &facts) != 0)
-        status = mlp_fail_errno(error, errno, "cannot stat %s", shown);
+        status = mlp_fail_errno(error, errno, "cannot stat %s", path);
     else if (!S_ISREG(facts.st_mode))
-        status = mlp_fail_errno(error, EINVAL, "cannot read %s: not a regular file", shown);
+        status = mlp_fail_errno(error, EINVAL, "cannot read %s: not a regular file", path);
     if (status != 0)
         mlp_file_close(&opened);
     else
         *fd = opened;
-    return status;
-}
-
-int mlp_file_open_read(int *fd, int directory_fd, const char *path, struct mlp_error *error)
-{
-    return open_regular(fd, directory_fd, path, path, error);
-}
-
-/* ---- paths that come from evidence ---- */
-
-static bool component_allowed(const char *name, size_t name_len)
-{
-    return name_len > 0 && !(name_len == 1 && name[0] == '.') &&
-           !(name_len == 2 && name[0] == '.' && name[1] == '.');
-}
-
-static int check_beneath(const char *path, struct mlp_error *error)
-{
-    const char *name = path;
-    for (;;) {
-        size_t name_len = strcspn(name, "/");
-        if (!component_allowed(name, name_len))
-            return mlp_fail(error, MLP_E_MALFORMED,
-                            "refused the path \"%s\": it must be relative, without empty, \".\" or "
-                            "\"..\" parts",
-                            path);
-        if (name_len > NAME_MAX)
-            return mlp_fail(
-                error, MLP_E_MALFORMED,
-                "refused a path: a part of it is %zu bytes long, at most %d are allowed", name_len,
-                NAME_MAX);
-        if (name[name_len] == '\0')
-            return 0;
-        name += name_len + 1;
-    }
-}
-
-/* Walks to the directory of path's last component; *last points into path. *directory is
- * directory_fd itself (not owned) where path has one component. */
-static int walk_beneath(int *directory, const char **last, int directory_fd, const char *path,
-                        struct mlp_error *error)
-{
-    int current = directory_fd;
-    const char *name = path;
-    for (const char *slash = strchr(name, '/'); slash != NULL; slash = strchr(name, '/')) {
-        char part[NAME_MAX + 1];
-        size_t part_len = (size_t)(slash - name);
-        memcpy(part, name, part_len);
-        part[part_len] = '\0';
-        int next = open_retrying(current, part, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
-        int system_errno = errno;
-        if (current != directory_fd)
-            mlp_file_close(&current);
-        if (next < 0)
-            return mlp_fail_errno(error, system_errno, "cannot open \"%s\" on the way to %s", part,
-                                  path);
-        current = next;
-        name = slash + 1;
-    }
-    *directory = current;
-    *last = name;
-    return 0;
-}
-
-int mlp_file_open_beneath(int *fd, int directory_fd, const char *path, struct mlp_error *error)
-{
-    int directory;
-    const char *last;
-    int status = check_beneath(path, error);
-    if (status == 0)
-        status = walk_beneath(&directory, &last, directory_fd, path, error);
-    if (status != 0)
-        return status;
-    status = open_regular(fd, directory, last, path, error);
-    if (directory != directory_fd)
-        mlp_file_close(&directory);
-    return status;
-}
-
-int mlp_file_open_directory_beneath(int *fd, int directory_fd, const char *path,
-                                    struct mlp_error *error)
-{
-    int directory;
-    const char *last;
-    int status = check_beneath(path, error);
-    if (status == 0)
-        status = walk_beneath(&directory, &last, directory_fd, path, error);
-    if (status != 0)
-        return status;
-    int opened = open_retrying(directory, last, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
-    if (opened < 0)
-        status = mlp_fail_errno(error, errno, "cannot open the directory %s", path);
-    else
-        *fd = opened;
-    if (directory != directory_fd)
-        mlp_file_close(&directory);
     return status;
 }
 

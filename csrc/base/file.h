@@ -40,17 +40,6 @@ int mlp_file_open_directory(int *fd, int directory_fd, const char *path, struct 
  * waiting. */
 int mlp_file_open_read(int *fd, int directory_fd, const char *path, struct mlp_error *error);
 
-/* Opens for reading a path that comes from evidence: component by component with O_NOFOLLOW, so
- * that nothing outside directory_fd can be reached even while others rename directories. Refused
- * with MLP_E_MALFORMED before anything is opened: an empty or absolute path, an empty, "." or
- * ".." component, a trailing slash. A link on the way is MLP_E_IO (ELOOP or ENOTDIR); something
- * that is no regular file is MLP_E_IO (EINVAL). */
-int mlp_file_open_beneath(int *fd, int directory_fd, const char *path, struct mlp_error *error);
-
-/* The same for a directory. */
-int mlp_file_open_directory_beneath(int *fd, int directory_fd, const char *path,
-                                    struct mlp_error *error);
-
 /* ---- reading ---- */
 
 /* Appends everything from fd's position to its end to bytes.

@@ -18,24 +18,22 @@
 #define MLP_STATUS_TABLE(X)                                                                        \
     X(MISMATCH, -1, "VerificationError", false, "the check does not hold")                         \
     X(MALFORMED, -2, "EvidenceError", false, "malformed evidence")                                 \
-    X(VERSION, -3, "EvidenceError", false, "written by a newer format version")                    \
-    X(MEMORY, -4, "MemoryError", true, "out of memory")                                            \
-    X(ARGUMENT, -5, "ValueError", false, "invalid argument")                                       \
-    X(RANGE, -6, "IndexError", false, "index out of range")                                        \
-    X(IO, -7, "StoreError", true, "input/output error")                                            \
-    X(FULL, -8, "StoreError", true, "no space left")                                               \
-    X(READONLY, -9, "StoreError", false, "not writable")                                           \
-    X(BUSY, -10, "StoreError", true, "locked by another process")                                  \
-    X(CORRUPT, -11, "StoreError", false, "the store is corrupt")                                   \
-    X(NOT_FOUND, -12, "StoreError", false, "not found")                                            \
-    X(CLOSED, -13, "StoreError", false, "already closed")                                          \
-    X(FORKED, -14, "StoreError", false, "opened by the parent process")                            \
-    X(CHANGED, -15, "EvidenceError", true, "changed while it was read")                            \
-    X(KEY, -16, "ConfigError", false, "the key cannot be used")                                    \
-    X(CONFIG, -17, "ConfigError", false, "invalid configuration")                                  \
-    X(TENSOR, -18, "UnsupportedTensorError", false, "the tensor has no values that can be hashed") \
-    X(CRYPTO, -19, "Error", false, "the cryptographic library failed")                             \
-    X(THREAD, -20, "Error", true, "a thread could not be started")
+    X(MEMORY, -3, "MemoryError", true, "out of memory")                                            \
+    X(ARGUMENT, -4, "ValueError", false, "invalid argument")                                       \
+    X(RANGE, -5, "IndexError", false, "index out of range")                                        \
+    X(IO, -6, "StoreError", true, "input/output error")                                            \
+    X(FULL, -7, "StoreError", true, "no space left")                                               \
+    X(READONLY, -8, "StoreError", false, "not writable")                                           \
+    X(BUSY, -9, "StoreError", true, "locked by another process")                                   \
+    X(CORRUPT, -10, "StoreError", false, "the store is corrupt")                                   \
+    X(NOT_FOUND, -11, "StoreError", false, "not found")                                            \
+    X(CLOSED, -12, "StoreError", false, "already closed")                                          \
+    X(FORKED, -13, "StoreError", false, "opened by the parent process")                            \
+    X(CHANGED, -14, "EvidenceError", true, "changed while it was read")                            \
+    X(KEY, -15, "ConfigError", false, "the key cannot be used")                                    \
+    X(CONFIG, -16, "ConfigError", false, "invalid configuration")                                  \
+    X(TENSOR, -17, "UnsupportedTensorError", false, "the tensor has no values that can be hashed") \
+    X(CRYPTO, -18, "Error", false, "the cryptographic library failed")
 
 enum mlp_status {
     MLP_OK = 0,

@@ -5,12 +5,6 @@
 static const char base64_alphabet[] =
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-size_t mlp_base64_encoded_len(size_t bytes_len)
-{
-    size_t groups = bytes_len / 3 + (bytes_len % 3 != 0);
-    return groups > SIZE_MAX / 4 ? SIZE_MAX : groups * 4;
-}
-
 void mlp_base64_append(struct mlp_buffer *text, const void *bytes, size_t bytes_len)
 {
     const uint8_t *next = bytes;

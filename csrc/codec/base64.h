@@ -15,9 +15,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Returns: the characters that bytes_len bytes take (SIZE_MAX where that does not fit a size_t). */
-size_t mlp_base64_encoded_len(size_t bytes_len);
-
 /* Appends; check mlp_buffer_status at the end. */
 void mlp_base64_append(struct mlp_buffer *text, const void *bytes, size_t bytes_len);
 

@@ -1,6 +1,5 @@
 #include "codec/jcs.h"
 
-#include "codec/json.h"
 #include "codec/utf8.h"
 
 /* RFC 8785 section 3.2.2.2. Returns: the letter after the backslash, 'u' for a \u00xx, 0 for none.
@@ -54,20 +53,6 @@ int mlp_jcs_append_string(struct mlp_buffer *json, const char *text, size_t text
     if (plain < text_len)
         mlp_buffer_append(json, text + plain, text_len - plain);
     mlp_buffer_append(json, "\"", 1);
-    if (mlp_buffer_status(json) != 0)
-        return mlp_fail(error, MLP_E_MEMORY, "cannot write JSON: out of memory");
-    return 0;
-}
-
-int mlp_jcs_append_integer(struct mlp_buffer *json, int64_t value, struct mlp_error *error)
-{
-    if (value > MLP_JSON_INTEGER_MAX || value < -MLP_JSON_INTEGER_MAX)
-        return mlp_fail(error, MLP_E_RANGE,
-                        "cannot write %lld as a JSON integer: outside +-(2^53 - 1); write a string",
-                        (long long)value);
-    if (value < 0)
-        mlp_buffer_append(json, "-", 1);
-    mlp_buffer_append_u64(json, (uint64_t)(value < 0 ? -value : value));
     if (mlp_buffer_status(json) != 0)
         return mlp_fail(error, MLP_E_MEMORY, "cannot write JSON: out of memory");
     return 0;

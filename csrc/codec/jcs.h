@@ -22,8 +22,4 @@
 int mlp_jcs_append_string(struct mlp_buffer *json, const char *text, size_t text_len,
                           struct mlp_error *error);
 
-/* Appends a decimal integer.
- * Returns: 0; MLP_E_RANGE (outside +-(2^53 - 1): write it as a string); MLP_E_MEMORY. */
-int mlp_jcs_append_integer(struct mlp_buffer *json, int64_t value, struct mlp_error *error);
-
 #endif

@@ -224,17 +224,3 @@ int mlp_json_require_string(const char **text, size_t *text_len,
         *text = mlp_json_string(member, text_len);
     return status;
 }
-
-int mlp_json_require_unsigned(uint64_t *number, const struct mlp_json_value *object,
-                              const char *key, const char *what, struct mlp_error *error)
-{
-    const struct mlp_json_value *member = NULL;
-    int status = mlp_json_require(&member, object, key, MLP_JSON_INTEGER, what, error);
-    if (status != 0)
-        return status;
-    int64_t value = mlp_json_integer(member);
-    if (value < 0)
-        return mlp_fail(error, MLP_E_MALFORMED, "%s: \"%s\" is negative", what, key);
-    *number = (uint64_t)value;
-    return 0;
-}

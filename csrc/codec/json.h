@@ -103,8 +103,4 @@ int mlp_json_require(const struct mlp_json_value **member, const struct mlp_json
 int mlp_json_require_string(const char **text, size_t *text_len,
                             const struct mlp_json_value *object, const char *key, const char *what,
                             struct mlp_error *error);
-/* An integer within 0 .. 2^53 - 1. */
-int mlp_json_require_unsigned(uint64_t *number, const struct mlp_json_value *object,
-                              const char *key, const char *what, struct mlp_error *error);
-
 #endif

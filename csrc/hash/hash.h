@@ -59,7 +59,6 @@ int mlp_hasher_digest(const struct mlp_hasher *hasher, uint8_t *digest, struct m
 /* BLAKE3's extendable output, any length, starting at byte offset. MLP_E_ARGUMENT for SHA-2. */
 int mlp_hasher_xof(const struct mlp_hasher *hasher, uint64_t offset, uint8_t *out, size_t out_len,
                    struct mlp_error *error);
-int mlp_hasher_algorithm(const struct mlp_hasher *hasher);
 void mlp_hasher_free(struct mlp_hasher *hasher); /* NULL is allowed; wipes the state */
 
 /* ---- one shot ---- */

@@ -180,11 +180,6 @@ int mlp_hasher_xof(const struct mlp_hasher *hasher, uint64_t offset, uint8_t *ou
     return MLP_OK;
 }
 
-int mlp_hasher_algorithm(const struct mlp_hasher *hasher)
-{
-    return hasher->algorithm;
-}
-
 void mlp_hasher_free(struct mlp_hasher *hasher)
 {
     if (hasher == NULL)

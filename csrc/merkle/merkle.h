@@ -14,7 +14,6 @@
 #ifndef MLP_MERKLE_MERKLE_H
 #define MLP_MERKLE_MERKLE_H
 
-#include "base/bytes.h"
 #include "base/status.h"
 
 #include <stddef.h>
@@ -42,8 +41,6 @@ struct mlp_merkle_frontier {
     uint8_t peaks[64][32]; /* peaks[level] is valid where bit `level` of size is set */
 };
 
-#define MLP_MERKLE_FRONTIER_ENCODED_MAX (8 + 64 * 32)
-
 void mlp_merkle_frontier_init(struct mlp_merkle_frontier *frontier);
 /* Returns: 0, or MLP_E_RANGE (2^64 - 1 leaves already). */
 int mlp_merkle_frontier_append(struct mlp_merkle_frontier *frontier, const uint8_t leaf_hash32[32],
@@ -51,14 +48,6 @@ int mlp_merkle_frontier_append(struct mlp_merkle_frontier *frontier, const uint8
 /* The root over all leaves so far; of an empty frontier, that of the empty tree. */
 int mlp_merkle_frontier_root(uint8_t root32[32], const struct mlp_merkle_frontier *frontier,
                              struct mlp_error *error);
-/* Appends size (8 bytes, big-endian) and the peaks, largest subtree first, 32 bytes each.
- * Returns: 0 or MLP_E_MEMORY. */
-int mlp_merkle_frontier_encode(struct mlp_buffer *bytes, const struct mlp_merkle_frontier *frontier,
-                               struct mlp_error *error);
-/* Returns: 0, or MLP_E_MALFORMED (bytes_len is not 8 + 32 x the bits set in size). */
-int mlp_merkle_frontier_decode(struct mlp_merkle_frontier *frontier, const void *bytes,
-                               size_t bytes_len, struct mlp_error *error);
-
 /* ---- root and proofs over an array of leaf hashes ---- */
 
 int mlp_merkle_root(uint8_t root32[32], const uint8_t *leaf_hashes, size_t leaf_count,

@@ -1,5 +1,7 @@
 #include "merkle/merkle.h"
 
+#include "base/bytes.h"
+
 #include <string.h>
 
 /* How many bits number takes; 0 for 0. */

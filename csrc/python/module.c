@@ -61,8 +61,6 @@ static int MlpCore_exec(PyObject *module)
     };
     if (refuse_subinterpreter() != 0 || refuse_wrong_environment() != 0)
         return -1;
-    if (PyModule_AddIntConstant(module, "ABI", MLP_PY_ABI) != 0)
-        return -1;
     for (size_t i = 0; i < sizeof groups / sizeof groups[0]; i++) {
         if (groups[i](module) != 0)
             return -1;

@@ -16,9 +16,6 @@
 #include "python/exceptions.h"
 #include "python/view.h"
 
-/* The number that mlprov/__init__.py compares: it changes when the functions below the stub do. */
-#define MLP_PY_ABI 1
-
 struct mlp_py_state {
     struct mlp_py_exceptions exceptions;
     struct mlp_py_view_state view;

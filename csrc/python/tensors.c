@@ -234,10 +234,8 @@ static PyObject *identity(struct mlp_py_state *state, const struct mlp_view *vie
         return mlp_py_raise_at(&state->exceptions, &error, (Py_ssize_t)index);
     if (count == 0)
         Py_RETURN_NONE;
-    uintptr_t address = view->stage == NULL
-                            ? (uintptr_t)view->data
-                            : (uintptr_t)view->storage + (uintptr_t)view->storage_offset;
-    return Py_BuildValue("KNNN", (unsigned long long)address, identity_dtype(view),
+    return Py_BuildValue("KLNNN", (unsigned long long)(uintptr_t)view->storage,
+                         (long long)view->storage_offset, identity_dtype(view),
                          mlp_py_numbers_to_tuple(view->shape, view->ndim),
                          mlp_py_numbers_to_tuple(view->strides, view->ndim));
 }
@@ -374,7 +372,7 @@ static PyMethodDef functions[] = {
                "The path of device tensors, forced.")},
     {"tensor_identities", MlpCore_tensor_identities, METH_O,
      PyDoc_STR("tensor_identities($module, tensors, /)\n--\n\n"
-               "(address, dtype, shape, byte strides) of each; None for empty tensors.")},
+               "(storage, byte offset, dtype, shape, byte strides) of each; None for empty ones.")},
     {"tensor_leaf", MLP_PY_WITH_KEYWORDS(MlpCore_tensor_leaf), METH_VARARGS | METH_KEYWORDS,
      PyDoc_STR("tensor_leaf($module, name, row, /, algorithm='blake3')\n--\n\n"
                "The leaf of a row of tensor_digests.")},

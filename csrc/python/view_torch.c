@@ -214,9 +214,9 @@ static int call_for_number(int64_t *number, PyObject *object, const char *method
     return *number == -1 && PyErr_Occurred() ? -1 : 0;
 }
 
-/* DLPack does not say how long the memory is, and storage.resize_ can leave elements outside it. */
-static int refuse_beyond_storage(PyObject *tensor, const struct mlp_view *view,
-                                 struct mlp_error *error)
+/* Fills in where the view lies in its storage. DLPack does not say how long that is, and
+ * storage.resize_ can leave elements outside it: refused. */
+static int place_in_storage(PyObject *tensor, struct mlp_view *view, struct mlp_error *error)
 {
     int64_t storage_len = 0;
     int64_t first = 0;
@@ -229,6 +229,8 @@ static int refuse_beyond_storage(PyObject *tensor, const struct mlp_view *view,
     status = mlp_view_check(view, error); /* offsets fit int64_t */
     if (status != 0 || mlp_view_count(&count, view, error) != 0 || count == 0)
         return status;
+    view->storage_offset = first * (int64_t)view->item_len;
+    view->storage = (const uint8_t *)view->data - view->storage_offset;
     int64_t end = (first + 1) * (int64_t)view->item_len;
     for (int i = 0; i < view->ndim; i++)
         end += (view->shape[i] - 1) * view->strides[i];
@@ -272,7 +274,7 @@ static int by_dlpack(PyObject *object, PyObject *torch, struct mlp_py_view *held
         return mlp_py_tensor_failure(error, object, "taking it for DLPack");
     status = mlp_dlpack_take(held->keeper, MLP_DTYPE_NONE, &held->view, &held->dlpack, error);
     if (status == 0)
-        status = refuse_beyond_storage(held->keeper, &held->view, error);
+        status = place_in_storage(held->keeper, &held->view, error);
     if (status != 0)
         return status;
     held->view.dtype = bits.dtype;

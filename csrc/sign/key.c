@@ -209,12 +209,6 @@ void mlp_signing_key_free(struct mlp_signing_key *key)
     mlp_secret_free(key, sizeof *key);
 }
 
-int mlp_signing_key_rename(struct mlp_signing_key *key, const char *name, size_t name_len,
-                           struct mlp_error *error)
-{
-    return mlp_vkey_init(&key->vkey, name, name_len, key->vkey.public32, error);
-}
-
 const struct mlp_vkey *mlp_signing_key_vkey(const struct mlp_signing_key *key)
 {
     return &key->vkey;

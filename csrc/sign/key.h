@@ -6,7 +6,7 @@
  * without Unicode spaces and without "+"; for keys that we use, also without control characters and
  * at most MLP_KEY_NAME_MAX bytes.
  *
- * Threads: a struct mlp_signing_key may be used from any thread while nobody frees or renames it.
+ * Threads: a struct mlp_signing_key may be used from any thread while nobody frees it.
  */
 #ifndef MLP_SIGN_KEY_H
 #define MLP_SIGN_KEY_H
@@ -64,10 +64,6 @@ int mlp_signing_key_generate(struct mlp_signing_key **key, const char *name, siz
 int mlp_signing_key_from_seed(struct mlp_signing_key **key, const char *name, size_t name_len,
                               const uint8_t seed32[32], struct mlp_error *error);
 void mlp_signing_key_free(struct mlp_signing_key *key); /* NULL is allowed */
-
-/* Gives the key another name (and so another key id). */
-int mlp_signing_key_rename(struct mlp_signing_key *key, const char *name, size_t name_len,
-                           struct mlp_error *error);
 
 /* Its public half; lives as long as the key. Never NULL. */
 const struct mlp_vkey *mlp_signing_key_vkey(const struct mlp_signing_key *key);

@@ -214,50 +214,6 @@ static int check_signature(const struct mlp_note *note, const struct mlp_note_si
     return status;
 }
 
-/* What mlp_note_add_signature needs to know of the note that is there. */
-static int check_addable(bool *signed_already, const struct mlp_note *note,
-                         const struct mlp_vkey *vkey, struct mlp_error *error)
-{
-    *signed_already = false;
-    for (size_t i = 0; i < note->signatures_count; i++) {
-        if (!is_signature_of(&note->signatures[i], vkey))
-            continue;
-        int status = check_signature(note, &note->signatures[i], vkey, error);
-        if (status != 0)
-            return status;
-        *signed_already = true;
-    }
-    if (!*signed_already && note->signatures_count == MLP_NOTE_SIGNATURES_MAX)
-        return mlp_fail(error, MLP_E_RANGE, "cannot add a signature: the note has %d already",
-                        MLP_NOTE_SIGNATURES_MAX);
-    return 0;
-}
-
-int mlp_note_add_signature(struct mlp_buffer *note, const struct mlp_signing_key *key,
-                           struct mlp_error *error)
-{
-    struct mlp_note parsed;
-    bool signed_already;
-    int status = mlp_note_parse(&parsed, note->data, note->len, error);
-    if (status == 0)
-        status = check_addable(&signed_already, &parsed, mlp_signing_key_vkey(key), error);
-    if (status != 0 || signed_already)
-        return status;
-    struct mlp_buffer line; /* apart: parsed.text points into note, which may move */
-    mlp_buffer_init(&line);
-    status = append_line(&line, key, parsed.text, parsed.text_len, error);
-    if (status == 0 && note->len + line.len > MLP_NOTE_MAX_LEN)
-        status = mlp_fail(error, MLP_E_RANGE,
-                          "cannot add a signature: the note would exceed 1,000,000 bytes");
-    if (status == 0) {
-        mlp_buffer_append(note, line.data, line.len);
-        if (mlp_buffer_status(&line) != 0 || mlp_buffer_status(note) != 0)
-            status = mlp_fail(error, MLP_E_MEMORY, "cannot add a signature: out of memory");
-    }
-    mlp_buffer_clear(&line);
-    return status;
-}
-
 /* ---- verification ---- */
 
 static int check_unambiguous(const struct mlp_vkey *vkeys, size_t vkeys_count,

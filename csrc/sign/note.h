@@ -51,13 +51,6 @@ int mlp_note_sign(struct mlp_buffer *note, const void *text, size_t text_len,
                   const struct mlp_signing_key *const *keys, size_t keys_count,
                   struct mlp_error *error);
 
-/* Adds one more signature line to the complete note that buffer holds. A note that already bears
- * this key's signature stays as it is. Returns: 0; MLP_E_MALFORMED (buffer holds no note);
- * MLP_E_MISMATCH (it bears a false signature of this key); MLP_E_RANGE (100 signatures already, or
- * too long); MLP_E_MEMORY; MLP_E_CRYPTO. */
-int mlp_note_add_signature(struct mlp_buffer *note, const struct mlp_signing_key *key,
-                           struct mlp_error *error);
-
 /* Checks the note against the keys that the caller knows. A signature is a known key's when both
  * name and key id are. Signatures of unknown keys are ignored. Every signature of a known key must
  * hold; repeated ones count once. Out:     verified: NULL, or vkeys_count bytes, set to 1 where

@@ -30,18 +30,6 @@ int mlp_tensor_len(uint64_t *len, const struct mlp_view *view, struct mlp_error 
     return mlp_canonical_len(len, view, error);
 }
 
-int mlp_tensor_digest(uint8_t *digest, const struct mlp_view *view, int algorithm,
-                      struct mlp_error *error)
-{
-    uint64_t len;
-    int status = mlp_canonical_len(&len, view, error);
-    if (status != 0)
-        return status;
-    if (mlp_canonical_in_place(view))
-        return mlp_hash(algorithm, digest, view->data, (size_t)len, error);
-    return digest_by_blocks(digest, view, algorithm, error);
-}
-
 /* What mlp_tensor_digest_many keeps while it sorts views into those that lie ready and the others.
  */
 struct ready_views {

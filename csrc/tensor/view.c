@@ -130,13 +130,3 @@ int mlp_view_leaf_shape(int64_t *shape, const struct mlp_view *view)
     shape[view->ndim - 1] *= 2;
     return view->ndim;
 }
-
-bool mlp_view_is_alias(const struct mlp_view *left, const struct mlp_view *right)
-{
-    size_t dims_len = (size_t)left->ndim * sizeof left->shape[0];
-    return left->storage == right->storage && left->storage_offset == right->storage_offset &&
-           left->dtype == right->dtype && left->item_len == right->item_len &&
-           left->flags == right->flags && strcmp(left->unit, right->unit) == 0 &&
-           left->ndim == right->ndim && memcmp(left->shape, right->shape, dims_len) == 0 &&
-           memcmp(left->strides, right->strides, dims_len) == 0;
-}

@@ -43,13 +43,13 @@ struct mlp_view {
     bool version_known; /* false: no counter (arrays, inference tensors) */
     uint64_t version;
 
-    /* Two views are aliases when these two, shape, strides, dtype and flags agree (formats.md 3).
-     */
+    /* Where the values lie: views that agree in these two, dtype, flags, shape and strides are
+     * aliases (docs/format.md section 5, "Aliases"). An address on the storage's device, to be
+     * compared; values are read through data or stage. */
     const void *storage;
     int64_t storage_offset; /* bytes */
 
-    mlp_view_stage
-        stage; /* not NULL: the values are not in host memory; data, strides are unused */
+    mlp_view_stage stage; /* not NULL: values not in host memory; data, strides are unused */
     void *stage_context;
 };
 
@@ -73,8 +73,5 @@ void mlp_view_dtype_name(char name[MLP_DTYPE_NAME_MAX], const struct mlp_view *v
  * bytes (0-d becomes one dimension of 2). shape has room for MLP_VIEW_DIMS_MAX. Returns: its
  * dimensions. */
 int mlp_view_leaf_shape(int64_t *shape, const struct mlp_view *view);
-
-/* Returns: whether both views are the same storage, place, shape, strides, dtype and flags. */
-bool mlp_view_is_alias(const struct mlp_view *left, const struct mlp_view *right);
 
 #endif

@@ -8,6 +8,7 @@
 #include <Python.h>
 
 #include "torch/bridge.h"
+#include "torch/types.h"
 
 #include <ATen/ATen.h>
 #include <ATen/core/LegacyTypeDispatch.h>
@@ -86,85 +87,6 @@ int fail_for_exception(struct mlp_error *error, const char *doing)
     }
 }
 
-int dtype_of(at::ScalarType type)
-{
-    switch (type) {
-#define TORCH_DTYPE(torch_type, code)                                                              \
-    case at::ScalarType::torch_type:                                                               \
-        return MLP_DTYPE_##code;
-        TORCH_DTYPE(Bool, BOOL)
-        TORCH_DTYPE(Char, I8)
-        TORCH_DTYPE(Short, I16)
-        TORCH_DTYPE(Int, I32)
-        TORCH_DTYPE(Long, I64)
-        TORCH_DTYPE(Byte, U8)
-        TORCH_DTYPE(UInt16, U16)
-        TORCH_DTYPE(UInt32, U32)
-        TORCH_DTYPE(UInt64, U64)
-        TORCH_DTYPE(Double, F64)
-        TORCH_DTYPE(Float, F32)
-        TORCH_DTYPE(Half, F16)
-        TORCH_DTYPE(BFloat16, BF16)
-        TORCH_DTYPE(Float8_e4m3fn, F8_E4M3)
-        TORCH_DTYPE(Float8_e5m2, F8_E5M2)
-        TORCH_DTYPE(Float8_e8m0fnu, F8_E8M0)
-        TORCH_DTYPE(Float8_e4m3fnuz, F8_E4M3FNUZ)
-        TORCH_DTYPE(Float8_e5m2fnuz, F8_E5M2FNUZ)
-        TORCH_DTYPE(Float4_e2m1fn_x2, F4)
-        TORCH_DTYPE(ComplexFloat, C64)
-        TORCH_DTYPE(ComplexDouble, C128)
-        TORCH_DTYPE(ComplexHalf, C32)
-        TORCH_DTYPE(Int1, I1_SHELL)
-        TORCH_DTYPE(Int2, I2_SHELL)
-        TORCH_DTYPE(Int3, I3_SHELL)
-        TORCH_DTYPE(Int4, I4_SHELL)
-        TORCH_DTYPE(Int5, I5_SHELL)
-        TORCH_DTYPE(Int6, I6_SHELL)
-        TORCH_DTYPE(Int7, I7_SHELL)
-        TORCH_DTYPE(UInt1, U1_SHELL)
-        TORCH_DTYPE(UInt2, U2_SHELL)
-        TORCH_DTYPE(UInt3, U3_SHELL)
-        TORCH_DTYPE(UInt4, U4_SHELL)
-        TORCH_DTYPE(UInt5, U5_SHELL)
-        TORCH_DTYPE(UInt6, U6_SHELL)
-        TORCH_DTYPE(UInt7, U7_SHELL)
-        TORCH_DTYPE(Bits8, BITS8)
-        TORCH_DTYPE(Bits16, BITS16)
-        TORCH_DTYPE(Bits1x8, BITS1X8)
-        TORCH_DTYPE(Bits2x4, BITS2X4)
-        TORCH_DTYPE(Bits4x2, BITS4X2)
-#undef TORCH_DTYPE
-    default:
-        return MLP_DTYPE_NONE;
-    }
-}
-
-const char *layout_name(const at::Tensor &tensor)
-{
-    if (tensor.is_quantized())
-        return "quantized";
-    if (tensor.is_nested())
-        return "nested";
-    switch (tensor.layout()) {
-    case at::kSparse:
-        return "sparse_coo";
-    case at::kSparseCsr:
-        return "sparse_csr";
-    case at::kSparseCsc:
-        return "sparse_csc";
-    case at::kSparseBsr:
-        return "sparse_bsr";
-    case at::kSparseBsc:
-        return "sparse_bsc";
-    case at::kMkldnn:
-        return "mkldnn";
-    case at::kJagged:
-        return "jagged";
-    default:
-        return nullptr;
-    }
-}
-
 // ---- what has no values of its own ----
 
 int refuse_without_values(const at::Tensor &tensor, const char *type_name, struct mlp_error *error)
@@ -174,7 +96,7 @@ int refuse_without_values(const at::Tensor &tensor, const char *type_name, struc
                     "a tensor on the meta device has no values: load or initialise it first");
     if (at::functionalization::impl::isFunctionalTensor(tensor))
         return fail(error, MLP_E_TENSOR, "a functional tensor of a trace has no values of its own");
-    const char *layout = layout_name(tensor);
+    const char *layout = mlprov::layout_name(tensor);
     if (layout != nullptr)
         return fail(error, MLP_E_TENSOR,
                     "a tensor of layout %s has parts, which are hashed one by one", layout);
@@ -228,22 +150,6 @@ struct BelowPython {
         c10::DispatchKeySet({c10::DispatchKey::Python, c10::DispatchKey::PythonTLSSnapshot})};
     at::AutoDispatchBelowADInplaceOrView autograd;
 };
-
-at::ScalarType integer_of_width(size_t item_len)
-{
-    switch (item_len) {
-    case 1:
-        return at::kByte;
-    case 2:
-        return at::kShort;
-    case 4:
-        return at::kInt;
-    case 8:
-        return at::kLong;
-    default:
-        return at::kComplexDouble; // 16 bytes, copied as they are
-    }
-}
 
 // Copies elements [first, first + count) of tensor, in row-major order, to out: whole rows of the
 // first dimension in one copy, what is left before and after them by the next dimension. At most
@@ -326,7 +232,7 @@ void prepare_stage(Held &held, struct mlp_view *view)
         source = source.conj();
     if (source.is_neg())
         source = source._neg_view();
-    held.source = source.view(integer_of_width(view->item_len));
+    held.source = source.view(mlprov::integer_of_width(view->item_len));
     view->data = nullptr;
     view->stage = stage;
     view->stage_context = &held;
@@ -362,16 +268,16 @@ void fill_memory(const at::Tensor &tensor, struct mlp_view *view)
         return;
     }
     const int64_t offset = tensor.storage_offset() * static_cast<int64_t>(view->item_len);
-    view->storage = tensor.storage().unsafeGetStorageImpl();
-    view->storage_offset = offset;
     // StorageImpl::data() const: does not materialise a copy-on-write storage.
+    view->storage = tensor.storage().data();
+    view->storage_offset = offset;
     if (tensor.numel() > 0)
-        view->data = static_cast<const uint8_t *>(tensor.storage().data()) + offset;
+        view->data = static_cast<const uint8_t *>(view->storage) + offset;
 }
 
 int fill_view(const at::Tensor &tensor, struct mlp_view *view, struct mlp_error *error)
 {
-    view->dtype = dtype_of(tensor.scalar_type());
+    view->dtype = mlprov::dtype_of(tensor.scalar_type());
     if (view->dtype == MLP_DTYPE_NONE)
         return fail(error, MLP_E_TENSOR, "a tensor of dtype %s, which mlprov does not know",
                     at::toString(tensor.scalar_type()));

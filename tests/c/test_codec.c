@@ -194,21 +194,22 @@ static void every_type_is_read_back(void)
 
 static void a_missing_or_mistyped_member_is_named(void)
 {
-    static const char text[] = "{\"n\":-1,\"s\":\"x\",\"u\":12}";
+    static const char text[] = "{\"n\":-1,\"s\":\"x\"}";
     struct mlp_json_document *document = NULL;
     struct mlp_error error;
-    uint64_t number = 5;
+    const struct mlp_json_value *member = NULL;
     const char *string = NULL;
     size_t len = 0;
     CHECK(mlp_json_read(&document, text, sizeof text - 1, 1000, 0, NULL) == 0);
     const struct mlp_json_value *root = mlp_json_root(document);
-    CHECK(mlp_json_require_unsigned(&number, root, "n", "header", &error) == MLP_E_MALFORMED);
-    CHECK(strcmp(error.message, "header: \"n\" is negative") == 0 && number == 5);
-    CHECK(mlp_json_require_unsigned(&number, root, "s", "header", &error) == MLP_E_MALFORMED);
+    CHECK(mlp_json_require(&member, root, "s", MLP_JSON_INTEGER, "header", &error) ==
+          MLP_E_MALFORMED);
     CHECK(strcmp(error.message, "header: \"s\" is a string, not an integer") == 0);
+    CHECK(member == NULL);
     CHECK(mlp_json_require_string(&string, &len, root, "t", "header", &error) == MLP_E_MALFORMED);
     CHECK(strcmp(error.message, "header: \"t\" is missing") == 0);
-    CHECK(mlp_json_require_unsigned(&number, root, "u", "header", &error) == 0 && number == 12);
+    CHECK(mlp_json_require(&member, root, "n", MLP_JSON_INTEGER, "header", &error) == 0);
+    CHECK(mlp_json_integer(member) == -1);
     CHECK(mlp_json_require_string(&string, &len, root, "s", "header", &error) == 0 && len == 1);
     mlp_json_free(document);
 }
@@ -242,18 +243,6 @@ static void text_that_is_no_utf8_is_not_written(void)
     mlp_buffer_clear(&json);
 }
 
-static void integers_outside_the_safe_range_are_refused(void)
-{
-    struct mlp_buffer json = {0};
-    CHECK(mlp_jcs_append_integer(&json, -MLP_JSON_INTEGER_MAX, NULL) == 0);
-    mlp_buffer_append(&json, "", 1);
-    CHECK(strcmp((const char *)json.data, "-9007199254740991") == 0);
-    size_t before = json.len;
-    CHECK(mlp_jcs_append_integer(&json, MLP_JSON_INTEGER_MAX + 1, NULL) == MLP_E_RANGE);
-    CHECK(mlp_jcs_append_integer(&json, INT64_MIN, NULL) == MLP_E_RANGE && json.len == before);
-    mlp_buffer_clear(&json);
-}
-
 /* ---- base64, hex ---- */
 
 static void base64_gives_the_vectors_of_rfc_4648(void)
@@ -270,7 +259,7 @@ static void base64_gives_the_vectors_of_rfc_4648(void)
         struct mlp_buffer text = {0};
         uint8_t decoded[8];
         mlp_base64_append(&text, rows[i][0], len);
-        CHECK(text.len == strlen(rows[i][1]) && text.len == mlp_base64_encoded_len(len));
+        CHECK(text.len == strlen(rows[i][1]));
         CHECK(text.len == 0 || memcmp(text.data, rows[i][1], text.len) == 0);
         CHECK(mlp_base64_decode(decoded, &decoded_len, sizeof decoded, rows[i][1], text.len,
                                 NULL) == 0);
@@ -368,7 +357,6 @@ int main(void)
     RUN(a_missing_or_mistyped_member_is_named);
     RUN(strings_are_escaped_as_rfc_8785_says);
     RUN(text_that_is_no_utf8_is_not_written);
-    RUN(integers_outside_the_safe_range_are_refused);
     RUN(base64_gives_the_vectors_of_rfc_4648);
     RUN(every_byte_survives_base64);
     RUN(only_canonical_base64_is_read);

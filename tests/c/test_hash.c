@@ -187,7 +187,6 @@ static void a_copy_of_a_hasher_goes_its_own_way(void)
         CHECK(mlp_hasher_new(&hasher, algorithm, NULL, NULL) == 0);
         CHECK(mlp_hasher_update(hasher, input, 3000, NULL) == 0);
         CHECK(mlp_hasher_copy(&copy, hasher, NULL) == 0);
-        CHECK(mlp_hasher_algorithm(copy) == algorithm);
         CHECK(mlp_hasher_update(copy, input + 3000, 1000, NULL) == 0);
         CHECK(mlp_hasher_digest(hasher, first, NULL) == 0);
         CHECK(mlp_hasher_digest(copy, second, NULL) == 0);

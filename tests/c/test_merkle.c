@@ -139,30 +139,6 @@ static void roots_equal_the_recursive_definition_at_every_size(void)
     }
 }
 
-static void a_frontier_survives_encoding_at_every_size(void)
-{
-    struct mlp_merkle_frontier frontier, copy;
-    mlp_merkle_frontier_init(&frontier);
-    for (size_t count = 0; count < LEAVES_MAX; count++) {
-        struct mlp_buffer bytes = {0};
-        CHECK(mlp_merkle_frontier_encode(&bytes, &frontier, NULL) == 0);
-        CHECK(bytes.len == 8 + 32 * (size_t)__builtin_popcountll(count));
-        CHECK(mlp_merkle_frontier_decode(&copy, bytes.data, bytes.len, NULL) == 0);
-        CHECK(copy.size == count);
-        CHECK(mlp_merkle_frontier_decode(&copy, bytes.data, bytes.len - 1, NULL) ==
-              MLP_E_MALFORMED);
-        mlp_buffer_append(&bytes, "", 1);
-        CHECK(mlp_merkle_frontier_decode(&copy, bytes.data, bytes.len, NULL) == MLP_E_MALFORMED);
-        uint8_t root[32], root_of_copy[32];
-        CHECK(mlp_merkle_frontier_append(&frontier, leaf_at(count), NULL) == 0);
-        CHECK(mlp_merkle_frontier_append(&copy, leaf_at(count), NULL) == 0);
-        CHECK(mlp_merkle_frontier_root(root, &frontier, NULL) == 0);
-        CHECK(mlp_merkle_frontier_root(root_of_copy, &copy, NULL) == 0);
-        CHECK(memcmp(root, root_of_copy, 32) == 0);
-        mlp_buffer_clear(&bytes);
-    }
-}
-
 static void a_full_frontier_refuses_another_leaf(void)
 {
     struct mlp_merkle_frontier frontier;
@@ -365,7 +341,6 @@ int main(void)
     RUN(leaves_of_every_length_are_prefixed_with_zero);
     RUN(a_64_byte_leaf_is_not_the_node_of_its_halves);
     RUN(roots_equal_the_recursive_definition_at_every_size);
-    RUN(a_frontier_survives_encoding_at_every_size);
     RUN(a_full_frontier_refuses_another_leaf);
     RUN(a_doubled_last_leaf_changes_the_root);
     RUN(inclusion_proofs_hold_and_their_neighbours_do_not);

@@ -17,7 +17,6 @@
 
 #define LOG_PREFIX      "mlprov/store/"
 #define LOG_KEY         "keys/log.pem"
-#define LOG_LOCK        "log/.lock"
 #define LOG_CHECKPOINT  "log/checkpoint"
 #define META_VKEY       "log_vkey"
 #define CHECKPOINT_SIZE 65536 /* docs/format.md section 1, "Limits": a note */
@@ -30,8 +29,8 @@ struct mlp_tlog {
     struct mlp_signing_key *key; /* NULL: public half only */
 };
 
-/* A checkpoint of this log. */
-struct head {
+/* What a checkpoint of this log says. */
+struct log_state {
     uint64_t size; /* 0: there is none */
     uint8_t root32[32];
 };
@@ -135,7 +134,7 @@ static int keep_vkey(struct mlp_tlog *tlog, struct mlp_error *error)
 static int begin_log(struct mlp_tlog *tlog, int directory_fd, struct mlp_error *error)
 {
     int lock = -1;
-    int status = mlp_lock_acquire(&lock, directory_fd, LOG_LOCK, MLP_STORE_BUSY_MS, error);
+    int status = mlp_lock_acquire(&lock, directory_fd, MLP_LOG_LOCK, MLP_STORE_BUSY_MS, error);
     if (status != 0)
         return mlp_store_explain(tlog->store, status, error);
     status = read_vkey(tlog, error);
@@ -194,7 +193,7 @@ const char *mlp_tlog_vkey(const struct mlp_tlog *tlog)
 
 /* Reads a note as a checkpoint of this log, signed by its key.
  * Returns: 0, or MLP_E_CORRUPT naming `where`. */
-static int read_checkpoint(const struct mlp_tlog *tlog, struct head *head,
+static int read_checkpoint(const struct mlp_tlog *tlog, struct log_state *state,
                            const struct mlp_buffer *bytes, const char *where,
                            struct mlp_error *error)
 {
@@ -220,20 +219,20 @@ static int read_checkpoint(const struct mlp_tlog *tlog, struct head *head,
             "%s in the store %s is no checkpoint signed by its log key: %s; nothing was "
             "written, and it stays as evidence: move it aside to publish the log again",
             where, mlp_store_path(tlog->store), detail.message);
-    head->size = checkpoint.size;
-    memcpy(head->root32, checkpoint.root32, 32);
+    state->size = checkpoint.size;
+    memcpy(state->root32, checkpoint.root32, 32);
     return 0;
 }
 
-static int read_published(const struct mlp_tlog *tlog, struct head *head, int directory_fd,
+static int read_published(const struct mlp_tlog *tlog, struct log_state *state, int directory_fd,
                           struct mlp_error *error)
 {
     struct mlp_buffer bytes;
     mlp_buffer_init(&bytes);
-    head->size = 0;
+    state->size = 0;
     int status = mlp_file_read_path(&bytes, directory_fd, LOG_CHECKPOINT, CHECKPOINT_SIZE, error);
     if (status == 0)
-        status = read_checkpoint(tlog, head, &bytes, LOG_CHECKPOINT, error);
+        status = read_checkpoint(tlog, state, &bytes, LOG_CHECKPOINT, error);
     else if (status == MLP_E_NOT_FOUND)
         status = 0;
     else if (status == MLP_E_MALFORMED) /* larger than any note */
@@ -249,36 +248,37 @@ static int read_published(const struct mlp_tlog *tlog, struct head *head, int di
 
 /* In a transaction: the last signed checkpoint, held against the entries.
  * note: appended. Returns: 0; MLP_E_CORRUPT. */
-static int check_signed(const struct mlp_tlog *tlog, struct head *head, struct mlp_buffer *note,
-                        struct mlp_error *error)
+static int check_signed(const struct mlp_tlog *tlog, struct log_state *state,
+                        struct mlp_buffer *note, struct mlp_error *error)
 {
     struct mlp_merkle_source source = mlp_store_log_source(tlog->store);
-    struct head said = {0};
+    struct log_state said = {0};
     uint8_t root32[32];
     uint64_t entries = 0;
-    int status = mlp_store_log_checkpoint(tlog->store, &head->size, head->root32, note, error);
+    int status = mlp_store_log_checkpoint(tlog->store, &state->size, state->root32, note, error);
     if (status == 0)
         status = mlp_store_log_size(tlog->store, &entries, error);
-    if (status == 0 && head->size > 0)
+    if (status == 0 && state->size > 0)
         status = read_checkpoint(tlog, &said, note, "the last checkpoint", error);
-    if (status == 0 && head->size > 0 && entries == head->size)
-        status = mlp_merkle_source_root(root32, head->size, &source, error);
+    if (status == 0 && state->size > 0 && entries == state->size)
+        status = mlp_merkle_source_root(root32, state->size, &source, error);
     if (status != 0)
         return status;
-    if (entries == head->size && (head->size == 0 || (said.size == head->size &&
-                                                      memcmp(said.root32, head->root32, 32) == 0 &&
-                                                      memcmp(root32, head->root32, 32) == 0)))
+    if (entries == state->size &&
+        (state->size == 0 ||
+         (said.size == state->size && memcmp(said.root32, state->root32, 32) == 0 &&
+          memcmp(root32, state->root32, 32) == 0)))
         return 0;
     return mlp_fail(error, MLP_E_CORRUPT,
                     "the store log in %s/store.db has %llu entries that are not those of the last "
                     "checkpoint signed (%llu): the database was changed; nothing was signed",
                     mlp_store_path(tlog->store), (unsigned long long)entries,
-                    (unsigned long long)head->size);
+                    (unsigned long long)state->size);
 }
 
 /* In a transaction: what was published must be a beginning of what the database has. */
-static int check_published(const struct mlp_tlog *tlog, const struct head *published,
-                           const struct head *last, struct mlp_error *error)
+static int check_published(const struct mlp_tlog *tlog, const struct log_state *published,
+                           const struct log_state *last, struct mlp_error *error)
 {
     struct mlp_merkle_source source = mlp_store_log_source(tlog->store);
     uint8_t root32[32];
@@ -306,8 +306,8 @@ static int check_published(const struct mlp_tlog *tlog, const struct head *publi
 
 /* The grown log begins with the last one signed (RFC 6962 section 2.1.2), proved from its own rows
  * before anything is signed. */
-static int check_consistent(const struct mlp_tlog *tlog, const struct head *last,
-                            const struct head *next, struct mlp_error *error)
+static int check_consistent(const struct mlp_tlog *tlog, const struct log_state *last,
+                            const struct log_state *next, struct mlp_error *error)
 {
     struct mlp_merkle_source source = mlp_store_log_source(tlog->store);
     uint8_t path[MLP_MERKLE_PATH_MAX * 32];
@@ -328,14 +328,14 @@ static int check_consistent(const struct mlp_tlog *tlog, const struct head *last
     return status;
 }
 
-static int sign(const struct mlp_tlog *tlog, struct mlp_buffer *note, const struct head *head,
+static int sign(const struct mlp_tlog *tlog, struct mlp_buffer *note, const struct log_state *state,
                 struct mlp_error *error)
 {
     const struct mlp_signing_key *key = tlog->key;
     struct mlp_buffer text;
     mlp_buffer_init(&text);
-    int status = mlp_checkpoint_encode(&text, tlog->vkey.name, tlog->vkey.name_len, head->size,
-                                       head->root32, error);
+    int status = mlp_checkpoint_encode(&text, tlog->vkey.name, tlog->vkey.name_len, state->size,
+                                       state->root32, error);
     if (status == 0) {
         note->len = 0;
         status = mlp_note_sign(note, text.data, text.len, &key, 1, error);
@@ -344,18 +344,18 @@ static int sign(const struct mlp_tlog *tlog, struct mlp_buffer *note, const stru
     return status;
 }
 
-/* In a transaction. head: the last signed one before, the newest after; note likewise. */
-static int enter_pending(const struct mlp_tlog *tlog, struct head *head, struct mlp_buffer *note,
-                         struct mlp_error *error)
+/* In a transaction. state: the last signed one before, the newest after; note likewise. */
+static int enter_pending(const struct mlp_tlog *tlog, struct log_state *state,
+                         struct mlp_buffer *note, struct mlp_error *error)
 {
     struct mlp_merkle_source source = mlp_store_log_source(tlog->store);
-    struct head next = {0};
+    struct log_state next = {0};
     int status = mlp_store_log_sequence(tlog->store, &next.size, error);
-    if (status != 0 || next.size == head->size)
+    if (status != 0 || next.size == state->size)
         return status;
     status = mlp_merkle_source_root(next.root32, next.size, &source, error);
     if (status == 0)
-        status = check_consistent(tlog, head, &next, error);
+        status = check_consistent(tlog, state, &next, error);
     if (status == 0)
         status = sign(tlog, note, &next, error);
     /* Kept before it is published: SQLite has the last one signed (a crash here publishes it at the
@@ -364,21 +364,22 @@ static int enter_pending(const struct mlp_tlog *tlog, struct head *head, struct 
         status = mlp_store_log_checkpoint_put(tlog->store, next.size, next.root32, note->data,
                                               note->len, error);
     if (status == 0)
-        *head = next;
+        *state = next;
     return status;
 }
 
-static int enter_and_sign(const struct mlp_tlog *tlog, struct head *head, struct mlp_buffer *note,
-                          const struct head *published, struct mlp_error *error)
+static int enter_and_sign(const struct mlp_tlog *tlog, struct log_state *state,
+                          struct mlp_buffer *note, const struct log_state *published,
+                          struct mlp_error *error)
 {
     int status = mlp_store_begin(tlog->store, error);
     if (status != 0)
         return status;
-    status = check_signed(tlog, head, note, error);
+    status = check_signed(tlog, state, note, error);
     if (status == 0)
-        status = check_published(tlog, published, head, error);
+        status = check_published(tlog, published, state, error);
     if (status == 0)
-        status = enter_pending(tlog, head, note, error);
+        status = enter_pending(tlog, state, note, error);
     return mlp_store_end(tlog->store, status, error);
 }
 
@@ -389,22 +390,22 @@ static int enter_and_sign(const struct mlp_tlog *tlog, struct head *head, struct
 static int integrate(const struct mlp_tlog *tlog, uint64_t *size, int directory_fd,
                      struct mlp_error *error)
 {
-    struct head published;
-    struct head head = {0};
+    struct log_state published;
+    struct log_state state = {0};
     struct mlp_buffer note;
     mlp_buffer_init(&note);
     int status = read_published(tlog, &published, directory_fd, error);
     if (status == 0)
-        status = enter_and_sign(tlog, &head, &note, &published, error);
+        status = enter_and_sign(tlog, &state, &note, &published, error);
     if (status == 0)
-        status = mlp_tiles_write(tlog->store, directory_fd, published.size, head.size, error);
-    if (status == 0 && head.size > published.size)
+        status = mlp_tiles_write(tlog->store, directory_fd, published.size, state.size, error);
+    if (status == 0 && state.size > published.size)
         status = mlp_store_explain(
             tlog->store, mlp_file_replace(directory_fd, LOG_CHECKPOINT, note.data, note.len, error),
             error);
     mlp_buffer_clear(&note);
     if (status == 0)
-        *size = head.size;
+        *size = state.size;
     return status;
 }
 
@@ -413,7 +414,7 @@ static int take_lock(const struct mlp_tlog *tlog, int *lock, int directory_fd,
 {
     int status = mlp_file_make_private_directory(directory_fd, "log", error);
     if (status == 0)
-        status = mlp_lock_acquire(lock, directory_fd, LOG_LOCK, MLP_STORE_BUSY_MS, error);
+        status = mlp_lock_acquire(lock, directory_fd, MLP_LOG_LOCK, MLP_STORE_BUSY_MS, error);
     return mlp_store_explain(tlog->store, status, error);
 }
 

@@ -78,6 +78,10 @@ void mlp_py_buffers_release(struct mlp_py_buffers *buffers);
 int mlp_py_hash_rows(struct mlp_py_state *state, struct mlp_buffer *rows, PyObject *sequence,
                      const char *what, int bad_status);
 
+/* The RFC 6962 leaf hash of a buffer. */
+int mlp_py_leaf_hash(struct mlp_py_state *state, uint8_t hash32[32], PyObject *leaf,
+                     const char *what);
+
 /* Appends the RFC 6962 leaf hash of every leaf of an iterable to hashes. An iterator may hand out
  * one buffer again and again; the items of a list or tuple are taken many at a time. On failure
  * the length of hashes is as before. */

@@ -78,24 +78,6 @@ static int create_file(struct mlp_signing_key **key, const struct key_arguments 
     return status;
 }
 
-static PyObject *MlpCore_SigningKey_create(PyObject *type, PyObject *args, PyObject *kwargs)
-{
-    struct key_arguments arguments = {0};
-    struct mlp_signing_key *key = NULL;
-    PyObject *self = NULL;
-    if (read_arguments(&arguments, args, kwargs, "OO|O:create") == 0) {
-        struct mlp_error error;
-        const char *path = PyBytes_AsString(arguments.path);
-        PyThreadState *released = mlp_py_gil_release(MLP_PY_LONG_WORK);
-        int status = create_file(&key, &arguments, path, &error);
-        mlp_py_gil_take(released);
-        self = status == 0 ? wrap(type, key)
-                           : mlp_py_raise(&mlp_py_state_of_type(type)->exceptions, &error);
-    }
-    release_arguments(&arguments);
-    return self;
-}
-
 /* A key that is missing is a setting to be mended, not a fault of the store's. */
 static int load_file(struct mlp_signing_key **key, const struct key_arguments *arguments,
                      const char *path, struct mlp_error *error)
@@ -108,22 +90,36 @@ static int load_file(struct mlp_signing_key **key, const struct key_arguments *a
     return status;
 }
 
-static PyObject *MlpCore_SigningKey_load(PyObject *type, PyObject *args, PyObject *kwargs)
+typedef int (*key_source)(struct mlp_signing_key **key, const struct key_arguments *arguments,
+                          const char *path, struct mlp_error *error);
+
+static PyObject *key_from(PyObject *type, PyObject *args, PyObject *kwargs, const char *format,
+                          key_source source)
 {
     struct key_arguments arguments = {0};
     struct mlp_signing_key *key = NULL;
     PyObject *self = NULL;
-    if (read_arguments(&arguments, args, kwargs, "OO|O:load") == 0) {
+    if (read_arguments(&arguments, args, kwargs, format) == 0) {
         struct mlp_error error;
         const char *path = PyBytes_AsString(arguments.path);
         PyThreadState *released = mlp_py_gil_release(MLP_PY_LONG_WORK);
-        int status = load_file(&key, &arguments, path, &error);
+        int status = source(&key, &arguments, path, &error);
         mlp_py_gil_take(released);
         self = status == 0 ? wrap(type, key)
                            : mlp_py_raise(&mlp_py_state_of_type(type)->exceptions, &error);
     }
     release_arguments(&arguments);
     return self;
+}
+
+static PyObject *MlpCore_SigningKey_create(PyObject *type, PyObject *args, PyObject *kwargs)
+{
+    return key_from(type, args, kwargs, "OO|O:create", create_file);
+}
+
+static PyObject *MlpCore_SigningKey_load(PyObject *type, PyObject *args, PyObject *kwargs)
+{
+    return key_from(type, args, kwargs, "OO|O:load", load_file);
 }
 
 static void MlpCore_SigningKey_dealloc(PyObject *self)

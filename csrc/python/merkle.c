@@ -4,18 +4,9 @@
 
 static PyObject *MlpCore_merkle_leaf_hash(PyObject *module, PyObject *leaf)
 {
-    struct mlp_py_state *state = mlp_py_state_of_module(module);
-    Py_buffer buffer;
-    if (mlp_py_buffer(&buffer, leaf, "merkle_leaf_hash: leaf") != 0)
-        return NULL;
     uint8_t hash[MLP_MERKLE_HASH_LEN];
-    struct mlp_error error;
-    PyThreadState *released = mlp_py_gil_release((size_t)buffer.len);
-    int status = mlp_merkle_leaf_hash(hash, buffer.buf, (size_t)buffer.len, &error);
-    mlp_py_gil_take(released);
-    PyBuffer_Release(&buffer);
-    if (status != 0)
-        return mlp_py_raise(&state->exceptions, &error);
+    if (mlp_py_leaf_hash(mlp_py_state_of_module(module), hash, leaf, "merkle_leaf_hash: leaf") != 0)
+        return NULL;
     return mlp_py_bytes(hash, sizeof hash);
 }
 

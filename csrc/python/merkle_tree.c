@@ -79,19 +79,10 @@ static int extend(PyObject *self, PyObject *leaves, const char *what)
 
 static PyObject *MlpCore_MerkleTree_append(PyObject *self, PyObject *leaf)
 {
-    Py_buffer buffer;
-    if (mlp_py_buffer(&buffer, leaf, "MerkleTree.append: leaf") != 0)
-        return NULL;
     uint8_t hash[HASH_LEN];
-    struct mlp_error error;
-    PyThreadState *released = mlp_py_gil_release((size_t)buffer.len);
-    int status = mlp_merkle_leaf_hash(hash, buffer.buf, (size_t)buffer.len, &error);
-    mlp_py_gil_take(released);
-    PyBuffer_Release(&buffer);
-    if (status != 0)
-        return mlp_py_raise(&mlp_py_state_of(self)->exceptions, &error);
     uint64_t index;
-    if (grow(self, &index, hash, sizeof hash) != 0)
+    if (mlp_py_leaf_hash(mlp_py_state_of(self), hash, leaf, "MerkleTree.append: leaf") != 0 ||
+        grow(self, &index, hash, sizeof hash) != 0)
         return NULL;
     return PyLong_FromUnsignedLongLong(index);
 }

@@ -166,6 +166,22 @@ static int hash_all(struct mlp_py_state *state, struct mlp_buffer *hashes, PyObj
     }
 }
 
+int mlp_py_leaf_hash(struct mlp_py_state *state, uint8_t hash32[32], PyObject *leaf,
+                     const char *what)
+{
+    Py_buffer buffer;
+    if (mlp_py_buffer(&buffer, leaf, what) != 0)
+        return -1;
+    struct mlp_error error;
+    PyThreadState *released = mlp_py_gil_release((size_t)buffer.len);
+    int status = mlp_merkle_leaf_hash(hash32, buffer.buf, (size_t)buffer.len, &error);
+    mlp_py_gil_take(released);
+    PyBuffer_Release(&buffer);
+    if (status != 0)
+        mlp_py_raise(&state->exceptions, &error);
+    return status == 0 ? 0 : -1;
+}
+
 int mlp_py_leaf_hashes(struct mlp_py_state *state, struct mlp_buffer *hashes, PyObject *leaves,
                        const char *what)
 {

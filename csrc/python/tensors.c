@@ -172,15 +172,24 @@ static PyObject *digest_list(struct mlp_py_state *state, int algorithm,
     return list;
 }
 
-static PyObject *MlpCore_tensor_digests(PyObject *module, PyObject *args, PyObject *kwargs)
+/* (object, /, algorithm="blake3"). format and what name the function in errors. */
+static int read_arguments(struct mlp_py_state *state, PyObject **object, int *algorithm,
+                          PyObject *args, PyObject *kwargs, const char *format, const char *what)
 {
     static char *names[] = {"", "algorithm", NULL};
+    PyObject *algorithm_name = NULL;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, format, names, object, &algorithm_name))
+        return -1;
+    return mlp_py_algorithm(state, algorithm, algorithm_name, what);
+}
+
+static PyObject *MlpCore_tensor_digests(PyObject *module, PyObject *args, PyObject *kwargs)
+{
     struct mlp_py_state *state = mlp_py_state_of_module(module);
-    PyObject *tensors, *algorithm_name = NULL;
+    PyObject *tensors;
     int algorithm;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|O:tensor_digests", names, &tensors,
-                                     &algorithm_name) ||
-        mlp_py_algorithm(state, &algorithm, algorithm_name, "tensor_digests: algorithm") != 0)
+    if (read_arguments(state, &tensors, &algorithm, args, kwargs, "O|O:tensor_digests",
+                       "tensor_digests: algorithm") != 0)
         return NULL;
     struct held_views held = {0};
     PyObject *list = NULL;
@@ -192,13 +201,11 @@ static PyObject *MlpCore_tensor_digests(PyObject *module, PyObject *args, PyObje
 
 static PyObject *MlpCore_tensor_digest_staged(PyObject *module, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"", "algorithm", NULL};
     struct mlp_py_state *state = mlp_py_state_of_module(module);
-    PyObject *tensor, *algorithm_name = NULL;
+    PyObject *tensor;
     int algorithm;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|O:tensor_digest_staged", names, &tensor,
-                                     &algorithm_name) ||
-        mlp_py_algorithm(state, &algorithm, algorithm_name, "tensor_digest_staged: algorithm") != 0)
+    if (read_arguments(state, &tensor, &algorithm, args, kwargs, "O|O:tensor_digest_staged",
+                       "tensor_digest_staged: algorithm") != 0)
         return NULL;
     struct mlp_py_view view;
     struct mlp_error error;

@@ -229,6 +229,24 @@ int mlp_sqlite_execute(struct mlp_store *store, struct mlp_error *error, const c
     return status;
 }
 
+int mlp_sqlite_number(struct mlp_store *store, int64_t *number, struct mlp_error *error,
+                      const char *sql, const char *format, ...)
+{
+    sqlite3_stmt *statement;
+    va_list arguments;
+    va_start(arguments, format);
+    int status = prepare_and_bind(store, &statement, sql, format, arguments, error);
+    va_end(arguments);
+    if (status == 0)
+        status = mlp_sqlite_step(store, statement, error);
+    if (status >= 0) {
+        *number = status > 0 ? sqlite3_column_int64(statement, 0) : 0;
+        status = 0;
+    }
+    sqlite3_finalize(statement);
+    return status;
+}
+
 int mlp_sqlite_hash(const struct mlp_store *store, uint8_t hash32[32], sqlite3_stmt *statement,
                     int column, struct mlp_error *error)
 {
@@ -419,23 +437,6 @@ int mlp_database_open(struct mlp_store *store, struct mlp_error *error)
     return status;
 }
 
-int mlp_database_number(struct mlp_store *store, int *number, const char *pragma,
-                        struct mlp_error *error)
-{
-    char sql[64];
-    (void)snprintf(sql, sizeof sql, "PRAGMA %s", pragma);
-    sqlite3_stmt *statement;
-    int status = mlp_sqlite_prepare(store, &statement, error, sql, "");
-    if (status == 0)
-        status = mlp_sqlite_step(store, statement, error);
-    if (status > 0) {
-        *number = sqlite3_column_int(statement, 0);
-        status = 0;
-    }
-    sqlite3_finalize(statement);
-    return status;
-}
-
 static int migrate_one(struct mlp_store *store, const char *step, int to, struct mlp_error *error)
 {
     char sql[80];
@@ -456,10 +457,10 @@ int mlp_database_migrate(struct mlp_store *store, const char *const *steps, int 
     if (status != 0)
         return status;
     /* Read again under the write lock: another process may just have done it. */
-    int now = 0;
-    status = mlp_database_number(store, &now, "user_version", error);
+    int64_t now = 0;
+    status = mlp_sqlite_number(store, &now, error, "PRAGMA user_version", "");
     for (; status == 0 && now < version; now++)
-        status = migrate_one(store, steps[now], now + 1, error);
+        status = migrate_one(store, steps[now], (int)now + 1, error);
     return mlp_store_end(store, status, error);
 }
 

@@ -13,6 +13,9 @@
 
 #include "base/status.h"
 
+/* The file whose lock serialises the making of the database and the growing of the store log. */
+#define MLP_LOG_LOCK "log/.lock"
+
 /* Opens path (made 0600 where missing; never a link) and waits at most timeout_ms for the lock.
  * Returns: 0 and *fd (mlp_lock_release); MLP_E_BUSY; MLP_E_IO, MLP_E_READONLY, MLP_E_FULL,
  * MLP_E_NOT_FOUND (directory). */

@@ -8,16 +8,11 @@
 
 int mlp_store_log_size(struct mlp_store *store, uint64_t *size, struct mlp_error *error)
 {
-    sqlite3_stmt *statement;
-    int status = mlp_sqlite_prepare(store, &statement, error,
-                                    "SELECT coalesce(max(idx) + 1, 0) FROM log_entries", "");
+    int64_t number = 0;
+    int status = mlp_sqlite_number(store, &number, error,
+                                   "SELECT coalesce(max(idx) + 1, 0) FROM log_entries", "");
     if (status == 0)
-        status = mlp_sqlite_step(store, statement, error);
-    if (status > 0) {
-        *size = (uint64_t)sqlite3_column_int64(statement, 0);
-        status = 0;
-    }
-    sqlite3_finalize(statement);
+        *size = (uint64_t)number;
     return status;
 }
 

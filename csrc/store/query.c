@@ -58,7 +58,7 @@ static int copy_bytes(struct mlp_value *cell, sqlite3_stmt *statement, const voi
     void *copy = malloc(cell->bytes_len + 1); /* never NULL for an empty text */
     if (copy == NULL)
         return MLP_E_MEMORY;
-    if (cell->bytes_len > 0)
+    if (bytes != NULL && cell->bytes_len > 0)
         memcpy(copy, bytes, cell->bytes_len);
     cell->bytes = copy;
     return 0;

@@ -60,17 +60,11 @@ static int last_head(struct mlp_store *store, const char *run_id, uint64_t *size
 static int count_records(struct mlp_store *store, const char *run_id, uint64_t *count,
                          struct mlp_error *error)
 {
-    sqlite3_stmt *statement;
-    int status = mlp_sqlite_prepare(store, &statement, error,
-                                    "SELECT coalesce(max(seq) + 1, 0) FROM records WHERE run = ?1",
-                                    "t", run_id);
-    if (status == 0)
-        status = mlp_sqlite_step(store, statement, error);
-    if (status > 0) {
-        *count = (uint64_t)sqlite3_column_int64(statement, 0);
-        status = 0;
-    }
-    sqlite3_finalize(statement);
+    int64_t number = 0;
+    int status = mlp_sqlite_number(store, &number, error,
+                                   "SELECT coalesce(max(seq) + 1, 0) FROM records WHERE run = ?1",
+                                   "t", run_id);
+    *count = (uint64_t)number;
     return status;
 }
 
@@ -121,18 +115,12 @@ static int read_last_record(struct mlp_store *store, struct mlp_run_facts *facts
 static int count_pending(struct mlp_store *store, struct mlp_run_facts *facts, const char *run_id,
                          struct mlp_error *error)
 {
-    sqlite3_stmt *statement;
-    int status = mlp_sqlite_prepare(store, &statement, error,
-                                    "SELECT count(*) FROM heads"
-                                    " WHERE run = ?1 AND log_index IS NULL AND imported = 0",
-                                    "t", run_id);
-    if (status == 0)
-        status = mlp_sqlite_step(store, statement, error);
-    if (status > 0) {
-        facts->heads_pending = (uint64_t)sqlite3_column_int64(statement, 0);
-        status = 0;
-    }
-    sqlite3_finalize(statement);
+    int64_t number = 0;
+    int status = mlp_sqlite_number(store, &number, error,
+                                   "SELECT count(*) FROM heads"
+                                   " WHERE run = ?1 AND log_index IS NULL AND imported = 0",
+                                   "t", run_id);
+    facts->heads_pending = (uint64_t)number;
     return status;
 }
 

@@ -32,7 +32,7 @@ static int check_owner(const struct stat *facts, const char *path, const char *n
 
 static bool is_own_name(const char *name)
 {
-    static const char *const own[] = {".", "..", "keys", "trees", "log", ".gitignore"};
+    static const char *const own[] = {".", "..", "keys", "trees", "log", "imports", ".gitignore"};
     for (size_t i = 0; i < sizeof own / sizeof own[0]; i++) {
         if (strcmp(name, own[i]) == 0)
             return true;
@@ -68,7 +68,7 @@ static int check_nothing_else(const struct mlp_store *store, struct mlp_error *e
 
 static int make_folders(const struct mlp_store *store, struct mlp_error *error)
 {
-    static const char *const folders[] = {"keys", "trees", "log"};
+    static const char *const folders[] = {"keys", "trees", "log", "imports"};
     int status = 0;
     for (size_t i = 0; status == 0 && i < sizeof folders / sizeof folders[0]; i++)
         status = mlp_file_make_private_directory(store->directory_fd, folders[i], error);
@@ -159,20 +159,12 @@ static int create_file(struct mlp_store *store, struct mlp_error *error)
 /* An empty database: our own, not finished, or something else. */
 static int check_empty(struct mlp_store *store, bool create, struct mlp_error *error)
 {
-    int application_id = 0;
+    int64_t application_id = 0;
     int64_t objects = 0;
-    sqlite3_stmt *statement;
-    int status = mlp_database_number(store, &application_id, "application_id", error);
-    if (status != 0)
-        return status;
-    status = mlp_sqlite_prepare(store, &statement, error, "SELECT count(*) FROM sqlite_master", "");
+    int status = mlp_sqlite_number(store, &application_id, error, "PRAGMA application_id", "");
     if (status == 0)
-        status = mlp_sqlite_step(store, statement, error);
-    if (status > 0) {
-        objects = sqlite3_column_int64(statement, 0);
-        status = 0;
-    }
-    sqlite3_finalize(statement);
+        status =
+            mlp_sqlite_number(store, &objects, error, "SELECT count(*) FROM sqlite_master", "");
     if (status == 0 && (application_id != 0 || objects != 0))
         status = mlp_store_corrupt(store, error, "not a database of mlprov");
     if (status == 0)
@@ -182,10 +174,10 @@ static int check_empty(struct mlp_store *store, bool create, struct mlp_error *e
     return status;
 }
 
-static int check_version(struct mlp_store *store, bool create, int *version,
+static int check_version(struct mlp_store *store, bool create, int64_t *version,
                          struct mlp_error *error)
 {
-    int status = mlp_database_number(store, version, "user_version", error);
+    int status = mlp_sqlite_number(store, version, error, "PRAGMA user_version", "");
     if (status == 0 && *version == 0 && create && store->read_only)
         return mlp_fail(error, MLP_E_READONLY,
                         "cannot make the store %s: its " MLP_STORE_DATABASE " cannot be opened for "
@@ -193,9 +185,9 @@ static int check_version(struct mlp_store *store, bool create, int *version,
                         store->path);
     if (status == 0 && *version == 0)
         return check_empty(store, create, error);
-    int application_id = 0;
+    int64_t application_id = 0;
     if (status == 0)
-        status = mlp_database_number(store, &application_id, "application_id", error);
+        status = mlp_sqlite_number(store, &application_id, error, "PRAGMA application_id", "");
     if (status == 0 && (application_id != MLP_STORE_APPLICATION_ID || *version < 0))
         status = mlp_store_corrupt(store, error, "not a database of mlprov (application id %08x)",
                                    (unsigned)application_id);
@@ -220,7 +212,7 @@ static int read_id(struct mlp_store *store, struct mlp_error *error)
 
 static int open_database(struct mlp_store *store, bool create, struct mlp_error *error)
 {
-    int version = 0;
+    int64_t version = 0;
     int status = mlp_database_open(store, error);
     if (status == 0)
         status = check_version(store, create, &version, error);
@@ -255,7 +247,7 @@ static int open_all(struct mlp_store *store, const char *path, bool create, stru
     if (status == 0 && !there)
         status = mlp_store_explain(
             store,
-            mlp_lock_acquire(&lock, store->directory_fd, MLP_STORE_LOCK, MLP_STORE_BUSY_MS, error),
+            mlp_lock_acquire(&lock, store->directory_fd, MLP_LOG_LOCK, MLP_STORE_BUSY_MS, error),
             error);
     if (status == 0 && !there)
         status = create_file(store, error);

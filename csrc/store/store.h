@@ -3,6 +3,7 @@
  *     store.db       SQLite (schema.c), rollback journal, synchronous EXTRA
  *     log/           the store log, a C2SP tlog-tiles directory (anchor/tlog.h); log/.lock
  *     trees/         kept leaves and open streams (leaves.h, stream.h)
+ *     imports/       bundles of imported runs, <run id>.mlprov (mlprov writes them)
  *     keys/          0700: private keys of the runs and of the log (anchor writes them)
  *     .gitignore     "*"
  *

@@ -14,7 +14,6 @@
 #include <sys/types.h>
 
 #define MLP_STORE_DATABASE "store.db"
-#define MLP_STORE_LOCK     "log/.lock"
 /* "MLPr": marks store.db as ours (SQLite's application_id, which file(1) shows). */
 #define MLP_STORE_APPLICATION_ID 0x4D4C5072
 
@@ -40,9 +39,6 @@ extern const char *const mlp_store_migrations[];
 
 /* Opens store->directory's store.db on store->db and sets it up; reads nothing of ours yet. */
 int mlp_database_open(struct mlp_store *store, struct mlp_error *error);
-/* The whole numbers that SQLite keeps in the header. */
-int mlp_database_number(struct mlp_store *store, int *number, const char *pragma,
-                        struct mlp_error *error);
 /* Brings a database from its version to `version` in one transaction, one step each. A version that
  * is already there or newer is left alone. */
 int mlp_database_migrate(struct mlp_store *store, const char *const *steps, int version,
@@ -68,6 +64,10 @@ int mlp_sqlite_step(struct mlp_store *store, sqlite3_stmt *statement, struct mlp
 /* Prepares, binds, runs to the end, finalises. */
 int mlp_sqlite_execute(struct mlp_store *store, struct mlp_error *error, const char *sql,
                        const char *format, ...);
+/* The integer that a statement of one row answers; 0 where it answers none. */
+int mlp_sqlite_number(struct mlp_store *store, int64_t *number, struct mlp_error *error,
+                      const char *sql, const char *format, ...);
+
 /* Copies a 32-byte blob. Returns: 0 or MLP_E_CORRUPT. */
 int mlp_sqlite_hash(const struct mlp_store *store, uint8_t hash32[32], sqlite3_stmt *statement,
                     int column, struct mlp_error *error);

@@ -2,26 +2,13 @@
 #include "base/bytes.h"
 #include "base/file.h"
 #include "check.h"
+#include "directory_fixture.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-static int directory = -1; /* a fresh temporary directory */
-
-static mode_t mode_of(const char *path)
-{
-    struct stat facts;
-    return fstatat(directory, path, &facts, AT_SYMLINK_NOFOLLOW) == 0 ? facts.st_mode & 07777 : 0;
-}
-
-static void put_file(const char *path, const void *bytes, size_t bytes_len)
-{
-    mlp_file_unlink_quietly(directory, path);
-    CHECK(mlp_file_replace(directory, path, bytes, bytes_len, NULL) == 0);
-}
 
 static void what_is_no_file_of_its_own_is_not_opened(void)
 {
@@ -84,18 +71,12 @@ static void writing_to_a_full_device_says_so(void)
 
 int main(void)
 {
-    char path[] = "/tmp/mlprov-test-XXXXXX";
-    if (!CHECK(mkdtemp(path) != NULL) ||
-        !CHECK(mlp_file_open_directory(&directory, AT_FDCWD, path, NULL) == 0))
+    if (!make_directory())
         return 1;
     RUN(what_is_no_file_of_its_own_is_not_opened);
     RUN(a_replaced_file_is_whole_and_private);
     RUN(a_read_beyond_the_end_says_that_the_file_changed);
     RUN(writing_to_a_full_device_says_so);
-    mlp_file_close(&directory);
-    char command[64];
-    (void)snprintf(command, sizeof command, "rm -rf %s", path);
-    if (system(command) != 0)
-        printf("  cannot remove %s\n", path);
+    remove_directory();
     return check_finish();
 }

@@ -2,6 +2,8 @@
 #include "base/bytes.h"
 #include "base/file.h"
 #include "check.h"
+#include "directory_fixture.h"
+#include "key_fixture.h"
 #include "sign/key.h"
 #include "sign/keystore.h"
 
@@ -11,29 +13,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-static int directory = -1; /* a fresh temporary directory */
-
-static mode_t mode_of(const char *path)
-{
-    struct stat facts;
-    return fstatat(directory, path, &facts, AT_SYMLINK_NOFOLLOW) == 0 ? facts.st_mode & 07777 : 0;
-}
-
-static void put_file(const char *path, const void *bytes, size_t bytes_len)
-{
-    mlp_file_unlink_quietly(directory, path);
-    CHECK(mlp_file_replace(directory, path, bytes, bytes_len, NULL) == 0);
-}
-
-static struct mlp_signing_key *key_named(const char *name, uint8_t seed_byte)
-{
-    uint8_t seed[32];
-    struct mlp_signing_key *key = NULL;
-    memset(seed, seed_byte, sizeof seed);
-    CHECK(mlp_signing_key_from_seed(&key, name, name == NULL ? 0 : strlen(name), seed, NULL) == 0);
-    return key;
-}
 
 static int load(const char *path, const char *passphrase, struct mlp_error *error)
 {
@@ -205,9 +184,7 @@ static void a_saved_key_with_any_byte_changed_never_crashes_the_reader(void)
 
 int main(void)
 {
-    char path[] = "/tmp/mlprov-test-XXXXXX";
-    if (!CHECK(mkdtemp(path) != NULL) ||
-        !CHECK(mlp_file_open_directory(&directory, AT_FDCWD, path, NULL) == 0))
+    if (!make_directory())
         return 1;
     RUN(a_key_file_is_private_whatever_the_umask);
     RUN(an_encrypted_key_opens_with_its_passphrase_alone);
@@ -216,10 +193,6 @@ int main(void)
     RUN(other_keys_are_named_for_what_they_are);
     RUN(files_without_a_key_are_refused);
     RUN(a_saved_key_with_any_byte_changed_never_crashes_the_reader);
-    mlp_file_close(&directory);
-    char command[64];
-    (void)snprintf(command, sizeof command, "rm -rf %s", path);
-    if (system(command) != 0)
-        printf("  cannot remove %s\n", path);
+    remove_directory();
     return check_finish();
 }

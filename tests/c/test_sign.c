@@ -1,6 +1,7 @@
 /* Keys, notes, checkpoints. The Wycheproof and signed-note vectors are run by the Python tests. */
 #include "base/bytes.h"
 #include "check.h"
+#include "key_fixture.h"
 #include "sign/checkpoint.h"
 #include "sign/ed25519.h"
 #include "sign/key.h"
@@ -65,15 +66,6 @@ static void a_signature_with_the_group_order_added_is_refused(void)
 }
 
 /* ---- keys ---- */
-
-static struct mlp_signing_key *key_named(const char *name, uint8_t seed_byte)
-{
-    uint8_t seed[32];
-    struct mlp_signing_key *key = NULL;
-    memset(seed, seed_byte, sizeof seed);
-    CHECK(mlp_signing_key_from_seed(&key, name, name == NULL ? 0 : strlen(name), seed, NULL) == 0);
-    return key;
-}
 
 static void a_verifier_key_survives_its_text(void)
 {

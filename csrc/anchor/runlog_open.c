@@ -196,7 +196,8 @@ static int rebuild_log(struct mlp_runlog *log, const struct mlp_run_facts *facts
         return mlp_fail(
             error, MLP_E_CORRUPT,
             "cannot go on with run %s: its records in the store %s are not those of its "
-            "last signed head (%llu records); the database was changed",
+            "last signed head (%llu records): the database was "
+            "changed; put back the store.db that belongs to this store",
             log->run_id, mlp_store_path(log->store), (unsigned long long)facts->size);
     memcpy(log->now.last_time, facts->last_time, MLP_TIME_SIZE);
     log->committed = log->now;

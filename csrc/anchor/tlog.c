@@ -216,8 +216,8 @@ static int read_checkpoint(const struct mlp_tlog *tlog, struct log_state *state,
     if (status != 0)
         return mlp_fail(
             error, MLP_E_CORRUPT,
-            "%s in the store %s is no checkpoint signed by its log key: %s; nothing was "
-            "written, and it stays as evidence: move it aside to publish the log again",
+            "%s in the store %s is no checkpoint signed by its log key: %s. Nothing was "
+            "written, and it stays as evidence; move it aside to publish the log again",
             where, mlp_store_path(tlog->store), detail.message);
     state->size = checkpoint.size;
     memcpy(state->root32, checkpoint.root32, 32);
@@ -271,7 +271,8 @@ static int check_signed(const struct mlp_tlog *tlog, struct log_state *state,
         return 0;
     return mlp_fail(error, MLP_E_CORRUPT,
                     "the store log in %s/store.db has %llu entries that are not those of the last "
-                    "checkpoint signed (%llu): the database was changed; nothing was signed",
+                    "checkpoint signed (%llu): the database was changed, and nothing was signed; "
+                    "put back the store.db that belongs to this store",
                     mlp_store_path(tlog->store), (unsigned long long)entries,
                     (unsigned long long)state->size);
 }
@@ -299,7 +300,8 @@ static int check_published(const struct mlp_tlog *tlog, const struct log_state *
             mlp_fail(error, MLP_E_CORRUPT,
                      "log/checkpoint in the store %s, signed by its log key, and store.db have "
                      "different histories of the first %llu entries: the log was forked, such as "
-                     "by two copies of one store. Nothing was written; log/ stays as evidence",
+                     "by two copies of one store. Nothing was written, and log/ stays as evidence; "
+                     "put the other copy back, or begin a new store",
                      mlp_store_path(tlog->store), (unsigned long long)published->size);
     return status;
 }
@@ -320,11 +322,12 @@ static int check_consistent(const struct mlp_tlog *tlog, const struct log_state 
         status = mlp_merkle_verify_consistency(last->root32, last->size, next->root32, next->size,
                                                path, count, error);
     if (status == MLP_E_MISMATCH || status == MLP_E_MALFORMED)
-        status =
-            mlp_fail(error, MLP_E_CORRUPT,
-                     "the store log in %s/store.db does not begin with the %llu entries signed "
-                     "last: the database was changed; nothing was signed",
-                     mlp_store_path(tlog->store), (unsigned long long)last->size);
+        status = mlp_fail(
+            error, MLP_E_CORRUPT,
+            "the store log in %s/store.db does not begin with the %llu entries signed "
+            "last: the database was changed, and nothing was signed; put back the store.db "
+            "that belongs to this store",
+            mlp_store_path(tlog->store), (unsigned long long)last->size);
     return status;
 }
 

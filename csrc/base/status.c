@@ -95,6 +95,24 @@ static int status_of_errno(int system_errno)
     }
 }
 
+static const char *remedy_for(int system_errno)
+{
+    switch (system_errno) {
+    case ENOSPC:
+    case EDQUOT:
+        return "; free space and try again";
+    case EROFS:
+        return "; make it writable or choose another place";
+    case EACCES:
+    case EPERM:
+        return "; change its permissions or choose another place";
+    case ENOENT:
+        return "; check the path";
+    default:
+        return "";
+    }
+}
+
 int mlp_fail_errno(struct mlp_error *error, int system_errno, const char *format, ...)
 {
     int status = status_of_errno(system_errno);
@@ -109,8 +127,8 @@ int mlp_fail_errno(struct mlp_error *error, int system_errno, const char *format
         /* The XSI strerror_r: _POSIX_C_SOURCE is set for every core file. */
         if (strerror_r(system_errno, text, sizeof text) != 0)
             (void)snprintf(text, sizeof text, "error %d", system_errno);
-        (void)snprintf(error->message + written, sizeof error->message - (size_t)written, ": %s",
-                       text);
+        (void)snprintf(error->message + written, sizeof error->message - (size_t)written, ": %s%s",
+                       text, remedy_for(system_errno));
     }
     trim_partial_character(error->message);
     error->status = status;

@@ -59,14 +59,16 @@ const char *mlp_status_python_class(int status);
 /* Returns: whether trying again later can help. */
 bool mlp_status_retryable(int status);
 
-/* Fills error (unless NULL) with a printf-style message: what was attempted, seen, expected.
+/* Fills error (unless NULL) with a printf-style message: what was attempted, seen, expected; after
+ * "; ", which stands nowhere else in it, what to do. The command line shows that on its own line.
  * Returns: status, so that a failure is one line: return mlp_fail(error, MLP_E_RANGE, "...", ...);
  */
 int mlp_fail(struct mlp_error *error, int status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
 /* The same for a failed system call: maps errno to a status (ENOSPC, EDQUOT -> FULL; EROFS, EACCES,
- * EPERM -> READONLY; ENOENT -> NOT_FOUND; ENOMEM -> MEMORY; otherwise IO) and appends strerror.
+ * EPERM -> READONLY; ENOENT -> NOT_FOUND; ENOMEM -> MEMORY; otherwise IO), and appends strerror and
+ * what to do. format says what was attempted, without a remedy.
  */
 int mlp_fail_errno(struct mlp_error *error, int system_errno, const char *format, ...)
     __attribute__((format(printf, 3, 4)));

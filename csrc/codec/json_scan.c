@@ -99,7 +99,7 @@ static bool take_string(struct scanner *scanner)
     while (scanner->at < scanner->len) {
         uint8_t byte = scanner->text[scanner->at];
         if (byte < 0x20)
-            return offend(scanner, "a control character in a string; it must be escaped");
+            return offend(scanner, "an unescaped control character in a string");
         scanner->at++;
         if (byte == '"')
             return true;

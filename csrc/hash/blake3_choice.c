@@ -133,8 +133,8 @@ static int fail_unusable(const char *what, const char *name, struct mlp_error *e
     for (size_t i = 0; i < CANDIDATES_COUNT && len < sizeof known; i++)
         len += (size_t)snprintf(known + len, sizeof known - len, "%s%s", i > 0 ? ", " : "",
                                 candidates[i].kernel->name);
-    return mlp_fail(error, MLP_E_CONFIG, "%s \"%s\" is no kernel of this build; it has: %s", what,
-                    name, known);
+    return mlp_fail(error, MLP_E_CONFIG, "%s \"%s\" is no kernel of this build; choose one of: %s",
+                    what, name, known);
 }
 
 int mlp_hash_kernel_force(const char *name, struct mlp_error *error)

@@ -102,7 +102,7 @@ int mlp_hasher_new(struct mlp_hasher **hasher, int algorithm, const uint8_t *key
     if (find_row(algorithm) == NULL)
         return fail_unknown(algorithm, error);
     if (key32 != NULL && algorithm != MLP_BLAKE3)
-        return mlp_fail(error, MLP_E_ARGUMENT, "%s takes no key; only blake3 has a keyed mode",
+        return mlp_fail(error, MLP_E_ARGUMENT, "%s takes no key: only blake3 has a keyed mode",
                         mlp_algorithm_name(algorithm));
     struct mlp_hasher *made = allocate(algorithm, error);
     if (made == NULL)
@@ -174,7 +174,7 @@ int mlp_hasher_xof(const struct mlp_hasher *hasher, uint64_t offset, uint8_t *ou
                    struct mlp_error *error)
 {
     if (hasher->algorithm != MLP_BLAKE3)
-        return mlp_fail(error, MLP_E_ARGUMENT, "%s has no extendable output; only blake3 has one",
+        return mlp_fail(error, MLP_E_ARGUMENT, "%s has no extendable output: only blake3 has one",
                         mlp_algorithm_name(hasher->algorithm));
     mlp_blake3_output(&hasher->state.blake3, offset, out, out_len);
     return MLP_OK;

@@ -45,7 +45,7 @@ int mlp_py_bytes_exact(struct mlp_py_state *state, uint8_t *out, size_t out_len,
     if (seen_len == out_len)
         return 0;
     struct mlp_error error;
-    mlp_fail(&error, bad_status, "%s has %zu bytes; %zu are needed", what, seen_len, out_len);
+    mlp_fail(&error, bad_status, "%s has %zu bytes: %zu are needed", what, seen_len, out_len);
     return fail_value(state, &error);
 }
 
@@ -113,7 +113,7 @@ int mlp_py_algorithm(struct mlp_py_state *state, int *algorithm, PyObject *objec
     }
     struct mlp_error error;
     mlp_fail(&error, MLP_E_ARGUMENT,
-             "%s: unknown algorithm \"%.40s\"; known are blake3, sha256, sha384, sha512", what,
+             "%s: unknown algorithm \"%.40s\"; choose blake3, sha256, sha384 or sha512", what,
              name);
     return fail_value(state, &error);
 }

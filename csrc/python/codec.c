@@ -91,7 +91,7 @@ static int read_limit(struct mlp_py_state *state, size_t *limit, PyObject *objec
         return 0;
     }
     struct mlp_error error;
-    mlp_fail(&error, MLP_E_ARGUMENT, "%s is 0; at least 1 is needed", what);
+    mlp_fail(&error, MLP_E_ARGUMENT, "%s is 0: at least 1 is needed", what);
     mlp_py_raise(&state->exceptions, &error);
     return -1;
 }

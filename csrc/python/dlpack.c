@@ -265,7 +265,7 @@ static int fill_dimensions(struct mlp_view *view, const struct dl_tensor *tensor
                            struct mlp_error *error)
 {
     if (tensor->ndim < 0 || tensor->ndim > MLP_VIEW_DIMS_MAX)
-        return mlp_fail(error, MLP_E_TENSOR, "a tensor of %d dimensions; at most %d can be hashed",
+        return mlp_fail(error, MLP_E_TENSOR, "a tensor of %d dimensions: at most %d can be hashed",
                         (int)tensor->ndim, MLP_VIEW_DIMS_MAX);
     if (tensor->ndim > 0 && tensor->shape == NULL)
         return mlp_fail(error, MLP_E_TENSOR, "a DLPack tensor without a shape");
@@ -322,7 +322,7 @@ int mlp_dlpack_take(PyObject *object, int dtype, struct mlp_view *view, struct m
         struct dl_managed_versioned *managed = held->managed;
         if (managed->version.major != DL_MAJOR) {
             status =
-                mlp_fail(error, MLP_E_TENSOR, "a DLPack tensor of version %u.%u; mlprov reads 1",
+                mlp_fail(error, MLP_E_TENSOR, "a DLPack tensor of version %u.%u: mlprov reads 1",
                          managed->version.major, managed->version.minor);
             mlp_dlpack_release(held);
             return status;

@@ -48,7 +48,7 @@ static int read_algorithms(struct mlp_py_state *state, struct file_hashing *hash
     Py_ssize_t count = PyTuple_Size(items);
     int status = 0;
     if (count < 1 || count > ALGORITHMS_MAX)
-        status = mlp_fail(&error, MLP_E_ARGUMENT, "%s has %zd names; 1 to %d are needed", what,
+        status = mlp_fail(&error, MLP_E_ARGUMENT, "%s has %zd names: 1 to %d are needed", what,
                           count, ALGORITHMS_MAX);
     for (Py_ssize_t i = 0; status == 0 && i < count; i++) {
         if (mlp_py_algorithm(state, &hashing->algorithms[i], PyTuple_GetItem(items, i), what) != 0)
@@ -81,7 +81,7 @@ static int read_range(struct mlp_py_state *state, struct file_range *range, PyOb
         return 0;
     struct mlp_error error;
     mlp_fail(&error, MLP_E_ARGUMENT,
-             "hash_file_ranges: range %zu is [%llu, %llu); ranges must be sorted and apart", index,
+             "hash_file_ranges: range %zu is [%llu, %llu): ranges must be sorted and apart", index,
              (unsigned long long)range->begin, (unsigned long long)range->end);
     mlp_py_raise(&state->exceptions, &error);
     return -1;
@@ -203,7 +203,7 @@ static int check_ranges_inside(const struct file_hashing *hashing, uint64_t file
     if (count == 0 || hashing->ranges[count - 1].end <= file_len)
         return 0;
     return mlp_fail(
-        error, MLP_E_RANGE, "hash_file_ranges: the last range ends at byte %llu; %s has %llu bytes",
+        error, MLP_E_RANGE, "hash_file_ranges: the last range ends at byte %llu, %s has %llu bytes",
         (unsigned long long)hashing->ranges[count - 1].end, path, (unsigned long long)file_len);
 }
 

@@ -131,7 +131,7 @@ static int check_size(size_t *size, const struct tree_object *tree,
     *size = (size_t)(wanted->all ? count : wanted->size);
     if (wanted->all || wanted->size <= count)
         return 0;
-    return mlp_fail(error, MLP_E_RANGE, "%s is %llu; the tree has %llu leaves", wanted->what,
+    return mlp_fail(error, MLP_E_RANGE, "%s is %llu, the tree has %llu leaves", wanted->what,
                     (unsigned long long)wanted->size, (unsigned long long)count);
 }
 

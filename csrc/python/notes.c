@@ -91,7 +91,7 @@ static PyObject *MlpCore_parse_checkpoint(PyObject *module, PyObject *object)
     int status = mlp_checkpoint_decode(&checkpoint, text, text_len, &error);
     if (status == 0 && checkpoint.extensions_len > 0)
         status = mlp_fail(&error, MLP_E_MALFORMED,
-                          "a checkpoint of mlprov has three lines; this one has more after the "
+                          "a checkpoint of mlprov has three lines: this one has more after the "
                           "root (docs/format.md section 6)");
     if (status != 0)
         return mlp_py_raise(&state->exceptions, &error);

@@ -277,9 +277,8 @@ static int read_shape(struct mlp_py_state *state, struct mlp_tensor_leaf *leaf,
     int status = 0;
     if (count > MLP_VIEW_DIMS_MAX)
         status = mlp_fail(&error, MLP_E_ARGUMENT,
-                          "tensor_leaf: shape has %zd dimensions; at most "
-                          "%d are possible",
-                          count, MLP_VIEW_DIMS_MAX);
+                          "tensor_leaf: shape has %zd dimensions: at most %d are possible", count,
+                          MLP_VIEW_DIMS_MAX);
     for (Py_ssize_t i = 0; status == 0 && i < count; i++) {
         uint64_t size;
         if (mlp_py_uint64(state, &size, PyTuple_GetItem(object, i), "tensor_leaf: shape",

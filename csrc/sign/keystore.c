@@ -164,7 +164,7 @@ static int read_private_file(struct mlp_buffer *bytes, int directory_fd, const c
 static int fail_kind(struct mlp_error *error, const char *path, const char *kind)
 {
     return mlp_fail(error, MLP_E_KEY,
-                    "cannot use %s: it holds %s; mlprov signs with Ed25519; create a key with "
+                    "cannot use %s: it holds %s, and mlprov signs with Ed25519; create a key with "
                     "'mlprov keys new'",
                     path, kind);
 }

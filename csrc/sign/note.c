@@ -267,7 +267,7 @@ int mlp_note_verify(uint8_t *verified, const struct mlp_note *note, const struct
         const struct mlp_note_signature *first = &note->signatures[0];
         status =
             mlp_fail(error, MLP_E_NOT_FOUND,
-                     "no known key signed this note; it bears %zu signature(s), the first of "
+                     "no known key signed this note: it bears %zu signature(s), the first of "
                      "%.*s (key id %02x%02x%02x%02x)",
                      note->signatures_count, shown_len(first->name, first->name_len), first->name,
                      first->key_id4[0], first->key_id4[1], first->key_id4[2], first->key_id4[3]);

@@ -75,17 +75,18 @@ static const char *advice_for(int status)
 {
     switch (status) {
     case MLP_E_CORRUPT:
-        return "; the file is damaged and was left as it is: restore it from a backup, or move the "
-               "store aside and begin a new one (trees/ and log/ in it can still be read)";
+        return " (it was left as it is); restore it from a backup, or move the store aside and "
+               "begin a new one (trees/ and log/ in it can still be read)";
     case MLP_E_BUSY:
-        return "; another process holds it: try again later";
+        return " (another process holds it); try again later";
     case MLP_E_FULL:
-        return "; nothing was written: free some space";
+        return " (nothing was written); free some space and try again";
     case MLP_E_NOT_FOUND:
-        return "; it was moved or deleted while in use";
-    case MLP_E_IO:
+        return " (it was moved or deleted while in use); put it back";
     case MLP_E_READONLY:
-        return "; is the disk full or failing, or the directory write-protected?";
+        return "; make it writable or choose another place";
+    case MLP_E_IO:
+        return "; look whether the disk is full or failing, and try again";
     default:
         return "";
     }
@@ -126,7 +127,7 @@ int mlp_store_corrupt(const struct mlp_store *store, struct mlp_error *error, co
 static int fail_forked(const struct mlp_store *store, struct mlp_error *error)
 {
     return mlp_fail(error, MLP_E_FORKED,
-                    "the store %s was opened by process %ld and this is its child %ld: open it "
+                    "the store %s was opened by process %ld and this is its child %ld; open it "
                     "again here, or record in the parent alone",
                     store->path, (long)store->pid, (long)getpid());
 }
@@ -277,7 +278,7 @@ static int check_still_there(struct mlp_store *store, struct mlp_error *error)
 {
     if (!still_there(store))
         return mlp_fail(error, MLP_E_NOT_FOUND,
-                        "the store directory %s was moved or deleted while in use: put it back, or "
+                        "the store directory %s was moved or deleted while in use; put it back, or "
                         "open the store where it is now",
                         store->path);
     return 0;

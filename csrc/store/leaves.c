@@ -196,8 +196,8 @@ static int check_leaves(const struct mlp_leaves *leaves, const char *path, const
     int status = mlp_leaves_root(root, leaves->leaf, leaves->count, error);
     if (status == 0 && memcmp(root, root32, 32) != 0)
         status = mlp_fail(error, MLP_E_CORRUPT,
-                          "%s does not hold the leaves that its name says: their root is another; "
-                          "it was changed after it was written",
+                          "%s does not hold the leaves that its name says: their root is another, "
+                          "so it was changed; restore the file from a copy, or export without it",
                           path);
     return status;
 }
@@ -220,7 +220,9 @@ int mlp_store_get_leaves(struct mlp_store *store, struct mlp_leaves *leaves,
     if (status == 0)
         status = mlp_leaves_decode(&found, bytes.data, bytes.len, &detail);
     if (status == MLP_E_MALFORMED)
-        status = mlp_fail(error, MLP_E_CORRUPT, "%s is damaged: %s", path, detail.message);
+        status = mlp_fail(error, MLP_E_CORRUPT,
+                          "%s is damaged: %s; restore the file from a copy, or export without it",
+                          path, detail.message);
     if (status == 0)
         status = check_leaves(&found, path, root32, error);
     if (status != 0) {

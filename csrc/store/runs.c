@@ -219,8 +219,8 @@ static int compare_with_database(struct mlp_store *store, const struct mlp_run_c
     if (imported || size > old_size || count > old_size)
         return mlp_fail(error, MLP_E_BUSY,
                         "cannot commit to run %s: the store %s has %llu records of it where this "
-                        "process left %llu; another process went on with it, and nothing of this "
-                        "one was written",
+                        "process left %llu: another process went on with it, and nothing of this "
+                        "one was written; let one process at a time record a run",
                         commit->run_id, store->path, (unsigned long long)count,
                         (unsigned long long)old_size);
     if (size < old_size || count < old_size || memcmp(root32, commit->old_root32, 32) != 0) {
@@ -350,7 +350,7 @@ static int check_import(struct mlp_store *store, const struct mlp_run_import *im
         status =
             mlp_fail(error, MLP_E_ARGUMENT,
                      "cannot import run %s: the store %s has %llu records of it and the bundle "
-                     "%zu; it is an older one",
+                     "%zu, so it is an older one; ask for the newest bundle of the run",
                      import->run_id, store->path, (unsigned long long)count, import->records_count);
     return status;
 }

@@ -43,7 +43,7 @@ static int check_usable(const struct mlp_stream *stream, struct mlp_error *error
 {
     if (getpid() != stream->pid)
         return mlp_fail(error, MLP_E_FORKED,
-                        "%s was opened by process %ld and this is its child: record in the parent "
+                        "%s was opened by process %ld and this is its child; record in the parent "
                         "alone",
                         stream->path, (long)stream->pid);
     if (stream->fd < 0)

@@ -22,7 +22,7 @@ int mlp_safetensors_header_len(size_t *header_len, const uint8_t *prefix, size_t
     uint64_t len = mlp_load_le64(prefix);
     if (len > MLP_SAFETENSORS_HEADER_MAX)
         return mlp_fail(error, MLP_E_MALFORMED,
-                        "not a safetensors file: a header of %llu bytes; at most %d are allowed",
+                        "not a safetensors file: a header of %llu bytes: at most %d are allowed",
                         (unsigned long long)len, MLP_SAFETENSORS_HEADER_MAX);
     if (len > file_len - MLP_SAFETENSORS_PREFIX_LEN)
         return mlp_fail(error, MLP_E_MALFORMED,
@@ -136,7 +136,7 @@ static int read_shape(struct mlp_safetensors_entry *entry, const struct mlp_json
         return status;
     size_t count = mlp_json_count(shape);
     if (count > MLP_VIEW_DIMS_MAX)
-        return mlp_fail(error, MLP_E_MALFORMED, "%s: %zu dimensions; at most %d are allowed", what,
+        return mlp_fail(error, MLP_E_MALFORMED, "%s: %zu dimensions: at most %d are allowed", what,
                         count, MLP_VIEW_DIMS_MAX);
     entry->ndim = (int)count;
     entry->shape = calloc(count + 1, sizeof *entry->shape);

@@ -78,7 +78,7 @@ int mlp_view_check(const struct mlp_view *view, struct mlp_error *error)
     if (info == NULL)
         return mlp_fail(error, MLP_E_ARGUMENT, "view with unknown dtype %d", view->dtype);
     if (view->ndim < 0 || view->ndim > MLP_VIEW_DIMS_MAX)
-        return mlp_fail(error, MLP_E_TENSOR, "%d dimensions; at most %d can be hashed", view->ndim,
+        return mlp_fail(error, MLP_E_TENSOR, "%d dimensions: at most %d can be hashed", view->ndim,
                         MLP_VIEW_DIMS_MAX);
     for (int i = 0; i < view->ndim; i++) {
         if (view->shape[i] < 0)

@@ -282,7 +282,7 @@ int fill_view(const at::Tensor &tensor, struct mlp_view *view, struct mlp_error 
         return fail(error, MLP_E_TENSOR, "a tensor of dtype %s, which mlprov does not know",
                     at::toString(tensor.scalar_type()));
     if (tensor.dim() > MLP_VIEW_DIMS_MAX)
-        return fail(error, MLP_E_TENSOR, "a tensor of %lld dimensions; at most %d can be hashed",
+        return fail(error, MLP_E_TENSOR, "a tensor of %lld dimensions: at most %d can be hashed",
                     static_cast<long long>(tensor.dim()), MLP_VIEW_DIMS_MAX);
     view->item_len = tensor.element_size();
     view->ndim = static_cast<int>(tensor.dim());

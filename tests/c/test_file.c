@@ -66,6 +66,7 @@ static void writing_to_a_full_device_says_so(void)
     }
     CHECK(mlp_file_write_all(fd, "x", 1, "the test", &error) == MLP_E_FULL);
     CHECK(error.system_errno == ENOSPC);
+    CHECK(strstr(error.message, "the test: No space left on device; free space and try again"));
     mlp_file_close(&fd);
 }
 

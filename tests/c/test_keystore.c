@@ -127,9 +127,10 @@ static void other_keys_are_named_for_what_they_are(void)
     EVP_PKEY *rsa = EVP_RSA_gen(1024), *ec = EVP_EC_gen("P-256");
     EVP_PKEY *x25519 = EVP_PKEY_Q_keygen(NULL, NULL, "X25519");
     put_openssl_key("rsa.pem", rsa, false);
-    CHECK(refused_because("rsa.pem", NULL,
-                          "an RSA key; mlprov signs with Ed25519; create a key with 'mlprov keys "
-                          "new'"));
+    CHECK(
+        refused_because("rsa.pem", NULL,
+                        "an RSA key, and mlprov signs with Ed25519; create a key with 'mlprov keys "
+                        "new'"));
     put_openssl_key("rsa1.pem", rsa, true);
     CHECK(refused_because("rsa1.pem", NULL, "an RSA key"));
     put_openssl_key("ec.pem", ec, false);

@@ -3,7 +3,8 @@
  * Full tiles are 256 hashes wide; the rightmost of each level are partial and named .p/<width>
  * (C2SP tlog-tiles, "Partial tiles"). A partial tile stays until the full one is there.
  *
- * Threads: the caller holds log/.lock. Errors: as in store.h.
+ * Threads: the caller holds log/.lock.
+ * Errors: as in store.h.
  */
 #ifndef MLP_ANCHOR_TILES_H
 #define MLP_ANCHOR_TILES_H
@@ -25,7 +26,9 @@ void mlp_tile_path(char path[MLP_TILE_PATH_MAX], int level, uint64_t index, unsi
 
 /* Writes every tile and entry bundle that a log of size `to` has and one of size `from` had not,
  * each under a temporary name, fsynced, renamed; then removes the partial ones of tiles that are
- * full now. Whatever stood under those names is replaced. The database has at least `to` entries.
+ * full now. Whatever stood under those names is replaced.
+ * In:      to: at most the entries that the database has.
+ * Returns: 0.
  */
 int mlp_tiles_write(struct mlp_store *store, int directory_fd, uint64_t from, uint64_t to,
                     struct mlp_error *error);

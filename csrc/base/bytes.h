@@ -49,8 +49,8 @@ static inline void mlp_store_be16(uint8_t *bytes, uint16_t value)
 }
 
 /* A growing byte string. Zero-initialise or mlp_buffer_init; mlp_buffer_clear releases.
- * A failed allocation is sticky: later appends do nothing and mlp_buffer_failed answers true, so
- * that a writer checks once at its end.
+ * A failed allocation is sticky: later appends do nothing and mlp_buffer_status says so:
+ * a writer checks once, at its end.
  */
 struct mlp_buffer {
     uint8_t *data; /* owned; may be NULL while len is 0 */
@@ -66,13 +66,17 @@ void mlp_buffer_append_text(struct mlp_buffer *buffer, const char *text);
 void mlp_buffer_append_u64(struct mlp_buffer *buffer, uint64_t value); /* decimal digits */
 void mlp_buffer_append_hex(struct mlp_buffer *buffer, const uint8_t *bytes, size_t bytes_len);
 
-/* Makes room for more_len bytes at data + len. Returns: 0 or MLP_E_MEMORY (and marks failed). */
+/* Makes room for more_len bytes at data + len.
+ * Returns: 0 or MLP_E_MEMORY (and marks failed).
+ */
 int mlp_buffer_reserve(struct mlp_buffer *buffer, size_t more_len);
 
 /* Returns: 0, or MLP_E_MEMORY when any append since init failed. */
 int mlp_buffer_status(const struct mlp_buffer *buffer);
 
-/* Equality in time that depends on len alone. Returns: 1 if equal, else 0. */
+/* Equality in time that depends on len alone.
+ * Returns: 1 if equal, else 0.
+ */
 int mlp_bytes_equal(const uint8_t *left, const uint8_t *right, size_t len);
 
 #endif

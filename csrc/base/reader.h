@@ -7,8 +7,8 @@
  *
  * Links are followed: these are paths that the user typed. file.h reads paths from evidence.
  *
- * Threads: a struct mlp_reader belongs to one thread at a time. Errors: as file.h, where nothing
- * else is said.
+ * Threads: a struct mlp_reader belongs to one thread at a time.
+ * Errors: as file.h, where nothing else is said.
  */
 #ifndef MLP_BASE_READER_H
 #define MLP_BASE_READER_H
@@ -19,15 +19,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define MLP_READER_PIECE                                                                           \
-    ((size_t)262144) /* at most this many bytes at a time: half an L2 cache                        \
-                      */
+/* At most this many bytes at a time: half an L2 cache. */
+#define MLP_READER_PIECE ((size_t)262144)
 
 /* What is called while a file is read. interrupted: may be NULL; asked when a signal arrived, and
  * after every MLP_READER_ASK_LEN bytes; anything but 0 ends the reading and is returned as it is.
  */
 struct mlp_reader_calls {
-    /* The next bytes; valid during the call. Returns: 0, or a status that ends the reading. */
+    /* The next bytes; valid during the call.
+     * Returns: 0, or a status that ends the reading.
+     */
     int (*take)(void *context, const void *bytes, size_t bytes_len, struct mlp_error *error);
     int (*interrupted)(void *context);
     void *context;
@@ -50,23 +51,32 @@ struct mlp_reader {
     struct mlp_reader_facts facts; /* at the opening */
 };
 
-/* Opens path for reading. only_regular: refuse pipes and devices (MLP_E_IO, EINVAL) without
- * waiting; otherwise opening a FIFO waits for its writer. A directory is refused (MLP_E_IO,
- * EISDIR). calls: for interrupted alone; may be NULL. Close with mlp_reader_close. */
+/* Opens path for reading. Close with mlp_reader_close.
+ * In:      only_regular: refuse pipes and devices without waiting; otherwise opening a FIFO waits
+ *          for its writer.
+ *          calls: for interrupted alone; may be NULL.
+ * Returns: 0; MLP_E_IO with EINVAL (only_regular) or EISDIR (a directory); what interrupted
+ *          returned.
+ */
 int mlp_reader_open(struct mlp_reader *reader, const char *path, bool only_regular,
                     const struct mlp_reader_calls *calls, struct mlp_error *error);
 
 /* Hands everything to calls->take, in order, then checks that nothing changed.
- * Returns: 0 and *len; MLP_E_CHANGED; what a call returned. */
+ * Returns: 0 and *len; MLP_E_CHANGED; what a call returned.
+ */
 int mlp_reader_run(struct mlp_reader *reader, uint64_t *len, const struct mlp_reader_calls *calls,
                    struct mlp_error *error);
 
-/* Exactly out_len bytes at offset of a regular file. Returns: 0, MLP_E_CHANGED (it ends before). */
+/* Exactly out_len bytes at offset of a regular file.
+ * Returns: 0, MLP_E_CHANGED (it ends before).
+ */
 int mlp_reader_at(struct mlp_reader *reader, uint64_t offset, void *out, size_t out_len,
                   struct mlp_error *error);
 
 /* Whether the file is still what was opened, and stands under its path. Nothing is checked for
- * pipes and devices. Returns: 0 or MLP_E_CHANGED. */
+ * pipes and devices.
+ * Returns: 0 or MLP_E_CHANGED.
+ */
 int mlp_reader_check(const struct mlp_reader *reader, struct mlp_error *error);
 
 void mlp_reader_close(struct mlp_reader *reader); /* a second call does nothing */

@@ -11,7 +11,8 @@
 #include <stddef.h>
 
 /* Returns: len zeroed bytes on pages of their own (mmap, mlock, MADV_DONTDUMP), or NULL when there
- * is no memory or len is 0. Free with mlp_secret_free and the same len. */
+ *          is no memory or len is 0. Free with mlp_secret_free and the same len.
+ */
 void *mlp_secret_new(size_t len);
 
 /* Wipes and unmaps. NULL is allowed. */

@@ -15,7 +15,8 @@
 #include <stdint.h>
 
 /* text: valid UTF-8. max_depth: at most MLP_JSON_DEPTH_MAX.
- * Returns: true, or false with the offset of the first offence and the rule that it breaks. */
+ * Returns: true, or false with the offset of the first offence and the rule that it breaks.
+ */
 bool mlp_json_scan(size_t *offset, const char **rule, const uint8_t *text, size_t text_len,
                    size_t max_depth);
 

@@ -16,7 +16,8 @@ size_t mlp_utf8_valid_len(const void *text, size_t text_len);
 bool mlp_utf8_valid(const void *text, size_t text_len);
 
 /* Decodes the first character of valid or invalid text.
- * Returns: its length in bytes (1 to 4), or 0 where text is empty or does not start with one. */
+ * Returns: its length in bytes (1 to 4), or 0 where text is empty or does not start with one.
+ */
 size_t mlp_utf8_decode(uint32_t *code_point, const void *text, size_t text_len);
 
 #endif

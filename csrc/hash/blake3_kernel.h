@@ -1,5 +1,6 @@
-/* blake3_kernel.h - the contract between the BLAKE3 tree and its kernels, one kernel per
- * instruction set.
+/* blake3_kernel.h - the contract between the BLAKE3 tree and its kernels.
+ *
+ * One kernel per instruction set.
  *
  * Source: BLAKE3 (2021): section 2.1 (chunks, parents), 2.2 (compression function), table 2
  * (message schedule), table 3 (flags). Internal to the hash room; other rooms include hash.h.

@@ -1,5 +1,6 @@
-/* blake3_many.h - many inputs in one call, their chunks and parents sharing lanes. Internal to the
- * room.
+/* blake3_many.h - many inputs in one call, their chunks and parents sharing lanes.
+ *
+ * Internal to the hash room.
  *
  * Threads: any thread; allocates nothing, uses about 40 KiB of stack.
  */

@@ -1,5 +1,4 @@
-/* blake3_rounds.h - the seven rounds for kernels that hold one state word of every lane in a
- * vector.
+/* blake3_rounds.h - the seven rounds for kernels that hold a state word of every lane in a vector.
  *
  * Included by a kernel that has defined, for its vector type: ADD, XOR (two operands), ROTATE16,
  * ROTATE12, ROTATE8, ROTATE7 (rightwards), and in whose function v0 to v15 are the state and

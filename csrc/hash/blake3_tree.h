@@ -1,5 +1,6 @@
-/* blake3_tree.h - the BLAKE3 tree over any length: state, subtrees, roots. Internal to the hash
- * room.
+/* blake3_tree.h - the BLAKE3 tree over any length: state, subtrees, roots.
+ *
+ * Internal to the hash room.
  *
  * Source: BLAKE3 (2021): section 2.1 (tree structure), 2.4 (chaining values), 2.5 (parents), 2.6
  * (root and extendable output), 5.1.2 (the stack of an incremental implementation).
@@ -43,6 +44,7 @@ void mlp_blake3_update(struct mlp_blake3_state *state, const void *data, size_t 
 /* out_len bytes of the extendable output from byte offset on; the state is not changed. */
 void mlp_blake3_output(const struct mlp_blake3_state *state, uint64_t offset, uint8_t *out,
                        size_t out_len);
+
 /* The chaining value of what was added, as a subtree that is not the root; nothing else may be
  * added. */
 void mlp_blake3_chaining_value(const struct mlp_blake3_state *state, uint8_t cv32[32]);

@@ -5,8 +5,9 @@
  * Threads: a struct mlp_hasher belongs to one thread at a time. One-shot functions may be called
  * from any thread. The globals are the chosen kernel and OpenSSL's fetched algorithms, each set at
  * first use under pthread_once (mlp_hash_kernel_force replaces the kernel atomically; digests never
- * depend on it). Errors: a SHA-2 function fails with MLP_E_CRYPTO when OpenSSL does (out of memory,
- * FIPS policy); BLAKE3 never fails and allocates nothing.
+ * depend on it).
+ * Errors: a SHA-2 function fails with MLP_E_CRYPTO when OpenSSL does (out of memory, FIPS policy);
+ * BLAKE3 never fails and allocates nothing.
  */
 #ifndef MLP_HASH_HASH_H
 #define MLP_HASH_HASH_H
@@ -30,7 +31,8 @@ enum mlp_algorithm {
 };
 
 /* Returns: the algorithm of a name as it stands before the colon of a text digest ("blake3",
- * "sha256", "sha384", "sha512"), or 0 for any other. */
+ *          "sha256", "sha384", "sha512"), or 0 for any other.
+ */
 int mlp_algorithm_from_name(const char *name, size_t name_len);
 const char *mlp_algorithm_name(int algorithm);  /* NULL for a number that is none */
 size_t mlp_algorithm_digest_len(int algorithm); /* 0 for a number that is none */
@@ -40,29 +42,52 @@ size_t mlp_algorithm_block_len(int algorithm);  /* 64 or 128; 0 for a number tha
 
 struct mlp_hasher; /* opaque, heap */
 
-/* key: for MLP_BLAKE3 alone: NULL (plain hash) or MLP_BLAKE3_KEY_LEN bytes (keyed hash); must be
- * NULL for SHA-2 (MLP_E_ARGUMENT). Returns: 0, MLP_E_MEMORY, MLP_E_ARGUMENT, MLP_E_CRYPTO. Free
- * with mlp_hasher_free. */
+/* In:      key32: for MLP_BLAKE3 alone: NULL (plain hash) or MLP_BLAKE3_KEY_LEN bytes (keyed hash);
+ *          NULL for SHA-2.
+ * Returns: 0 (free with mlp_hasher_free); MLP_E_ARGUMENT (unknown algorithm, or a key for SHA-2);
+ *          MLP_E_MEMORY; MLP_E_CRYPTO.
+ */
 int mlp_hasher_new(struct mlp_hasher **hasher, int algorithm, const uint8_t *key32,
                    struct mlp_error *error);
-/* BLAKE3's derive-key mode: context is a hard-coded, globally unique string (BLAKE3 section 2.3).
+
+/* BLAKE3's derive-key mode.
+ * In:      context: hard-coded, globally unique text (BLAKE3 section 2.3).
+ * Returns: 0 (free with mlp_hasher_free) or MLP_E_MEMORY.
  */
 int mlp_hasher_new_derive_key(struct mlp_hasher **hasher, const char *context, size_t context_len,
                               struct mlp_error *error);
+
+/* Another hasher that has taken the same bytes; the two are independent.
+ * Returns: 0 (free with mlp_hasher_free); MLP_E_MEMORY; MLP_E_CRYPTO.
+ */
 int mlp_hasher_copy(struct mlp_hasher **copy, const struct mlp_hasher *hasher,
                     struct mlp_error *error);
+
+/* Adds data_len bytes; data may be NULL where that is 0.
+ * Returns: 0 or MLP_E_CRYPTO; never fails for BLAKE3.
+ */
 int mlp_hasher_update(struct mlp_hasher *hasher, const void *data, size_t data_len,
                       struct mlp_error *error);
-/* Does not change the hasher: more may be added afterwards. Writes mlp_algorithm_digest_len bytes.
+
+/* Does not change the hasher: more may be added afterwards.
+ * Out:     digest: mlp_algorithm_digest_len bytes.
+ * Returns: 0 or MLP_E_CRYPTO; never fails for BLAKE3.
  */
 int mlp_hasher_digest(const struct mlp_hasher *hasher, uint8_t *digest, struct mlp_error *error);
-/* BLAKE3's extendable output, any length, starting at byte offset. MLP_E_ARGUMENT for SHA-2. */
+
+/* BLAKE3's extendable output, any length, starting at byte offset.
+ * Returns: 0 or MLP_E_ARGUMENT (SHA-2).
+ */
 int mlp_hasher_xof(const struct mlp_hasher *hasher, uint64_t offset, uint8_t *out, size_t out_len,
                    struct mlp_error *error);
+
 void mlp_hasher_free(struct mlp_hasher *hasher); /* NULL is allowed; wipes the state */
 
 /* ---- one shot ---- */
 
+/* Out:     digest: mlp_algorithm_digest_len bytes.
+ * Returns: 0; MLP_E_ARGUMENT (unknown algorithm); MLP_E_CRYPTO.
+ */
 int mlp_hash(int algorithm, uint8_t *digest, const void *data, size_t data_len,
              struct mlp_error *error);
 void mlp_blake3(uint8_t digest32[32], const void *data, size_t data_len);
@@ -72,7 +97,10 @@ struct mlp_hash_input {
     size_t len;
 };
 
-/* Many inputs in one call: digests receives inputs_count rows of mlp_algorithm_digest_len bytes. */
+/* Many inputs in one call.
+ * Out:     digests: inputs_count rows of mlp_algorithm_digest_len bytes.
+ * Returns: as mlp_hash.
+ */
 int mlp_hash_many(int algorithm, uint8_t *digests, const struct mlp_hash_input *inputs,
                   size_t inputs_count, struct mlp_error *error);
 
@@ -80,8 +108,9 @@ int mlp_hash_many(int algorithm, uint8_t *digests, const struct mlp_hash_input *
  * chunk chunk_offset of the whole input. Aligned: chunk_offset is a multiple of the subtree's chunk
  * count rounded up to a power of two; data_len > 0. Joined with mlp_blake3_parent; the topmost join
  * is mlp_blake3_root_of_parents (the ROOT flag makes a root another value than a chaining value).
- * key32: NULL, or the key of a keyed hash.
- * Returns: 0, MLP_E_ARGUMENT (empty, not aligned, counter beyond 2^64 - 1 chunks). */
+ * In:      key32: NULL, or the key of a keyed hash.
+ * Returns: 0, MLP_E_ARGUMENT (empty, not aligned, counter beyond 2^64 - 1 chunks).
+ */
 int mlp_blake3_subtree(uint8_t cv32[32], const void *data, size_t data_len, uint64_t chunk_offset,
                        const uint8_t *key32, struct mlp_error *error);
 void mlp_blake3_parent(uint8_t cv32[32], const uint8_t left32[32], const uint8_t right32[32],
@@ -91,20 +120,28 @@ void mlp_blake3_root_of_parents(uint8_t digest32[32], const uint8_t left32[32],
 
 /* ---- kernels ---- */
 
-/* The kernels of this build and machine, in order of preference, ends with "portable".
- * Returns: the count; names[i] and usable[i] (compiled in, CPU has it, self-test passed) for i <
- * count. The arrays have room for MLP_KERNELS_MAX. */
 #define MLP_KERNELS_MAX 8
-size_t mlp_hash_kernels(const char *names[MLP_KERNELS_MAX], bool usable[MLP_KERNELS_MAX]);
-/* The kernel in use, choosing it at first call: MLPROV_HASH_IMPL if set, else the fastest usable.
+
+/* The kernels of this build and machine, in order of preference; the last is "portable".
+ * Out:     names, usable: room for MLP_KERNELS_MAX; a kernel is usable that is compiled in, that
+ *          the CPU has, and that passed its self-test.
+ * Returns: their count.
  */
+size_t mlp_hash_kernels(const char *names[MLP_KERNELS_MAX], bool usable[MLP_KERNELS_MAX]);
+
+/* The kernel in use, chosen at the first call: MLPROV_HASH_IMPL if set, else the fastest usable. */
 const char *mlp_hash_kernel_name(void);
-/* Forces a kernel by name. Returns: 0, MLP_E_CONFIG (unknown, lists the known; not supported by
- * this CPU; failed its self-test). */
+
+/* Forces a kernel by name.
+ * Returns: 0, MLP_E_CONFIG (unknown, lists the known; not supported by this CPU; failed its
+ *          self-test).
+ */
 int mlp_hash_kernel_force(const char *name, struct mlp_error *error);
-/* Whether MLPROV_HASH_IMPL named a kernel that cannot be used: 0, or MLP_E_CONFIG with the text.
- * Asked by the binding when the module is imported, so that a wrong name is an error and no silent
- * change. */
+
+/* Whether MLPROV_HASH_IMPL names a kernel that cannot be used. Asked by the binding when the module
+ * is imported, so that a wrong name is an error and no silent change.
+ * Returns: 0 or MLP_E_CONFIG.
+ */
 int mlp_hash_kernel_check_environment(struct mlp_error *error);
 
 #endif

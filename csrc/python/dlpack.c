@@ -90,12 +90,12 @@ static const struct {
     {14, 8, MLP_DTYPE_F8_E8M0},     {13, 8, MLP_DTYPE_F8_E5M2FNUZ},
 };
 
-int mlp_dlpack_is_offered(PyObject *object)
+int mlp_dlpack_is_offered(const struct mlp_py_names *names, PyObject *object)
 {
     PyObject *type = (PyObject *)Py_TYPE(object);
-    static const char *const names[] = {"__dlpack__", "__dlpack_c_exchange_api__"};
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        PyObject *attribute = PyObject_GetAttrString(type, names[i]);
+    PyObject *const routes[] = {names->dlpack, names->dlpack_exchange};
+    for (size_t i = 0; i < sizeof routes / sizeof routes[0]; i++) {
+        PyObject *attribute = PyObject_GetAttr(type, routes[i]);
         int offered = attribute != NULL && attribute != Py_None;
         Py_XDECREF(attribute);
         PyErr_Clear();
@@ -109,10 +109,10 @@ int mlp_dlpack_is_offered(PyObject *object)
 
 /* Returns: 0; MLP_PY_NOT_MINE: the type has no such API, or one of another major version; -1 with
  * an exception set. */
-static int take_by_exchange(PyObject *object, struct mlp_dlpack *held)
+static int take_by_exchange(const struct mlp_py_names *names, PyObject *object,
+                            struct mlp_dlpack *held)
 {
-    PyObject *capsule =
-        PyObject_GetAttrString((PyObject *)Py_TYPE(object), "__dlpack_c_exchange_api__");
+    PyObject *capsule = PyObject_GetAttr((PyObject *)Py_TYPE(object), names->dlpack_exchange);
     if (capsule == NULL) {
         PyErr_Clear();
         return MLP_PY_NOT_MINE;
@@ -136,14 +136,14 @@ static int take_by_exchange(PyObject *object, struct mlp_dlpack *held)
 /* ---- the capsules ---- */
 
 /* object.__dlpack__(max_version=(1, 0)), without the argument for producers that do not know it. */
-static PyObject *call_dlpack(PyObject *object)
+static PyObject *call_dlpack(const struct mlp_py_names *names, PyObject *object)
 {
-    PyObject *method = PyObject_GetAttrString(object, "__dlpack__");
+    PyObject *method = PyObject_GetAttr(object, names->dlpack);
     if (method == NULL)
         return NULL;
     PyObject *capsule = NULL;
     PyObject *arguments = PyTuple_New(0);
-    PyObject *keywords = Py_BuildValue("{s:(ii)}", "max_version", DL_MAJOR, 0);
+    PyObject *keywords = Py_BuildValue("{O:(ii)}", names->max_version, DL_MAJOR, 0);
     if (arguments != NULL && keywords != NULL)
         capsule = PyObject_Call(method, arguments, keywords);
     if (capsule == NULL && arguments != NULL && PyErr_ExceptionMatches(PyExc_TypeError)) {
@@ -157,9 +157,10 @@ static PyObject *call_dlpack(PyObject *object)
 }
 
 /* Returns: 0, or -1 with an exception set. */
-static int take_by_capsule(PyObject *object, struct mlp_dlpack *held)
+static int take_by_capsule(const struct mlp_py_names *names, PyObject *object,
+                           struct mlp_dlpack *held)
 {
-    PyObject *capsule = call_dlpack(object);
+    PyObject *capsule = call_dlpack(names, object);
     if (capsule == NULL)
         return -1;
     int status = -1;
@@ -180,9 +181,9 @@ static int take_by_capsule(PyObject *object, struct mlp_dlpack *held)
 
 /* Producers copy or fail for other devices; asked first, so that the error can say what to do.
  * Returns: 0, MLP_E_TENSOR, or MLP_PY_RAISED. */
-static int check_device(PyObject *object, struct mlp_error *error)
+static int check_device(const struct mlp_py_names *names, PyObject *object, struct mlp_error *error)
 {
-    PyObject *pair = PyObject_CallMethod(object, "__dlpack_device__", NULL);
+    PyObject *pair = PyObject_CallMethodObjArgs(object, names->dlpack_device, NULL);
     if (pair == NULL) {
         if (!PyErr_ExceptionMatches(PyExc_AttributeError))
             return mlp_py_tensor_failure(error, object, "asking for its device");
@@ -208,16 +209,16 @@ static int check_device(PyObject *object, struct mlp_error *error)
 /* ---- the element type ---- */
 
 /* The name without its module: "torch.float32", "paddle.float32", or dtype.name, "float32". */
-static int dtype_from_framework(PyObject *object)
+static int dtype_from_framework(const struct mlp_py_names *names, PyObject *object)
 {
     char name[96];
     int dtype = MLP_DTYPE_NONE;
-    PyObject *type = PyObject_GetAttrString(object, "dtype");
-    if (type != NULL && mlp_py_attribute_text(name, sizeof name, type, "name") == 0) {
+    PyObject *type = PyObject_GetAttr(object, names->dtype);
+    if (type != NULL && mlp_py_attribute_text(name, sizeof name, type, names->name) == 0) {
         dtype = mlp_dtype_from_numpy(name, strlen(name));
     } else if (type != NULL) {
         PyErr_Clear();
-        if (mlp_py_attribute_text(name, sizeof name, object, "dtype") == 0) {
+        if (mlp_py_attribute_text(name, sizeof name, object, names->dtype) == 0) {
             const char *dot = strrchr(name, '.');
             const char *bare = dot != NULL ? dot + 1 : name;
             int is_torch = strncmp(name, "torch.", 6) == 0;
@@ -303,17 +304,17 @@ static int fill_view(struct mlp_view *view, const struct dl_tensor *tensor, int 
     return 0;
 }
 
-int mlp_dlpack_take(PyObject *object, int dtype, struct mlp_view *view, struct mlp_dlpack *held,
-                    struct mlp_error *error)
+int mlp_dlpack_take(const struct mlp_py_names *names, PyObject *object, int dtype,
+                    struct mlp_view *view, struct mlp_dlpack *held, struct mlp_error *error)
 {
-    int status = check_device(object, error);
+    int status = check_device(names, object, error);
     if (status != 0)
         return status;
     if (dtype == MLP_DTYPE_NONE)
-        dtype = dtype_from_framework(object);
-    status = take_by_exchange(object, held);
+        dtype = dtype_from_framework(names, object);
+    status = take_by_exchange(names, object, held);
     if (status == MLP_PY_NOT_MINE)
-        status = take_by_capsule(object, held);
+        status = take_by_capsule(names, object, held);
     if (status != 0)
         return mlp_py_tensor_failure(error, object, "asking for its DLPack tensor");
 

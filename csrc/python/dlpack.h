@@ -13,6 +13,7 @@
 #include <Python.h>
 
 #include "base/status.h"
+#include "python/names.h"
 #include "tensor/view.h"
 
 /* A consumed tensor; zero: nothing is held. */
@@ -22,15 +23,16 @@ struct mlp_dlpack {
 };
 
 /* Returns: whether type(object) offers either route. Never fails. */
-int mlp_dlpack_is_offered(PyObject *object);
+int mlp_dlpack_is_offered(const struct mlp_py_names *names, PyObject *object);
 
-/* Fills view and *held from object. dtype: the enum's code where the caller knows it, otherwise
- * MLP_DTYPE_NONE: then it is found from object.dtype, and failing that from DLPack's own type.
- *
+/* Fills view and *held from object.
+ * In:      dtype: the enum's code where the caller knows it, otherwise MLP_DTYPE_NONE: then it is
+ *          found from object.dtype, and failing that from DLPack's own type.
  * Returns: 0; MLP_E_TENSOR (the framework refused, a device that is not host memory, an element
- * type that mlprov does not know, a malformed answer); 1 with an exception set (see view.h). */
-int mlp_dlpack_take(PyObject *object, int dtype, struct mlp_view *view, struct mlp_dlpack *held,
-                    struct mlp_error *error);
+ *          type that mlprov does not know, a malformed answer); 1 with an exception set (view.h).
+ */
+int mlp_dlpack_take(const struct mlp_py_names *names, PyObject *object, int dtype,
+                    struct mlp_view *view, struct mlp_dlpack *held, struct mlp_error *error);
 
 /* Calls the deleter. A second call does nothing. */
 void mlp_dlpack_release(struct mlp_dlpack *held);

@@ -23,14 +23,19 @@ int mlp_py_exceptions_traverse(struct mlp_py_exceptions *exceptions, visitproc v
 void mlp_py_exceptions_clear(struct mlp_py_exceptions *exceptions);
 
 /* Takes a dict that names a class for every name of the table that is no builtin.
- * Returns: 0, or -1 with TypeError or ValueError set. */
+ * Returns: 0, or -1 with TypeError or ValueError set.
+ */
 int mlp_py_exceptions_set(struct mlp_py_exceptions *exceptions, PyObject *classes);
 
 /* Raises the exception that error->status stands for. An exception that is set already (a callback
- * raised it) is kept. Returns: NULL. */
+ * raised it) is kept.
+ * Returns: NULL.
+ */
 void *mlp_py_raise(struct mlp_py_exceptions *exceptions, const struct mlp_error *error);
 
-/* The same with one more attribute, index. Returns: NULL. */
+/* The same with one more attribute, index.
+ * Returns: NULL.
+ */
 void *mlp_py_raise_at(struct mlp_py_exceptions *exceptions, const struct mlp_error *error,
                       Py_ssize_t index);
 

@@ -29,8 +29,7 @@ static PyObject *MlpCore_merkle_root(PyObject *module, PyObject *leaves)
     return mlp_py_bytes(root, sizeof root);
 }
 
-/* ---- verification: what cannot be a proof is malformed evidence, whatever is wrong with it ----
- */
+/* ---- verification: what cannot be a proof is malformed evidence ---- */
 
 static int read_hash(struct mlp_py_state *state, uint8_t hash[MLP_MERKLE_HASH_LEN],
                      PyObject *object, const char *what)

@@ -61,6 +61,8 @@ static int MlpCore_exec(PyObject *module)
     };
     if (refuse_subinterpreter() != 0 || refuse_wrong_environment() != 0)
         return -1;
+    if (mlp_py_view_state_init(&mlp_py_state_of_module(module)->view) != 0)
+        return -1;
     for (size_t i = 0; i < sizeof groups / sizeof groups[0]; i++) {
         if (groups[i](module) != 0)
             return -1;

@@ -1,5 +1,4 @@
-/* module.h - what the files of mlprov._core share: the module's state, and the groups it is made
- * of.
+/* module.h - what the files of mlprov._core share: the module's state and its groups.
  *
  * Everything that changes lives in the state or in objects; the method tables are constant in use.
  * Types are heap types and final, so that the state of an object's module is found through its
@@ -47,11 +46,13 @@ static inline struct mlp_py_state *mlp_py_state_of(PyObject *object)
 #define MLP_PY_WITH_KEYWORDS(function) (PyCFunction)(void (*)(void))(function)
 
 /* Makes a final heap type of the module; with publish also its attribute.
- * Returns: 0, or -1 with an exception set. */
+ * Returns: 0, or -1 with an exception set.
+ */
 int mlp_py_add_type(PyObject *module, PyTypeObject **type, PyType_Spec *spec, int publish);
 
 /* The groups: each adds its functions and types to the module, one file each.
- * Returns: 0, or -1 with an exception set. */
+ * Returns: 0, or -1 with an exception set.
+ */
 int mlp_py_hash_functions_add(PyObject *module);
 int mlp_py_file_functions_add(PyObject *module);
 int mlp_py_hasher_add(PyObject *module);

@@ -18,7 +18,9 @@ struct mlp_stream;
 /* Borrowed from a Store object. */
 struct mlp_store *mlp_py_store_of(PyObject *store);
 
-/* New objects; log and stream are taken in any case. Returns: NULL with an exception set. */
+/* New objects; log and stream are taken in any case.
+ * Returns: NULL with an exception set.
+ */
 PyObject *mlp_py_run_log_wrap(PyObject *store, struct mlp_runlog *log);
 PyObject *mlp_py_leaf_stream_wrap(struct mlp_py_state *state, struct mlp_stream *stream);
 

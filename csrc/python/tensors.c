@@ -20,18 +20,10 @@ static void release_views(struct held_views *held)
     held->count = 0;
 }
 
-static int offers_dlpack(PyObject *object)
-{
-    PyObject *name = PyUnicode_InternFromString("__dlpack__");
-    int answer = name != NULL && PyObject_HasAttr(object, name);
-    Py_XDECREF(name);
-    return answer;
-}
-
 /* A tensor is a sequence of its rows too: taking it as the list would hash something else. */
-static int refuse_tensor_as_list(PyObject *object, const char *what)
+static int refuse_tensor_as_list(struct mlp_py_state *state, PyObject *object, const char *what)
 {
-    if (!PyObject_CheckBuffer(object) && !offers_dlpack(object))
+    if (!PyObject_CheckBuffer(object) && !PyObject_HasAttr(object, state->view.names.dlpack))
         return 0;
     PyErr_Format(PyExc_TypeError, "%s must be a list of tensors, not %R: write [tensor]", what,
                  (PyObject *)Py_TYPE(object));
@@ -64,7 +56,8 @@ static int take_views(struct mlp_py_state *state, struct held_views *held, PyObj
                       const char *what)
 {
     PyObject *items;
-    if (refuse_tensor_as_list(tensors, what) != 0 || mlp_py_items(&items, tensors, what) != 0)
+    if (refuse_tensor_as_list(state, tensors, what) != 0 ||
+        mlp_py_items(&items, tensors, what) != 0)
         return -1;
     int result = hold_views(state, held, items);
     Py_DECREF(items);

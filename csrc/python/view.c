@@ -8,18 +8,16 @@
 
 /* ---- small helpers of the paths ---- */
 
-PyObject *mlp_py_loaded_module(const char *name)
+PyObject *mlp_py_loaded_module(PyObject *name)
 {
-    PyObject *text = PyUnicode_FromString(name);
-    PyObject *module = text != NULL ? PyImport_GetModule(text) : NULL;
-    Py_XDECREF(text);
+    PyObject *module = PyImport_GetModule(name);
     PyErr_Clear();
     return module;
 }
 
-int mlp_py_is_instance_of(PyObject *object, PyObject *module, const char *class_name)
+int mlp_py_is_instance_of(PyObject *object, PyObject *module, PyObject *class_name)
 {
-    PyObject *class = PyObject_GetAttrString(module, class_name);
+    PyObject *class = PyObject_GetAttr(module, class_name);
     int is_instance = class != NULL ? PyObject_IsInstance(object, class) : 0;
     Py_XDECREF(class);
     if (class == NULL || is_instance < 0)
@@ -37,13 +35,11 @@ static void copy_text(char *text, size_t text_len, PyObject *str)
         PyErr_Clear();
 }
 
-int mlp_py_attribute_text(char *text, size_t text_len, PyObject *object, const char *attribute)
+/* Takes value, which may be NULL with an exception set. Returns: as mlp_py_attribute_text. */
+static int take_text(char *text, size_t text_len, PyObject *value)
 {
-    PyObject *value = PyObject_GetAttrString(object, attribute);
-    if (value == NULL)
-        return -1;
-    PyObject *str = PyObject_Str(value);
-    Py_DECREF(value);
+    PyObject *str = value != NULL ? PyObject_Str(value) : NULL;
+    Py_XDECREF(value);
     if (str == NULL)
         return -1;
     copy_text(text, text_len, str);
@@ -51,9 +47,16 @@ int mlp_py_attribute_text(char *text, size_t text_len, PyObject *object, const c
     return 0;
 }
 
+int mlp_py_attribute_text(char *text, size_t text_len, PyObject *object, PyObject *attribute)
+{
+    return take_text(text, text_len, PyObject_GetAttr(object, attribute));
+}
+
+/* For errors. */
 static void type_name(char *text, size_t text_len, PyObject *object)
 {
-    if (mlp_py_attribute_text(text, text_len, (PyObject *)Py_TYPE(object), "__qualname__") != 0) {
+    PyObject *name = PyObject_GetAttrString((PyObject *)Py_TYPE(object), "__qualname__");
+    if (take_text(text, text_len, name) != 0) {
         PyErr_Clear();
         (void)snprintf(text, text_len, "object");
     }
@@ -82,13 +85,14 @@ int mlp_py_tensor_failure(struct mlp_error *error, PyObject *object, const char 
 
 /* ---- the order of the paths ---- */
 
-static int by_dlpack_or_buffer(PyObject *object, struct mlp_py_view *held, struct mlp_error *error)
+static int by_dlpack_or_buffer(const struct mlp_py_names *names, PyObject *object,
+                               struct mlp_py_view *held, struct mlp_error *error)
 {
     char refusal[128];
-    int offered = mlp_dlpack_is_offered(object);
+    int offered = mlp_dlpack_is_offered(names, object);
     int status = MLP_PY_NOT_MINE;
     if (offered) {
-        status = mlp_dlpack_take(object, MLP_DTYPE_NONE, &held->view, &held->dlpack, error);
+        status = mlp_dlpack_take(names, object, MLP_DTYPE_NONE, &held->view, &held->dlpack, error);
         if (status != MLP_E_TENSOR) {
             held->owner = Py_NewRef(object);
             return status;
@@ -119,9 +123,9 @@ int mlp_py_view_from_object(struct mlp_py_view_state *state, PyObject *object, u
     if (status == MLP_PY_NOT_MINE && (options & MLP_PY_VIEW_STAGED) != 0)
         return mlp_fail(error, MLP_E_TENSOR, "only torch tensors can be staged");
     if (status == MLP_PY_NOT_MINE)
-        status = mlp_py_view_numpy(object, held, error);
+        status = mlp_py_view_numpy(&state->names, object, held, error);
     if (status == MLP_PY_NOT_MINE)
-        status = by_dlpack_or_buffer(object, held, error);
+        status = by_dlpack_or_buffer(&state->names, object, held, error);
     if (status == 0)
         status = mlp_view_check(&held->view, error);
     if (status != 0)

@@ -5,8 +5,8 @@
  * Everything else: DLPack where the type has it, then the buffer protocol. torch and NumPy are
  * never imported.
  *
- * Threads: with the GIL held; the view may then be hashed without it. Ownership: *held keeps every
- * reference and buffer until mlp_py_view_release, which needs the GIL.
+ * Threads: with the GIL held; the view may then be hashed without it.
+ * Ownership: *held keeps every reference and buffer until mlp_py_view_release, which needs the GIL.
  */
 #ifndef MLP_PYTHON_VIEW_H
 #define MLP_PYTHON_VIEW_H
@@ -16,18 +16,22 @@
 
 #include "base/status.h"
 #include "python/dlpack.h"
+#include "python/names.h"
 #include "tensor/view.h"
 
 struct mlp_torch_bridge;
 
-/* Part of the module's state; zero-initialised, cleared with mlp_py_view_state_clear. */
+/* Part of the module's state; zero-initialised. */
 struct mlp_py_view_state {
+    struct mlp_py_names names;
     const struct mlp_torch_bridge *bridge; /* of bridge_capsule */
     PyObject *bridge_capsule;
     PyObject *bridge_refusal; /* why mlprov._torch stepped aside: text for errors and for doctor */
     int bridge_asked;         /* torch was loaded and mlprov._torch was tried */
 };
 
+/* Returns: 0, or -1 with an exception set; clear in both cases. */
+int mlp_py_view_state_init(struct mlp_py_view_state *state);
 int mlp_py_view_state_traverse(struct mlp_py_view_state *state, visitproc visit, void *arg);
 void mlp_py_view_state_clear(struct mlp_py_view_state *state);
 
@@ -57,15 +61,16 @@ struct mlp_py_view {
 
 #define MLP_PY_VIEW_STAGED 1u
 
-/* options: 0, or MLP_PY_VIEW_STAGED: a torch tensor in host memory goes through the stage callback
- * as one on a device would; other objects, and torch without the bridge, are then refused.
- *
- * Fills *held (which need not be initialised); nothing is held on failure.
- *
+/* Fills *held (which need not be initialised); nothing is held on failure.
+ * In:      options: 0, or MLP_PY_VIEW_STAGED: a torch tensor in host memory goes through the stage
+ *          callback as one on a device would; other objects, and torch without the bridge, are then
+ *          refused.
  * Returns: 0; MLP_PY_RAISED; or a status with the detail in error and no exception set:
- * MLP_E_TENSOR (no values; a sparse, quantised or nested tensor, to be split by mlprov._parts; a
- * dtype without one meaning), MLP_E_MEMORY. The detail begins with what the object is ("a tensor on
- * the meta device has no values"), so that a caller may put a name before it. */
+ *          MLP_E_TENSOR (no values; a sparse, quantised or nested tensor, to be split by
+ *          mlprov._parts; a dtype without one meaning), MLP_E_MEMORY. The detail begins with what
+ *          the object is ("a tensor on the meta device has no values"), so that a caller may put a
+ *          name before it.
+ */
 int mlp_py_view_from_object(struct mlp_py_view_state *state, PyObject *object, unsigned options,
                             struct mlp_py_view *held, struct mlp_error *error);
 

@@ -75,9 +75,9 @@ int mlp_py_view_buffer(PyObject *object, struct mlp_py_view *held, char refusal[
         return MLP_PY_NOT_MINE;
     if (PyObject_GetBuffer(object, &held->buffer, PyBUF_STRIDED_RO | PyBUF_FORMAT) != 0) {
         held->buffer.obj = NULL;
+        /* Others are MemoryError, KeyboardInterrupt; a closed mmap is a ValueError. */
         if (!PyErr_ExceptionMatches(PyExc_BufferError) && !PyErr_ExceptionMatches(PyExc_ValueError))
-            return MLP_PY_RAISED; /* MemoryError, KeyboardInterrupt; a closed mmap is a ValueError
-                                   */
+            return MLP_PY_RAISED;
         struct mlp_error error;
         (void)mlp_py_tensor_failure(&error, object, "taking its buffer");
         (void)snprintf(refusal, 128, "%.127s", error.message);

@@ -15,20 +15,20 @@ struct numpy_dtype {
     int has_fields;
 };
 
-static int read_dtype(struct numpy_dtype *dtype, PyObject *array)
+static int read_dtype(struct numpy_dtype *dtype, const struct mlp_py_names *names, PyObject *array)
 {
-    PyObject *type = PyObject_GetAttrString(array, "dtype");
+    PyObject *type = PyObject_GetAttr(array, names->dtype);
     if (type == NULL)
         return -1;
     PyObject *fields = NULL;
     PyObject *size = NULL;
     int status = -1;
-    if (mlp_py_attribute_text(dtype->name, sizeof dtype->name, type, "name") == 0 &&
-        mlp_py_attribute_text(dtype->kind, sizeof dtype->kind, type, "kind") == 0 &&
-        mlp_py_attribute_text(dtype->order, sizeof dtype->order, type, "byteorder") == 0 &&
-        mlp_py_attribute_text(dtype->str, sizeof dtype->str, type, "str") == 0 &&
-        (fields = PyObject_GetAttrString(type, "names")) != NULL &&
-        (size = PyObject_GetAttrString(type, "itemsize")) != NULL) {
+    if (mlp_py_attribute_text(dtype->name, sizeof dtype->name, type, names->name) == 0 &&
+        mlp_py_attribute_text(dtype->kind, sizeof dtype->kind, type, names->kind) == 0 &&
+        mlp_py_attribute_text(dtype->order, sizeof dtype->order, type, names->byteorder) == 0 &&
+        mlp_py_attribute_text(dtype->str, sizeof dtype->str, type, names->str) == 0 &&
+        (fields = PyObject_GetAttr(type, names->names)) != NULL &&
+        (size = PyObject_GetAttr(type, names->itemsize)) != NULL) {
         dtype->has_fields = fields != Py_None;
         dtype->item_len = PyLong_AsLong(size);
         status = dtype->item_len == -1 && PyErr_Occurred() ? -1 : 0;
@@ -108,11 +108,12 @@ static Py_ssize_t read_integers(int64_t *numbers, PyObject *tuple)
 }
 
 /* data, shape, strides of the interface's dictionary. Returns: 0, or -1 with an exception set. */
-static int fill_memory(struct mlp_view *view, PyObject *interface, int *dense)
+static int fill_memory(struct mlp_view *view, const struct mlp_py_names *names, PyObject *interface,
+                       int *dense)
 {
-    PyObject *data = PyDict_GetItemString(interface, "data"); /* borrowed, as all here */
-    PyObject *shape = PyDict_GetItemString(interface, "shape");
-    PyObject *strides = PyDict_GetItemString(interface, "strides");
+    PyObject *data = PyDict_GetItemWithError(interface, names->data); /* borrowed, as all here */
+    PyObject *shape = PyDict_GetItemWithError(interface, names->shape);
+    PyObject *strides = PyDict_GetItemWithError(interface, names->strides);
     if (data == NULL || !PyTuple_Check(data) || shape == NULL || !PyTuple_Check(shape)) {
         PyErr_SetString(PyExc_TypeError, "an array interface without data and shape");
         return -1;
@@ -132,19 +133,20 @@ static int fill_memory(struct mlp_view *view, PyObject *interface, int *dense)
     return *dense || read_integers(view->strides, strides) == ndim ? 0 : -1;
 }
 
-static int by_interface(PyObject *array, struct mlp_py_view *held, struct mlp_error *error)
+static int by_interface(const struct mlp_py_names *names, PyObject *array, struct mlp_py_view *held,
+                        struct mlp_error *error)
 {
     struct numpy_dtype dtype;
-    if (read_dtype(&dtype, array) != 0)
+    if (read_dtype(&dtype, names, array) != 0)
         return mlp_py_tensor_failure(error, array, "reading its dtype");
     int status = fill_dtype(&held->view, &dtype, error);
     if (status != 0)
         return status;
-    PyObject *interface = PyObject_GetAttrString(array, "__array_interface__");
+    PyObject *interface = PyObject_GetAttr(array, names->array_interface);
     if (interface == NULL)
         return mlp_py_tensor_failure(error, array, "reading its array interface");
     int dense = 0;
-    status = fill_memory(&held->view, interface, &dense);
+    status = fill_memory(&held->view, names, interface, &dense);
     held->keeper = interface; /* NumPy keeps the array alive through it as well */
     if (status != 0)
         return mlp_py_tensor_failure(error, array, "reading its array interface");
@@ -152,30 +154,32 @@ static int by_interface(PyObject *array, struct mlp_py_view *held, struct mlp_er
 }
 
 /* Values under a mask are undefined: a digest of the data alone would hide the mask. */
-static int is_masked(PyObject *object)
+static int is_masked(const struct mlp_py_names *names, PyObject *object)
 {
-    PyObject *module = mlp_py_loaded_module("numpy.ma");
-    int masked = module != NULL && mlp_py_is_instance_of(object, module, "MaskedArray");
+    PyObject *module = mlp_py_loaded_module(names->numpy_ma);
+    int masked = module != NULL && mlp_py_is_instance_of(object, module, names->masked_array);
     Py_XDECREF(module);
     return masked;
 }
 
-int mlp_py_view_numpy(PyObject *object, struct mlp_py_view *held, struct mlp_error *error)
+int mlp_py_view_numpy(const struct mlp_py_names *names, PyObject *object, struct mlp_py_view *held,
+                      struct mlp_error *error)
 {
-    PyObject *numpy = mlp_py_loaded_module("numpy");
+    PyObject *numpy = mlp_py_loaded_module(names->numpy);
     if (numpy == NULL)
         return MLP_PY_NOT_MINE;
-    int is_array = mlp_py_is_instance_of(object, numpy, "ndarray");
-    int is_scalar = !is_array && mlp_py_is_instance_of(object, numpy, "generic");
+    int is_array = mlp_py_is_instance_of(object, numpy, names->ndarray);
+    int is_scalar = !is_array && mlp_py_is_instance_of(object, numpy, names->generic);
     Py_DECREF(numpy);
     if (!is_array && !is_scalar)
         return MLP_PY_NOT_MINE;
-    if (is_array && is_masked(object))
+    if (is_array && is_masked(names, object))
         return mlp_fail(error, MLP_E_TENSOR,
                         "a masked array has undefined values: hash its .data and .mask");
 
     /* A scalar's own memory is not to be pointed at: a 0-d array has it. */
-    PyObject *array = is_array ? Py_NewRef(object) : PyObject_CallMethod(object, "__array__", NULL);
+    PyObject *array =
+        is_array ? Py_NewRef(object) : PyObject_CallMethodObjArgs(object, names->array, NULL);
     if (array == NULL)
         return mlp_py_tensor_failure(error, object, "making an array of it");
     char refusal[128];
@@ -183,5 +187,5 @@ int mlp_py_view_numpy(PyObject *object, struct mlp_py_view *held, struct mlp_err
     held->owner = array;
     if (status != MLP_PY_NOT_MINE)
         return status;
-    return by_interface(array, held, error);
+    return by_interface(names, array, held, error);
 }

@@ -57,13 +57,13 @@ static void ask_for_bridge(struct mlp_py_view_state *state)
 }
 
 /* Returns: torch, if it is loaded as far as its tensor class (not while it is being imported). */
-static PyObject *loaded_torch(void)
+static PyObject *loaded_torch(const struct mlp_py_names *names)
 {
-    PyObject *torch = mlp_py_loaded_module("torch");
+    PyObject *torch = mlp_py_loaded_module(names->torch);
     if (torch == NULL)
         return NULL;
-    PyObject *tensor = PyObject_GetAttrString(torch, "Tensor");
-    PyObject *version = PyObject_GetAttrString(torch, "__version__");
+    PyObject *tensor = PyObject_GetAttr(torch, names->tensor);
+    PyObject *version = PyObject_GetAttr(torch, names->version_text);
     PyErr_Clear();
     int complete = tensor != NULL && version != NULL;
     Py_XDECREF(tensor);
@@ -76,7 +76,7 @@ static PyObject *loaded_torch(void)
 
 const char *mlp_py_view_torch_release(struct mlp_py_view_state *state)
 {
-    PyObject *torch = state->bridge_asked ? NULL : loaded_torch();
+    PyObject *torch = state->bridge_asked ? NULL : loaded_torch(&state->names);
     if (torch != NULL)
         ask_for_bridge(state);
     Py_XDECREF(torch);
@@ -96,6 +96,11 @@ PyObject *mlp_py_view_describe(struct mlp_py_view_state *state)
                                 state->bridge_refusal);
 }
 
+int mlp_py_view_state_init(struct mlp_py_view_state *state)
+{
+    return mlp_py_names_init(&state->names);
+}
+
 int mlp_py_view_state_traverse(struct mlp_py_view_state *state, visitproc visit, void *arg)
 {
     Py_VISIT(state->bridge_capsule);
@@ -108,14 +113,15 @@ void mlp_py_view_state_clear(struct mlp_py_view_state *state)
     state->bridge = NULL;
     Py_CLEAR(state->bridge_capsule);
     Py_CLEAR(state->bridge_refusal);
+    mlp_py_names_clear(&state->names);
 }
 
 /* ---- without the bridge ---- */
 
 /* object.method() is true. Returns: 1, 0, or -1 with an exception set. */
-static int is_true(PyObject *object, const char *method)
+static int is_true(PyObject *object, PyObject *method)
 {
-    PyObject *answer = PyObject_CallMethod(object, method, NULL);
+    PyObject *answer = PyObject_CallMethodObjArgs(object, method, NULL);
     if (answer == NULL)
         return -1;
     int truth = PyObject_IsTrue(answer);
@@ -123,9 +129,9 @@ static int is_true(PyObject *object, const char *method)
     return truth;
 }
 
-static int attribute_is_true(PyObject *object, const char *attribute)
+static int attribute_is_true(PyObject *object, PyObject *attribute)
 {
-    PyObject *answer = PyObject_GetAttrString(object, attribute);
+    PyObject *answer = PyObject_GetAttr(object, attribute);
     if (answer == NULL)
         return -1;
     int truth = PyObject_IsTrue(answer);
@@ -134,9 +140,9 @@ static int attribute_is_true(PyObject *object, const char *attribute)
 }
 
 /* Replaces *tensor by tensor.method(). Returns: 0, or -1 with an exception set. */
-static int replace_by(PyObject **tensor, const char *method)
+static int replace_by(PyObject **tensor, PyObject *method)
 {
-    PyObject *result = PyObject_CallMethod(*tensor, method, NULL);
+    PyObject *result = PyObject_CallMethodObjArgs(*tensor, method, NULL);
     if (result == NULL)
         return -1;
     Py_DECREF(*tensor);
@@ -145,13 +151,14 @@ static int replace_by(PyObject **tensor, const char *method)
 }
 
 /* Only strided tensors with values. */
-static int refuse_by_attributes(PyObject *object, struct mlp_error *error)
+static int refuse_by_attributes(const struct mlp_py_names *names, PyObject *object,
+                                struct mlp_error *error)
 {
     char layout[48];
-    int meta = attribute_is_true(object, "is_meta");
-    int quantized = meta < 0 ? -1 : attribute_is_true(object, "is_quantized");
-    int nested = quantized < 0 ? -1 : attribute_is_true(object, "is_nested");
-    if (nested < 0 || mlp_py_attribute_text(layout, sizeof layout, object, "layout") != 0)
+    int meta = attribute_is_true(object, names->is_meta);
+    int quantized = meta < 0 ? -1 : attribute_is_true(object, names->is_quantized);
+    int nested = quantized < 0 ? -1 : attribute_is_true(object, names->is_nested);
+    if (nested < 0 || mlp_py_attribute_text(layout, sizeof layout, object, names->layout) != 0)
         return mlp_py_tensor_failure(error, object, "reading its attributes");
     if (meta)
         return mlp_fail(error, MLP_E_TENSOR,
@@ -166,17 +173,19 @@ static int refuse_by_attributes(PyObject *object, struct mlp_error *error)
 }
 
 /* The same bits as an integer type that DLPack has; 16-byte complex is one that it has. */
-static int view_as_integers(PyObject **tensor, PyObject *torch, size_t item_len)
+static int view_as_integers(PyObject **tensor, const struct mlp_py_names *names, PyObject *torch,
+                            size_t item_len)
 {
-    const char *name = item_len == 1   ? "uint8"
-                       : item_len == 2 ? "int16"
-                       : item_len == 4 ? "int32"
-                       : item_len == 8 ? "int64"
-                                       : NULL;
+    PyObject *name = item_len == 1   ? names->uint8
+                     : item_len == 2 ? names->int16
+                     : item_len == 4 ? names->int32
+                     : item_len == 8 ? names->int64
+                                     : NULL;
     if (name == NULL)
         return 0;
-    PyObject *type = PyObject_GetAttrString(torch, name);
-    PyObject *result = type != NULL ? PyObject_CallMethod(*tensor, "view", "(O)", type) : NULL;
+    PyObject *type = PyObject_GetAttr(torch, name);
+    PyObject *result =
+        type != NULL ? PyObject_CallMethodObjArgs(*tensor, names->view, type, NULL) : NULL;
     Py_XDECREF(type);
     if (result == NULL)
         return -1;
@@ -186,27 +195,29 @@ static int view_as_integers(PyObject **tensor, PyObject *torch, size_t item_len)
 }
 
 /* Takes autograd and the pending bits off *tensor; the core resolves the bits. */
-static int bare_tensor(PyObject **tensor, PyObject *torch, struct mlp_view *view)
+static int bare_tensor(PyObject **tensor, const struct mlp_py_names *names, PyObject *torch,
+                       struct mlp_view *view)
 {
     int conj;
     int neg;
-    if (replace_by(tensor, "detach") != 0 || (conj = is_true(*tensor, "is_conj")) < 0)
+    if (replace_by(tensor, names->detach) != 0 || (conj = is_true(*tensor, names->is_conj)) < 0)
         return -1;
-    if (conj && replace_by(tensor, "conj") != 0)
+    if (conj && replace_by(tensor, names->conj) != 0)
         return -1;
-    if ((neg = is_true(*tensor, "is_neg")) < 0 || (neg && replace_by(tensor, "_neg_view") != 0))
+    if ((neg = is_true(*tensor, names->is_neg)) < 0 ||
+        (neg && replace_by(tensor, names->neg_view) != 0))
         return -1;
     if (conj)
         view->flags |= MLP_VIEW_CONJ;
     if (neg)
         view->flags |= MLP_VIEW_NEG;
-    return view_as_integers(tensor, torch, mlp_dtype_info(view->dtype)->item_len);
+    return view_as_integers(tensor, names, torch, mlp_dtype_info(view->dtype)->item_len);
 }
 
 /* number = object.method(). Returns: 0, or -1 with an exception set. */
-static int call_for_number(int64_t *number, PyObject *object, const char *method)
+static int call_for_number(int64_t *number, PyObject *object, PyObject *method)
 {
-    PyObject *answer = PyObject_CallMethod(object, method, NULL);
+    PyObject *answer = PyObject_CallMethodObjArgs(object, method, NULL);
     if (answer == NULL)
         return -1;
     *number = PyLong_AsLongLong(answer);
@@ -216,15 +227,16 @@ static int call_for_number(int64_t *number, PyObject *object, const char *method
 
 /* Fills in where the view lies in its storage. DLPack does not say how long that is, and
  * storage.resize_ can leave elements outside it: refused. */
-static int place_in_storage(PyObject *tensor, struct mlp_view *view, struct mlp_error *error)
+static int place_in_storage(const struct mlp_py_names *names, PyObject *tensor,
+                            struct mlp_view *view, struct mlp_error *error)
 {
     int64_t storage_len = 0;
     int64_t first = 0;
     uint64_t count;
-    PyObject *storage = PyObject_CallMethod(tensor, "untyped_storage", NULL);
-    int status = storage != NULL ? call_for_number(&storage_len, storage, "nbytes") : -1;
+    PyObject *storage = PyObject_CallMethodObjArgs(tensor, names->untyped_storage, NULL);
+    int status = storage != NULL ? call_for_number(&storage_len, storage, names->nbytes) : -1;
     Py_XDECREF(storage);
-    if (status != 0 || call_for_number(&first, tensor, "storage_offset") != 0)
+    if (status != 0 || call_for_number(&first, tensor, names->storage_offset) != 0)
         return mlp_py_tensor_failure(error, tensor, "asking for its storage");
     status = mlp_view_check(view, error); /* offsets fit int64_t */
     if (status != 0 || mlp_view_count(&count, view, error) != 0 || count == 0)
@@ -242,9 +254,9 @@ static int place_in_storage(PyObject *tensor, struct mlp_view *view, struct mlp_
     return 0;
 }
 
-static void fill_version(struct mlp_view *view, PyObject *object)
+static void fill_version(struct mlp_view *view, const struct mlp_py_names *names, PyObject *object)
 {
-    PyObject *version = PyObject_GetAttrString(object, "_version");
+    PyObject *version = PyObject_GetAttr(object, names->version);
     if (version != NULL) {
         view->version = PyLong_AsUnsignedLongLong(version);
         view->version_known = !PyErr_Occurred();
@@ -253,15 +265,15 @@ static void fill_version(struct mlp_view *view, PyObject *object)
     PyErr_Clear(); /* inference tensors have none */
 }
 
-static int by_dlpack(PyObject *object, PyObject *torch, struct mlp_py_view *held,
-                     struct mlp_error *error)
+static int by_dlpack(const struct mlp_py_names *names, PyObject *object, PyObject *torch,
+                     struct mlp_py_view *held, struct mlp_error *error)
 {
     char name[48];
     struct mlp_view bits = {0};
-    int status = refuse_by_attributes(object, error);
+    int status = refuse_by_attributes(names, object, error);
     if (status != 0)
         return status;
-    if (mlp_py_attribute_text(name, sizeof name, object, "dtype") != 0)
+    if (mlp_py_attribute_text(name, sizeof name, object, names->dtype) != 0)
         return mlp_py_tensor_failure(error, object, "reading its dtype");
     const char *bare = strncmp(name, "torch.", 6) == 0 ? name + 6 : name;
     bits.dtype = mlp_dtype_from_torch(bare, strlen(bare));
@@ -270,16 +282,17 @@ static int by_dlpack(PyObject *object, PyObject *torch, struct mlp_py_view *held
                         name);
     held->owner = Py_NewRef(object);
     held->keeper = Py_NewRef(object);
-    if (bare_tensor(&held->keeper, torch, &bits) != 0)
+    if (bare_tensor(&held->keeper, names, torch, &bits) != 0)
         return mlp_py_tensor_failure(error, object, "taking it for DLPack");
-    status = mlp_dlpack_take(held->keeper, MLP_DTYPE_NONE, &held->view, &held->dlpack, error);
+    status =
+        mlp_dlpack_take(names, held->keeper, MLP_DTYPE_NONE, &held->view, &held->dlpack, error);
     if (status == 0)
-        status = place_in_storage(held->keeper, &held->view, error);
+        status = place_in_storage(names, held->keeper, &held->view, error);
     if (status != 0)
         return status;
     held->view.dtype = bits.dtype;
     held->view.flags = bits.flags;
-    fill_version(&held->view, object);
+    fill_version(&held->view, names, object);
     return 0;
 }
 
@@ -296,7 +309,7 @@ int mlp_py_view_torch(struct mlp_py_view_state *state, PyObject *object, unsigne
         return state->bridge->view(object, (options & MLP_PY_VIEW_STAGED) != 0, &held->view,
                                    &held->torch_held, error);
     }
-    PyObject *torch = loaded_torch();
+    PyObject *torch = loaded_torch(&state->names);
     if (torch == NULL)
         return MLP_PY_NOT_MINE;
     if (!state->bridge_asked) {
@@ -305,12 +318,12 @@ int mlp_py_view_torch(struct mlp_py_view_state *state, PyObject *object, unsigne
         return mlp_py_view_torch(state, object, options, held, error);
     }
     int status = MLP_PY_NOT_MINE;
-    if (mlp_py_is_instance_of(object, torch, "Tensor")) {
+    if (mlp_py_is_instance_of(object, torch, state->names.tensor)) {
         if ((options & MLP_PY_VIEW_STAGED) != 0)
             status = mlp_fail(error, MLP_E_TENSOR,
                               "a torch tensor cannot be staged without mlprov._torch");
         else
-            status = by_dlpack(object, torch, held, error);
+            status = by_dlpack(&state->names, object, torch, held, error);
     }
     Py_DECREF(torch);
     return status;

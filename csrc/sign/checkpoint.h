@@ -27,20 +27,22 @@ struct mlp_checkpoint {
     size_t origin_len;
     uint64_t size;
     uint8_t root32[32];
-    const char
-        *extensions; /* the lines after the root with their newlines; NULL where there are none */
+    const char *extensions; /* lines after the root, with newlines; NULL where there are none */
     size_t extensions_len;
 };
 
 /* Appends the three lines.
  * Returns: 0; MLP_E_ARGUMENT (origin empty, not UTF-8, or with a control character; size above
- * MLP_CHECKPOINT_SIZE_MAX); MLP_E_MEMORY. */
+ *          MLP_CHECKPOINT_SIZE_MAX); MLP_E_MEMORY.
+ */
 int mlp_checkpoint_encode(struct mlp_buffer *text, const char *origin, size_t origin_len,
                           uint64_t size, const uint8_t root32[32], struct mlp_error *error);
 
 /* Reads a note's text. Strict: no leading zeros, sign or spaces in the size, strict base64 of
  * exactly 32 bytes, no empty line, a final newline, valid UTF-8 without control characters. That a
- * size of 0 goes with the empty tree's root is not checked here. Returns: 0 or MLP_E_MALFORMED. */
+ * size of 0 goes with the empty tree's root is not checked here.
+ * Returns: 0 or MLP_E_MALFORMED.
+ */
 int mlp_checkpoint_decode(struct mlp_checkpoint *checkpoint, const void *text, size_t text_len,
                           struct mlp_error *error);
 

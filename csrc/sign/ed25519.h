@@ -8,8 +8,8 @@
  * key's shape. The Wycheproof Ed25519 file is met in full.
  *
  * Threads: functions touch only what they are given; OpenSSL's error queue of the calling thread is
- * left empty. Errors: MLP_E_CRYPTO where OpenSSL itself fails (out of memory, FIPS policy),
- * MLP_E_MEMORY.
+ * left empty.
+ * Errors: MLP_E_CRYPTO where OpenSSL itself fails (out of memory, FIPS policy), MLP_E_MEMORY.
  */
 #ifndef MLP_SIGN_ED25519_H
 #define MLP_SIGN_ED25519_H
@@ -23,17 +23,23 @@
 #define MLP_ED25519_PUBLIC_LEN    32
 #define MLP_ED25519_SIGNATURE_LEN 64
 
-/* A new random seed (OpenSSL's private generator). */
+/* A new random seed (OpenSSL's private generator).
+ * Returns: 0 or MLP_E_CRYPTO.
+ */
 int mlp_ed25519_generate(uint8_t seed32[32], struct mlp_error *error);
 
+/* Returns: 0; MLP_E_CRYPTO; MLP_E_MEMORY. */
 int mlp_ed25519_public(uint8_t public32[32], const uint8_t seed32[32], struct mlp_error *error);
 
-/* Deterministic: the same seed and message give the same bytes. */
+/* Deterministic: the same seed and message give the same bytes.
+ * Returns: 0; MLP_E_CRYPTO; MLP_E_MEMORY.
+ */
 int mlp_ed25519_sign(uint8_t sig64[64], const uint8_t seed32[32], const void *message,
                      size_t message_len, struct mlp_error *error);
 
 /* Returns: 0; MLP_E_MISMATCH (sig_len is not 64, or the signature does not hold under this key);
- * MLP_E_CRYPTO. */
+ *          MLP_E_CRYPTO.
+ */
 int mlp_ed25519_verify(const uint8_t public32[32], const uint8_t *sig, size_t sig_len,
                        const void *message, size_t message_len, struct mlp_error *error);
 

@@ -29,29 +29,23 @@ static bool is_unicode_space(uint32_t code_point)
            code_point == 0x3000;
 }
 
+/* General category Cc: what a terminal may obey. */
+static bool is_control(uint32_t code_point)
+{
+    return code_point < 0x20 || (code_point >= 0x7F && code_point <= 0x9F);
+}
+
 bool mlp_key_name_valid(const char *name, size_t name_len)
 {
     size_t done = 0;
     while (done < name_len) {
         uint32_t code_point;
         size_t len = mlp_utf8_decode(&code_point, name + done, name_len - done);
-        if (len == 0 || code_point == '+' || is_unicode_space(code_point))
+        if (len == 0 || code_point == '+' || is_unicode_space(code_point) || is_control(code_point))
             return false;
         done += len;
     }
-    return name_len > 0;
-}
-
-/* What we demand of the names of keys that we use, beyond C2SP's rule. */
-static bool own_name_valid(const char *name, size_t name_len)
-{
-    if (name_len > MLP_KEY_NAME_MAX || !mlp_key_name_valid(name, name_len))
-        return false;
-    for (size_t i = 0; i < name_len; i++) {
-        if ((uint8_t)name[i] < 0x20 || name[i] == 0x7F)
-            return false;
-    }
-    return true;
+    return name_len > 0 && name_len <= MLP_KEY_NAME_MAX;
 }
 
 /* ---- verifier keys ---- */
@@ -72,7 +66,7 @@ static int compute_key_id(uint8_t key_id4[4], const char *name, size_t name_len,
     return status;
 }
 
-/* docs/format.md, "Notes": the first 16 hex digits of SHA-256(public key). */
+/* docs/format.md section 6: the first 16 hex digits of SHA-256(public key). */
 static int owner_name(char name[MLP_KEY_NAME_MAX + 1], const uint8_t public32[32],
                       struct mlp_error *error)
 {
@@ -97,7 +91,7 @@ int mlp_vkey_init(struct mlp_vkey *vkey, const char *name, size_t name_len,
         name = own_name;
         name_len = strlen(own_name);
     }
-    if (!own_name_valid(name, name_len))
+    if (!mlp_key_name_valid(name, name_len))
         return mlp_fail(error, MLP_E_ARGUMENT,
                         "invalid key name of %zu bytes: 1 to %d bytes of UTF-8 are expected, "
                         "without spaces, control characters and \"+\"",
@@ -126,7 +120,7 @@ int mlp_vkey_decode(struct mlp_vkey *vkey, const char *text, size_t text_len,
     if (plus == NULL)
         return fail_vkey(error, "no \"+\" after the name");
     size_t name_len = (size_t)(plus - text);
-    if (!own_name_valid(text, name_len))
+    if (!mlp_key_name_valid(text, name_len))
         return fail_vkey(error, "invalid name");
     const char *id = plus + 1;
     size_t rest_len = text_len - name_len - 1;

@@ -45,19 +45,23 @@ int mlp_note_parse(struct mlp_note *note, const void *bytes, size_t bytes_len,
 
 /* Signs text and appends the whole note to note.
  * Returns: 0; MLP_E_ARGUMENT (no keys, more than 100, text that no note can carry: empty, no final
- * newline, control characters, not UTF-8, too long); MLP_E_MEMORY; MLP_E_CRYPTO. note is unchanged
- * on failure. */
+ *          newline, control characters, not UTF-8, too long); MLP_E_MEMORY; MLP_E_CRYPTO. note is
+ *          unchanged on failure.
+ */
 int mlp_note_sign(struct mlp_buffer *note, const void *text, size_t text_len,
                   const struct mlp_signing_key *const *keys, size_t keys_count,
                   struct mlp_error *error);
 
 /* Checks the note against the keys that the caller knows. A signature is a known key's when both
  * name and key id are. Signatures of unknown keys are ignored. Every signature of a known key must
- * hold; repeated ones count once. Out:     verified: NULL, or vkeys_count bytes, set to 1 where
- * that key's signature holds and else to 0. Returns: 0 (at least one known key signed, none of them
- * falsely); MLP_E_MISMATCH (a signature that claims to be a known key's does not hold; the error
- * names the key); MLP_E_NOT_FOUND (well-formed, but no known key signed it; the error names who
- * did); MLP_E_ARGUMENT (two different vkeys share name and key id); MLP_E_CRYPTO. */
+ * hold; repeated ones count once.
+ * Out:     verified: NULL, or vkeys_count bytes, set to 1 where that key's signature holds and else
+ *          to 0.
+ * Returns: 0 (at least one known key signed, none of them falsely); MLP_E_MISMATCH (a signature
+ *          that claims to be a known key's does not hold; the error names the key); MLP_E_NOT_FOUND
+ *          (well-formed, but no known key signed it; the error names who did); MLP_E_ARGUMENT (two
+ *          different vkeys share name and key id); MLP_E_CRYPTO.
+ */
 int mlp_note_verify(uint8_t *verified, const struct mlp_note *note, const struct mlp_vkey *vkeys,
                     size_t vkeys_count, struct mlp_error *error);
 

@@ -30,7 +30,8 @@ struct mlp_leaf {
 
 /* Appends one leaf with its frame.
  * Returns: 0; MLP_E_ARGUMENT (longer than MLP_LEAF_MAX); MLP_E_MEMORY. bytes is unchanged on
- * failure. */
+ *          failure.
+ */
 int mlp_leaves_encode(struct mlp_buffer *bytes, const void *leaf, size_t leaf_len,
                       struct mlp_error *error);
 
@@ -43,7 +44,8 @@ struct mlp_leaves {
 
 /* Strict reading of a whole leaves file that the caller keeps in memory.
  * Returns: 0; MLP_E_MALFORMED (with the offset: cut short, length above MLP_LEAF_MAX, checksum);
- * MLP_E_MEMORY. */
+ *          MLP_E_MEMORY.
+ */
 int mlp_leaves_decode(struct mlp_leaves *leaves, const void *bytes, size_t bytes_len,
                       struct mlp_error *error);
 void mlp_leaves_clear(struct mlp_leaves *leaves); /* may be called on a zeroed one */
@@ -51,7 +53,9 @@ void mlp_leaves_clear(struct mlp_leaves *leaves); /* may be called on a zeroed o
 /* Bytes that the longest prefix of whole leaves with right checksums takes, and their count. */
 size_t mlp_leaves_whole_len(uint64_t *count, const void *bytes, size_t bytes_len);
 
-/* The RFC 6962 root over leaves. Returns: 0, MLP_E_CRYPTO, MLP_E_MEMORY. */
+/* The RFC 6962 root over leaves.
+ * Returns: 0, MLP_E_CRYPTO, MLP_E_MEMORY.
+ */
 int mlp_leaves_root(uint8_t root32[32], const struct mlp_leaf *leaves, size_t leaves_count,
                     struct mlp_error *error);
 
@@ -59,12 +63,14 @@ int mlp_leaves_root(uint8_t root32[32], const struct mlp_leaf *leaves, size_t le
 
 /* Writes trees/<root>.leaves: temporary name, fsync, rename, fsync of the directory. A file of that
  * name and the right length stays as it is. After a failure nothing is left.
- * Returns: 0 and the root; MLP_E_ARGUMENT (a leaf too long). */
+ * Returns: 0 and the root; MLP_E_ARGUMENT (a leaf too long).
+ */
 int mlp_store_put_leaves(struct mlp_store *store, uint8_t root32[32], const struct mlp_leaf *leaves,
                          size_t leaves_count, struct mlp_error *error);
 
 /* Reads trees/<root>.leaves and checks that its root is root32.
- * Returns: 0 (mlp_leaves_clear); MLP_E_NOT_FOUND; MLP_E_CORRUPT (malformed, or another root). */
+ * Returns: 0 (mlp_leaves_clear); MLP_E_NOT_FOUND; MLP_E_CORRUPT (malformed, or another root).
+ */
 int mlp_store_get_leaves(struct mlp_store *store, struct mlp_leaves *leaves,
                          const uint8_t root32[32], struct mlp_error *error);
 

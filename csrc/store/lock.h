@@ -18,10 +18,14 @@
 
 /* Opens path (made 0600 where missing; never a link) and waits at most timeout_ms for the lock.
  * Returns: 0 and *fd (mlp_lock_release); MLP_E_BUSY; MLP_E_IO, MLP_E_READONLY, MLP_E_FULL,
- * MLP_E_NOT_FOUND (directory). */
+ *          MLP_E_NOT_FOUND (directory).
+ */
 int mlp_lock_acquire(int *fd, int directory_fd, const char *path, int timeout_ms,
                      struct mlp_error *error);
-/* Locks a file that the caller has open for writing. Returns: as above. */
+
+/* Locks a file that the caller has open for writing.
+ * Returns: as mlp_lock_acquire.
+ */
 int mlp_lock_descriptor(int fd, const char *path, int timeout_ms, struct mlp_error *error);
 /* Unlocks, closes, sets *fd to -1; nothing to do where it is -1. */
 void mlp_lock_release(int *fd);

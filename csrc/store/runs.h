@@ -51,8 +51,9 @@ struct mlp_run_commit {
 /* One transaction: the run's row, its records, its head (pending for the store log). A commit that
  * is already in the database exactly so succeeds again.
  * Returns: 0; MLP_E_BUSY (somebody else has added records to this run, or it is imported: nothing
- * was written); MLP_E_CORRUPT (the database has fewer records than were committed, or another head:
- * an older copy was put in its place); or as in store.h. */
+ *          was written); MLP_E_CORRUPT (the database has fewer records than were committed, or
+ *          another head: an older copy was put in its place); or as in store.h.
+ */
 int mlp_store_run_commit(struct mlp_store *store, const struct mlp_run_commit *commit,
                          struct mlp_error *error);
 
@@ -66,14 +67,17 @@ struct mlp_run_facts {
 };
 
 /* note: the last head's note is appended. vkey: the run's verifier key is appended; nothing for an
- * imported run. Either may be NULL. Returns: 0; MLP_E_NOT_FOUND (no such run); or store.h. */
+ * imported run. Either may be NULL.
+ * Returns: 0; MLP_E_NOT_FOUND (no such run); or store.h.
+ */
 int mlp_store_run_facts(struct mlp_run_facts *facts, struct mlp_buffer *note,
                         struct mlp_buffer *vkey, struct mlp_store *store, const char *run_id,
                         struct mlp_error *error);
 
 /* Every record's bytes in order of seq. visit runs with the store's mutex held and must not call
  * store functions; its failure ends the walk and is returned.
- * Returns: 0; MLP_E_CORRUPT (a seq is missing); or store.h. */
+ * Returns: 0; MLP_E_CORRUPT (a seq is missing); or store.h.
+ */
 int mlp_store_run_records(struct mlp_store *store, const char *run_id,
                           int (*visit)(void *context, uint64_t seq, const void *bytes,
                                        size_t bytes_len, struct mlp_error *error),
@@ -97,8 +101,9 @@ struct mlp_run_import {
 /* One transaction. A run that was imported before may grow; its records must be the same as before.
  * Nothing is verified here: the caller did.
  * Returns: 0; MLP_E_ARGUMENT (this store recorded the run itself; fewer records than imported
- * before; no records); MLP_E_MISMATCH (a record or head differs from the one imported before); or
- * store.h. */
+ *          before; no records); MLP_E_MISMATCH (a record or head differs from the one imported
+ *          before); or store.h.
+ */
 int mlp_store_run_import(struct mlp_store *store, const struct mlp_run_import *import,
                          struct mlp_error *error);
 

@@ -46,9 +46,10 @@ enum mlp_store_flag {
 /* Opens the store directory at path. A database of an older version is migrated (unless read-only),
  * one of a newer version opens read-only (mlp_store_newer). The directory's parent must exist.
  * Returns: 0 (mlp_store_free); MLP_E_NOT_FOUND (no store there); MLP_E_CONFIG (directory or
- * store.db is another user's, writable by group or others, a link, or a directory that holds other
- * things); MLP_E_CORRUPT (not a database, truncated, not mlprov's, empty beside a published log);
- * or above. */
+ *          store.db is another user's, writable by group or others, a link, or a directory that
+ *          holds other things); MLP_E_CORRUPT (not a database, truncated, not mlprov's, empty
+ *          beside a published log); or as at the top.
+ */
 int mlp_store_open(struct mlp_store **store, const char *path, unsigned flags,
                    struct mlp_error *error);
 
@@ -61,43 +62,56 @@ void mlp_store_free(struct mlp_store *store);
 
 const char *mlp_store_path(const struct mlp_store *store); /* absolute, links resolved */
 const char *mlp_store_id(const struct mlp_store *store);   /* MLP_STORE_ID_LEN digits */
-bool mlp_store_read_only(
-    const struct mlp_store *store); /* as asked for, forced by the file system, or newer */
-bool mlp_store_newer(const struct mlp_store *store); /* written by a newer version */
+bool mlp_store_read_only(const struct mlp_store *store);   /* asked for, forced by files, newer */
+bool mlp_store_newer(const struct mlp_store *store);       /* written by a newer version */
 
 /* Whether the store can be used here. write: also whether it may be written.
- * Returns: 0, MLP_E_FORKED, MLP_E_CLOSED, MLP_E_READONLY. */
+ * Returns: 0, MLP_E_FORKED, MLP_E_CLOSED, MLP_E_READONLY.
+ */
 int mlp_store_usable(struct mlp_store *store, bool write, struct mlp_error *error);
 
 /* A descriptor of the store's directory, for files beside the database; the caller closes it. It
  * stays good when another thread closes the store.
- * Returns: 0; as mlp_store_usable; MLP_E_IO. */
+ * Returns: 0; as mlp_store_usable; MLP_E_IO.
+ */
 int mlp_store_open_directory(struct mlp_store *store, int *fd, bool write, struct mlp_error *error);
 
 /* Puts "<store path>: " in front of error's text, so that a relative file name can be found.
- * Returns: status. */
+ * Returns: status.
+ */
 int mlp_store_explain(const struct mlp_store *store, int status, struct mlp_error *error);
 
 /* ---- transactions: for the functions of runs.h and log_rows.h that say "in a transaction" ---- */
 
-/* BEGIN IMMEDIATE; takes the store's mutex. Returns: 0 (mlp_store_end must follow, in the same
- * thread), or as above (nothing to end). */
+/* BEGIN IMMEDIATE; takes the store's mutex.
+ * Returns: 0 (mlp_store_end must follow, in the same thread), or as at the top (nothing to end).
+ */
 int mlp_store_begin(struct mlp_store *store, struct mlp_error *error);
-/* The same for reading alone: all reads until mlp_store_end see one state. */
+
+/* The same for reading alone: all reads until mlp_store_end see one state.
+ * Returns: as mlp_store_begin.
+ */
 int mlp_store_begin_read(struct mlp_store *store, struct mlp_error *error);
+
 /* Commits where status is 0, else rolls back; gives the mutex back.
  * Returns: status, or why the commit failed. After a failed commit the transaction is undone, but
- * for one case: the journal was deleted and the directory could not be synced; then it is in the
- * database, and a caller that repeats must look first (runs.h, log_rows.h do). */
+ *          for one case: the journal was deleted and the directory could not be synced; then it is
+ *          in the database, and a caller that repeats must look first (runs.h, log_rows.h do).
+ */
 int mlp_store_end(struct mlp_store *store, int status, struct mlp_error *error);
 
 /* ---- meta: small texts by key ---- */
 
-/* In a transaction. value: value_size bytes with the NUL.
- * Returns: 0; MLP_E_NOT_FOUND (no such key: no text in error); MLP_E_CORRUPT (longer). */
+/* In a transaction.
+ * Out:     value: value_size bytes with the NUL.
+ * Returns: 0; MLP_E_NOT_FOUND (no such key: no text in error); MLP_E_CORRUPT (longer).
+ */
 int mlp_store_meta_get(struct mlp_store *store, char *value, size_t value_size, const char *key,
                        struct mlp_error *error);
-/* In a write transaction; replaces. */
+
+/* In a write transaction; replaces.
+ * Returns: 0, or as at the top.
+ */
 int mlp_store_meta_put(struct mlp_store *store, const char *key, const char *value,
                        struct mlp_error *error);
 
@@ -123,10 +137,11 @@ struct mlp_rows; /* opaque, heap: the whole answer, independent of the store */
 
 /* Runs one read-only statement to its end. Allowed are SELECT, WITH, VALUES, EXPLAIN and the
  * pragmas that only answer; whatever could write, attach, load or change a setting is refused
- * before it runs. The rows are copied, so that no lock is held while the caller converts them. In:
- * parameters: for ?1, ?2, ...: exactly as many as the statement has. Returns: 0 (mlp_rows_free);
- * MLP_E_ARGUMENT (SQL error, refused, more than one statement, wrong number of parameters; with
- * SQLite's text); or above. */
+ * before it runs. The rows are copied, so that no lock is held while the caller converts them.
+ * In:      parameters: for ?1, ?2, ...: exactly as many as the statement has.
+ * Returns: 0 (mlp_rows_free); MLP_E_ARGUMENT (SQL error, refused, more than one statement, wrong
+ *          number of parameters; with SQLite's text); or as at the top.
+ */
 int mlp_store_query(struct mlp_rows **rows, struct mlp_store *store, const char *sql,
                     size_t sql_len, const struct mlp_value *parameters, size_t parameters_count,
                     struct mlp_error *error);

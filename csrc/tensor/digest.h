@@ -1,5 +1,4 @@
-/* digest.h - the digest of a tensor: the hash of its canonical bytes (docs/format.md, "Tensor
- * digest").
+/* digest.h - the digest of a tensor: the hash of its canonical bytes (docs/format.md section 2).
  *
  * Threads: reentrant. Nothing here takes the GIL; a view's stage callback may do what it likes.
  */
@@ -11,7 +10,8 @@
 /* Many digests in one call: views whose canonical bytes lie in memory go through mlp_hash_many
  * together, the others one by one.
  * Out:     digests: views_count rows of mlp_algorithm_digest_len(algorithm) bytes; of no use after
- * a failure. failed: the index of the view that failed, views_count where it was none; may be NULL.
+ *          a failure.
+ *          failed: the index of the view that failed, views_count where it was none; may be NULL.
  * Returns: 0; MLP_E_ARGUMENT (unknown algorithm); MLP_E_TENSOR; MLP_E_MEMORY; MLP_E_CRYPTO; or what
  *          a view's stage returned.
  */
@@ -19,7 +19,9 @@ int mlp_tensor_digest_many(uint8_t *digests, const struct mlp_view *const *views
                            size_t views_count, int algorithm, size_t *failed,
                            struct mlp_error *error);
 
-/* Number of canonical bytes, the leaf's "len". Returns: 0, or what mlp_view_check returns. */
+/* Number of canonical bytes, the leaf's "len".
+ * Returns: 0, or what mlp_view_check returns.
+ */
 int mlp_tensor_len(uint64_t *len, const struct mlp_view *view, struct mlp_error *error);
 
 #endif

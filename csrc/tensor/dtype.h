@@ -1,7 +1,7 @@
 /* dtype.h - every element type that a tensor leaf can name, and the spelling of its name.
  *
  * Names are those that safetensors 0.8 writes; types that it lacks have names of our own (the table
- * in docs/format.md, "Data types"). A type is a code of this enum, and for the sized ones a
+ * in docs/format.md section 2). A type is a code of this enum, and for the sized ones a
  * parameter in the view: item_len for S, U and V, unit for dates.
  *
  * Threads: the table is constant; every function may be called from any thread.
@@ -110,15 +110,17 @@ struct mlp_dtype_info {
 /* Returns: the row of a code, or NULL for a number that is none. */
 const struct mlp_dtype_info *mlp_dtype_info(int dtype);
 
-/* Returns: the code of a name, or MLP_DTYPE_NONE.
- * _from_file: as a safetensors header spells it. _from_torch: str(dtype) without "torch.".
- * _from_numpy: dtype.name of NumPy and ml_dtypes. */
+/* The code of a name, as a safetensors header spells it (_from_file), as str(dtype) without
+ * "torch." (_from_torch), as dtype.name of NumPy and ml_dtypes (_from_numpy).
+ * Returns: enum mlp_dtype, MLP_DTYPE_NONE for a name that is none.
+ */
 int mlp_dtype_from_file(const char *name, size_t name_len);
 int mlp_dtype_from_torch(const char *name, size_t name_len);
 int mlp_dtype_from_numpy(const char *name, size_t name_len);
 
 /* The type of NumPy's long double (kind 'f') or complex long double ('c') of this machine.
- * Returns: MLP_DTYPE_F80/C160 (x87), F128/C256 (binary128), or NONE for any other item_len. */
+ * Returns: MLP_DTYPE_F80/C160 (x87), F128/C256 (binary128), or NONE for any other item_len.
+ */
 int mlp_dtype_long_double(char kind, size_t item_len);
 
 #endif

@@ -37,7 +37,8 @@ size_t mlp_gather_run(const uint8_t **run, const struct mlp_gather *cursor);
 void mlp_gather_skip(struct mlp_gather *cursor, size_t len);
 
 /* Copies the next bytes, at most out_len (a multiple of part_len), densely into out and moves on.
- * Returns: the bytes copied; less than out_len only at the end. */
+ * Returns: the bytes copied; less than out_len only at the end.
+ */
 size_t mlp_gather_copy(struct mlp_gather *cursor, uint8_t *out, size_t out_len);
 
 #endif

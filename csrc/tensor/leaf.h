@@ -1,8 +1,7 @@
-/* leaf.h - tensor leaves: RFC 8785 (JCS) objects, written directly (docs/format.md, "Leaf and
- * tree").
+/* leaf.h - tensor leaves: RFC 8785 (JCS) objects, written directly (docs/format.md section 4).
  *
- * Threads: reentrant. Everything is appended to the caller's buffer; on failure its length is
- * restored.
+ * Threads: reentrant. Everything is appended to the caller's buffer; on failure its length is as
+ * before.
  */
 #ifndef MLP_TENSOR_LEAF_H
 #define MLP_TENSOR_LEAF_H
@@ -25,7 +24,8 @@ struct mlp_tensor_leaf {
 /* Appends
  * {"digest":"blake3:...","dtype":"F32","len":37632,"name":"conv1.weight","shape":[64,3,7,7]}.
  * Returns: 0, MLP_E_MEMORY, MLP_E_ARGUMENT (name not UTF-8, unknown algorithm, a number that JSON
- * cannot carry exactly: above 2^53 - 1). */
+ *          cannot carry exactly: above 2^53 - 1).
+ */
 int mlp_tensor_leaf_append(struct mlp_buffer *out, const struct mlp_tensor_leaf *leaf,
                            struct mlp_error *error);
 

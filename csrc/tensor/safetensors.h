@@ -1,6 +1,6 @@
-/* safetensors.h - strict reading of a safetensors header (huggingface/safetensors, README,
- * "Format").
+/* safetensors.h - strict reading of a safetensors header (docs/format.md section 10, "Model").
  *
+ * Source: huggingface/safetensors, README, "Format".
  * The file is: uint64 little-endian N, N bytes of JSON, then the data. Beyond the reference reader,
  * a header is refused for repeated keys, unknown members of an entry and names that are not UTF-8.
  * As the reference reader does: holes, overlaps and bytes after the last tensor are refused.
@@ -45,11 +45,12 @@ struct mlp_safetensors {
 };
 
 /* The header's length from the first 8 bytes of a file of file_len bytes.
- * Returns: 0, MLP_E_MALFORMED (file too short, header over the maximum or beyond the file). */
+ * Returns: 0, MLP_E_MALFORMED (file too short, header over the maximum or beyond the file).
+ */
 int mlp_safetensors_header_len(size_t *header_len, const uint8_t *prefix, size_t prefix_len,
                                uint64_t file_len, struct mlp_error *error);
 
-/* header: the header_len bytes that follow the prefix.
+/* In:      header: the header_len bytes that follow the prefix.
  * Returns: 0, MLP_E_MALFORMED (what, at which tensor), MLP_E_MEMORY. On failure file is untouched.
  */
 int mlp_safetensors_parse(struct mlp_safetensors *file, const uint8_t *header, size_t header_len,

@@ -25,8 +25,9 @@
 #define MLP_VIEW_FLAGS    7u
 
 /* Copies count elements, item_len bytes each, that begin at logical (row-major) element
- * first_element, densely into out. Called without the GIL. Returns: 0, or a status with the detail
- * in error. */
+ * first_element, densely into out. Called without the GIL.
+ * Returns: 0, or a status with the detail in error.
+ */
 typedef int (*mlp_view_stage)(void *context, uint64_t first_element, size_t count, void *out,
                               struct mlp_error *error);
 
@@ -55,13 +56,17 @@ struct mlp_view {
 
 /* Whether the view can be hashed: dtype known, item_len agrees with it, dimensions and lengths in
  * range (every byte offset fits int64_t), flags that the dtype admits, data present.
- * Returns: 0, MLP_E_TENSOR (what is wrong, for the user), MLP_E_ARGUMENT (a filler's mistake). */
+ * Returns: 0, MLP_E_TENSOR (what is wrong, for the user), MLP_E_ARGUMENT (a filler's mistake).
+ */
 int mlp_view_check(const struct mlp_view *view, struct mlp_error *error);
 
-/* Number of elements. Returns: 0 or MLP_E_TENSOR (does not fit). */
+/* Number of elements.
+ * Returns: 0 or MLP_E_TENSOR (does not fit).
+ */
 int mlp_view_count(uint64_t *count, const struct mlp_view *view, struct mlp_error *error);
 
-/* Sets shape-derived row-major strides; ndim, shape and item_len are set. MLP_E_TENSOR on overflow.
+/* Sets row-major strides; ndim, shape and item_len are set.
+ * Returns: 0 or MLP_E_TENSOR (overflow).
  */
 int mlp_view_set_dense_strides(struct mlp_view *view, struct mlp_error *error);
 
@@ -70,8 +75,10 @@ int mlp_view_set_dense_strides(struct mlp_view *view, struct mlp_error *error);
 void mlp_view_dtype_name(char name[MLP_DTYPE_NAME_MAX], const struct mlp_view *view);
 
 /* The shape as leaves write it: the view's, except F4, whose last dimension counts values, not
- * bytes (0-d becomes one dimension of 2). shape has room for MLP_VIEW_DIMS_MAX. Returns: its
- * dimensions. */
+ * bytes (0-d becomes one dimension of 2).
+ * Out:     shape: room for MLP_VIEW_DIMS_MAX.
+ * Returns: its dimensions.
+ */
 int mlp_view_leaf_shape(int64_t *shape, const struct mlp_view *view);
 
 #endif

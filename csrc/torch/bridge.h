@@ -31,14 +31,16 @@ struct mlp_torch_bridge {
     /* staged: 1 makes a tensor in host memory take the path of device tensors (for tests and
      * doctor). Fills view and *held (the tensor and its storage, kept alive until release).
      * Returns: 0, MLP_E_TENSOR (meta, fake, functional, wrapper without storage; a layout that has
-     * parts: sparse, quantised, nested, mkldnn; more than 64 dimensions), MLP_E_MEMORY. */
+     *          parts: sparse, quantised, nested, mkldnn; more than 64 dimensions), MLP_E_MEMORY.
+     */
     int (*view)(void *object, int staged, struct mlp_view *view, void **held,
                 struct mlp_error *error);
 
     void (*release)(void *held); /* NULL is allowed */
 
-    /* The version counter of a held tensor now, without the GIL. Returns: 1 and *version, or 0 for
-     * a tensor that has none. */
+    /* The version counter of a held tensor now, without the GIL.
+     * Returns: 1 and *version, or 0 for a tensor that has none.
+     */
     int (*version_now)(const void *held, uint64_t *version);
 };
 

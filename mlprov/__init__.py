@@ -1,8 +1,8 @@
 """mlprov proves how a machine-learning model came to be.
 
-A training script starts a run, and weights, batches, metrics, code and environment are hashed where they
-lie and kept in one append-only, signed log. Anyone can later check a model file, one tensor, one sample,
-one batch or one metric against it, offline.
+A training script starts a run, and weights, batches, metrics, code and environment are hashed where
+they lie and kept in one append-only, signed log. Anyone can later check a model file, one tensor,
+one sample, one batch or one metric against it, offline.
 
     import mlprov
 
@@ -56,25 +56,62 @@ _HOMES = {
     "digests": ("Digest", "Hasher", "TensorDigest", "digest", "digest_many"),
     "epochs": ("Epoch",),
     "errors": (
-        "AnchorError", "ConfigError", "Error", "EvidenceError", "StoreError", "UnsupportedTensorError",
+        "AnchorError",
+        "ConfigError",
+        "Error",
+        "EvidenceError",
+        "StoreError",
+        "UnsupportedTensorError",
         "VerificationError",
     ),
     "models": ("ModelDigest", "digest_model"),
     "proofs": ("Proof",),
     "recorder": ("RecordingWarning",),
     "runs": ("Run", "start"),
-    "trees": ("ConsistencyProof", "InclusionProof", "MerkleTree", "verify_consistency", "verify_inclusion"),
+    "trees": (
+        "ConsistencyProof",
+        "InclusionProof",
+        "MerkleTree",
+        "verify_consistency",
+        "verify_inclusion",
+    ),
     "verdicts": ("Check", "Verdict"),
     "verification": ("verify",),
-}  # fmt: skip
+}
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "AnchorError", "Check", "ConfigError", "ConsistencyProof", "Difference", "Digest", "Epoch", "Error",
-    "EvidenceError", "Hasher", "InclusionProof", "MerkleTree", "ModelDigest", "Proof", "RecordingWarning", "Run",
-    "StoreError", "TensorDigest", "UnsupportedTensorError", "Verdict", "VerificationError", "__version__",
-    "diff", "digest", "digest_many", "digest_model", "start", "verify", "verify_consistency", "verify_inclusion",
-]  # fmt: skip
+    "AnchorError",
+    "Check",
+    "ConfigError",
+    "ConsistencyProof",
+    "Difference",
+    "Digest",
+    "Epoch",
+    "Error",
+    "EvidenceError",
+    "Hasher",
+    "InclusionProof",
+    "MerkleTree",
+    "ModelDigest",
+    "Proof",
+    "RecordingWarning",
+    "Run",
+    "StoreError",
+    "TensorDigest",
+    "UnsupportedTensorError",
+    "Verdict",
+    "VerificationError",
+    "__version__",
+    "diff",
+    "digest",
+    "digest_many",
+    "digest_model",
+    "start",
+    "verify",
+    "verify_consistency",
+    "verify_inclusion",
+]
 
 
 def __getattr__(name: str) -> Any:

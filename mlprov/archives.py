@@ -61,18 +61,20 @@ class Archive:
         entries: name → content, of every entry before the first that could not be read.
         checksums: name → CRC-32 that the entry's header states.
         fault: why the bytes are not the canonical ones, or None where they are.
+        unknown: names that section 8 does not know, in order.
     """
 
     entries: dict[str, bytes]
     checksums: dict[str, int]
     fault: str | None
+    unknown: tuple[str, ...] = ()
 
 
 def read_archive(data: bytes) -> Archive:
     """Read an archive's entries and compare it with the one that its entries make."""
     entries: dict[str, bytes] = {}
     checksums: dict[str, int] = {}
-    fault = None
+    unknown: list[str] = []
     position = 0
     while data.startswith(MAGIC, position):
         if len(entries) >= MAX_ENTRIES:
@@ -89,10 +91,11 @@ def read_archive(data: bytes) -> Archive:
         if name in entries:
             return Archive(entries, checksums, f"two entries are named {name!r}")
         if not entry_name_allowed(name):
-            fault = fault or f"unknown entry {name!r}"
+            unknown.append(name)
         entries[name] = data[begin : begin + size]
         checksums[name] = fields[6]
         position = begin + size
-    if fault is None and write_archive(entries) != data:
+    fault = None
+    if write_archive(entries) != data:
         fault = "headers, order, checksums or trailing bytes are not those that its entries make"
-    return Archive(entries, checksums, fault)
+    return Archive(entries, checksums, fault, tuple(unknown))

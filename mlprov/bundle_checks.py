@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import zlib
 from typing import Any
@@ -23,6 +24,7 @@ from mlprov.statements import (
     read_json,
     read_statement,
 )
+from mlprov.tree_references import is_count, is_integer
 from mlprov.verdicts import Checks, Mismatch, Unchecked
 
 __all__ = ["ALGORITHMS", "BundleChecks", "check_signer"]
@@ -94,9 +96,10 @@ class BundleChecks:
     def make(self, named: dict[bytes, str] | None, pinned: dict[bytes, str]) -> Checks:
         """Make all checks of the evidence itself."""
         checks = self.checks
-        checks.run("archive", self._archive)
-        if checks.holds("archive") and (version := self._newer_manifest()) is not None:
-            checks.stop_at(version)
+        newer = self._newer_manifest()
+        checks.run("archive", lambda: self._archive(newer is not None))
+        if checks.holds("archive") and newer is not None:
+            checks.stop_at(newer)
         checks.run("manifest", self._manifest, needs=["archive"])
         checks.run("signature", self._signature, needs=["archive"])
         checks.run(
@@ -112,19 +115,21 @@ class BundleChecks:
 
     # ---- archive and manifest ----
 
-    def _archive(self) -> str:
+    def _archive(self, newer: bool) -> str:
+        if self.archive.fault is None and self.archive.unknown and not newer:
+            raise VerificationError(f"unknown entry {self.archive.unknown[0]!r}")
         if self.archive.fault is not None:
             for name, content in self.entries.items():
                 if zlib.crc32(content) != self.archive.checksums[name]:
                     raise VerificationError(f"entry {name!r} was changed: its checksum is another")
             raise VerificationError(f"the archive is not the canonical one: {self.archive.fault}")
-        if missing := [name for name in _REQUIRED if name not in self.entries]:
+        if not newer and (missing := [name for name in _REQUIRED if name not in self.entries]):
             raise EvidenceError(f"the archive lacks the entry {missing[0]!r}")
         return f"{len(self.entries)} entries, byte for byte canonical"
 
     def _newer_manifest(self) -> int | None:
         try:
-            manifest = read_json(self.entries["manifest.json"], "manifest.json")
+            manifest = read_json(self.entries.get("manifest.json", b""), "manifest.json")
         except EvidenceError:
             return None
         if not isinstance(manifest, dict) or manifest.get("format") != "mlprov-bundle":
@@ -313,7 +318,7 @@ class BundleChecks:
                     expected=root.hex(),
                 )
             self.heads.append((size, root, note))
-        if self.heads[-1][0] != len(self.lines) and not self.open:
+        if self.heads[-1][0] != len(self.lines):
             raise VerificationError(
                 f"the last head covers {self.heads[-1][0]} of {len(self.lines)} records"
             )
@@ -338,6 +343,8 @@ class BundleChecks:
             raise VerificationError(f"log/{folder}/checkpoint is of a log of {size} entries")
         self.log_size = size
         lacking = self._check_log_proofs(folder, size, root, names)
+        if len(lacking) == len(self.heads):
+            raise EvidenceError(f"log/{folder}/ has a checkpoint, but the proof of no head")
         newest = [head for head, _, _ in self.heads][len(self.heads) - len(lacking) :]
         if lacking and (not self.open or lacking != newest):
             raise EvidenceError(f"the head of {lacking[0]} records has no proof in the store log")
@@ -345,19 +352,29 @@ class BundleChecks:
             raise Unchecked(
                 f"the run is open and {len(lacking)} of its heads are not in the store log yet"
             )
-        return f"{len(self.heads)} heads are entries of {self.statement.log_origin}, size {size}"
+        return (
+            f"{len(self.heads)} heads are in the owner's own log {self.statement.log_origin} of "
+            f"{size} entries (its name is his claim; no witness)"
+        )
 
     def _check_log_proofs(self, folder: str, size: int, root: bytes, names: list[str]) -> list[int]:
         proofs = {int(n.split("/")[2][:-6]): n for n in names if n.endswith(".proof")}
         heads = {head: note for head, _, note in self.heads}
         if odd := sorted(set(proofs) - set(heads)):
             raise EvidenceError(f"log/{folder}/{odd[0]}.proof is of a head that the bundle lacks")
+        previous = -1
         for head, name in sorted(proofs.items()):
             proof = read_json(self.entries[name], name)
             if not isinstance(proof, dict) or set(proof) != {"index", "path"}:
                 raise EvidenceError(f"{name} has other members than index and path")
             path = decode_path(proof["path"], name)
             index = decode_index(proof["index"], name)
+            if index <= previous:
+                raise VerificationError(
+                    f"the head of {head} records is entry {index} of the store log, not behind the "
+                    f"smaller head at {previous}"
+                )
+            previous = index
             leaf = _core.merkle_leaf_hash(heads[head])
             try:
                 _core.merkle_verify_inclusion(root, leaf, index, size, path)
@@ -375,16 +392,43 @@ class BundleChecks:
 
     def _complete(self) -> str:
         last = self.decoded[-1]
-        gaps = sum(1 for record in self.decoded if record["type"] == "gap")
-        if last["type"] != "run.end" or last.get("status") not in ("finished", "failed"):
+        if last["type"] != "run.end":
             raise Unchecked(
                 f"the log ends with a record of type {last['type']}: the run goes on or was cut off"
             )
-        if self.heads[-1][0] != len(self.lines):
-            raise Unchecked("the last head does not cover the end of the run")
-        if gaps or last.get("gaps") != 0 or isinstance(last.get("gaps"), bool):
+        if last.get("status") not in ("finished", "failed"):
+            raise Unchecked(f"the run ended with the status {last.get('status')!r}")
+        gaps = sum(1 for record in self.decoded if record["type"] == "gap")
+        if gaps or not is_count(last.get("gaps")) or last["gaps"] != 0:
             raise Unchecked(
                 f"evidence is missing: the end of the run says {last.get('gaps')} gaps, and "
                 f"{gaps} gap records are there"
             )
-        return f"the run ended as {last['status']}, without gaps"
+        self._count_epochs(last)
+        return (
+            f"the run ended as {last['status']}: {last['epochs']} epochs and {last['batches']} "
+            "batches, as it counted them, and no gaps"
+        )
+
+    def _count_epochs(self, last: dict[str, Any]) -> None:
+        """The end's counts against the records; what was never recorded shows nowhere."""
+        numbers: list[Any] = [r.get("epoch") for r in self.decoded if r["type"] == "epoch"]
+        if not all(is_integer(number) for number in numbers) or any(
+            later <= earlier for earlier, later in itertools.pairwise(numbers)
+        ):
+            raise Unchecked(f"the epoch numbers do not ascend: {numbers[:20]}")
+        batches: list[Any] = [
+            stream.get("batches")
+            for record in self.decoded
+            if record["type"] in ("epoch", "batches") and isinstance(record.get("streams"), list)
+            for stream in record["streams"]
+            if isinstance(stream, dict)
+        ]
+        if not all(is_count(count) for count in batches):
+            raise Unchecked("a stream of batches has no count")
+        seen = {"epochs": len(numbers), "batches": sum(batches)}
+        for member, count in seen.items():
+            if not is_count(last.get(member)) or last[member] != count:
+                raise Unchecked(
+                    f"the end of the run says {last.get(member)} {member}; {count} are recorded"
+                )

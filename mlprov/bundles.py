@@ -10,7 +10,7 @@ import os
 import pathlib
 import secrets
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from mlprov import _core, keys, records, stores
@@ -19,10 +19,10 @@ from mlprov.archives import MAX_BYTES, write_archive
 from mlprov.errors import ConfigError, EvidenceError, StoreError
 from mlprov.records import Json
 from mlprov.stores import HeadRow
+from mlprov.tree_references import cited_trees
 
 __all__ = [
     "DISCLOSABLE",
-    "cited_trees",
     "export_run",
     "import_bundle",
     "read_bundle_bytes",
@@ -36,38 +36,6 @@ _ALWAYS = frozenset({"weights", "architecture", "tensors"})
 def specification() -> bytes:
     """The text of docs/format.md that this release was built with."""
     return importlib.resources.files("mlprov").joinpath("format.md").read_bytes()
-
-
-def cited_trees(record: dict[str, Any]) -> Iterator[tuple[str, bytes, int]]:
-    """Every tree that a record names: (what it is of, root, size).
-
-    Kinds: ``weights``, ``architecture``, ``buffers``, ``optimizer``, ``tensors``, ``batches``,
-    ``samples``, ``sorted``.
-    """
-    kinds = {"tree": "samples", "sorted": "sorted"}
-    for member in ("weights", "architecture", "buffers", "optimizer", "tensors", "tree", "sorted"):
-        if (found := _reference(record.get(member))) is not None:
-            yield kinds.get(member, member), *found
-    streams = record.get("streams")
-    for stream in streams if isinstance(streams, list) else ():
-        for member in ("tree", "indices"):
-            if isinstance(stream, dict) and (found := _reference(stream.get(member))) is not None:
-                yield "batches", *found
-
-
-def _reference(value: Any) -> tuple[bytes, int] | None:
-    if not isinstance(value, dict) or set(value) != {"root", "size"}:
-        return None
-    root, size = value["root"], value["size"]
-    if not isinstance(size, int) or isinstance(size, bool):
-        return None
-    if not isinstance(root, str) or not root.startswith("sha256:"):
-        return None
-    with contextlib.suppress(ValueError):
-        digest = bytes.fromhex(root[7:])
-        if len(digest) == 32 and digest.hex() == root[7:]:
-            return digest, size
-    return None
 
 
 def export_run(
@@ -99,13 +67,9 @@ def export_run(
             )
         data = read_bundle_bytes(pathlib.Path(store.path) / row.bundle)
     else:
-        data = write_archive(
-            _sign(
-                _collect(store, run_id, frozenset(disclose)),
-                run_id,
-                is_open=row.status == "running",
-            )
-        )
+        entries = _collect(store, run_id, frozenset(disclose))
+        is_open = row.status == "running" or _heads_wait(entries)
+        data = write_archive(_sign(entries, run_id, is_open=is_open))
     write_whole(path, data, what="bundle")
     return path
 
@@ -126,11 +90,11 @@ def _collect(store: Store, run_id: str, disclose: frozenset[str]) -> dict[str, b
     }
     wanted = _ALWAYS | disclose | ({"sorted"} if "samples" in disclose else set())
     for record in decoded:
-        for kind, root, _ in cited_trees(record):
+        for kind, tree in cited_trees(record):
             # The sorted sample tree has no file: its leaves follow from the sample leaves.
             if kind in wanted and kind != "sorted":
-                leaves = store.get_leaves(root)
-                entries[f"trees/{root.hex()}.leaves"] = _core.encode_leaves(leaves)
+                leaves = store.get_leaves(tree.root)
+                entries[f"trees/{tree.root.hex()}.leaves"] = _core.encode_leaves(leaves)
     return entries
 
 
@@ -149,14 +113,21 @@ def _log_proofs(store: Store, heads: Sequence[HeadRow]) -> dict[str, bytes]:
     if checkpoint is None:
         return {}
     _, size, _ = _core.parse_checkpoint(_core.note_text(checkpoint))
-    entries = {f"log/{size}/checkpoint": checkpoint}
+    entries = {}
     for head in heads:
         if head.log_index is not None and head.log_index < size:
             path = [base64.b64encode(h).decode() for h in store.log_proof(head.log_index, size)]
             entries[f"log/{size}/{head.size}.proof"] = records.canonical(
                 {"index": head.log_index, "path": path}
             )
-    return entries
+    # A checkpoint that proves nothing of this run stays out of it.
+    return {f"log/{size}/checkpoint": checkpoint, **entries} if entries else {}
+
+
+def _heads_wait(entries: dict[str, bytes]) -> bool:
+    """Whether a head is not in the store log yet; the bundle is then open, ended run or not."""
+    heads = sum(name.startswith("heads/") for name in entries)
+    return sum(name.endswith(".proof") for name in entries) < heads
 
 
 def _sign(entries: dict[str, bytes], run_id: str, *, is_open: bool) -> dict[str, bytes]:

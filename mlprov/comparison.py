@@ -16,6 +16,7 @@ from mlprov.bundles import read_bundle_bytes
 from mlprov.digests import TensorDigest
 from mlprov.errors import ConfigError, EvidenceError, StoreError
 from mlprov.subjects import check_model_kind, find_weights
+from mlprov.tree_references import read_reference
 from mlprov.verdicts import Unchecked
 
 __all__ = ["Change", "Difference", "diff"]
@@ -245,7 +246,24 @@ def _from_records(
     except Unchecked as reason:
         if epoch is not None:
             raise StoreError(f"cannot compare {shown}: {reason}") from None
+        saved = _saved_tensors(decoded, trees)
+        if saved is not None:
+            tables["tensor"] = saved
     return _Side(shown, str(start.get("algorithm")), tables)
+
+
+def _saved_tensors(
+    decoded: list[dict[str, Any]], trees: Mapping[bytes, list[bytes]]
+) -> Table | None:
+    """Of a run without live weights: the tensors of the last file that it recorded."""
+    for record in reversed(decoded):
+        if record["type"] != "checkpoint":
+            continue
+        tree = read_reference(record, "tensors", f"record {record['seq']}")
+        if tree is not None and tree.root in trees:
+            leaves = [_core.json_decode(leaf) for leaf in trees[tree.root]]
+            return {str(leaf.get("name")): _leaf_text(leaf) for leaf in leaves}
+    return None
 
 
 def _data(record: Mapping[str, Any]) -> str:

@@ -66,7 +66,7 @@ def _guard(what: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Finding
 
 def _versions() -> Iterator[Finding]:
     python = ".".join(map(str, sys.version_info[:3]))
-    libraries = f"{_core.openssl_version()}, SQLite {_core.sqlite_version()}"
+    libraries = f"OpenSSL {_core.openssl_version()}, SQLite {_core.sqlite_version()}"
     yield Finding("ok", "versions", f"mlprov {__version__}, Python {python}, {libraries}")
 
 
@@ -122,7 +122,7 @@ def _store(given: str | os.PathLike[str] | None) -> Iterator[Finding]:
         runs = stores.read_runs(store)
         checkpoint = store.checkpoint()
         size = 0 if checkpoint is None else _core.parse_checkpoint(_core.note_text(checkpoint))[1]
-        what = f"{len(runs)} runs, log of {size} entries, origin {store.log_origin}"
+        what = f"runs: {len(runs)}, log entries: {size}, origin {store.log_origin}"
         yield Finding("ok", "store", f"{store.path}: {what}")
         (integrity,) = store.query("PRAGMA quick_check")[0]
         if integrity == "ok":

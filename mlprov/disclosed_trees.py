@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mlprov import _core
-from mlprov.bundles import cited_trees
 from mlprov.errors import EvidenceError, VerificationError
 from mlprov.statements import read_json
+from mlprov.tree_references import cited_trees, references_within
 
 __all__ = ["read_trees"]
 
@@ -30,13 +30,13 @@ def read_trees(
     """
     sizes: dict[bytes, set[int]] = {}
     for record in records:
-        for root, size in _references_within(record):
+        for root, size in references_within(record):
             sizes.setdefault(root, set()).add(size)
-    sorted_roots = {
-        root
+    sorted_trees = {
+        tree
         for record in records
         if record["type"] == "data"
-        for kind, root, _ in cited_trees(record)
+        for kind, tree in cited_trees(record)
         if kind == "sorted"
     }
     raw_length = _RAW_LENGTHS.get(records[0]["algorithm"], 32)
@@ -50,24 +50,12 @@ def read_trees(
             raise VerificationError(
                 f"{name} is a tree of {len(leaves)} leaves that no record cites"
             )
-        if root in sorted_roots:
+        if (root, len(leaves)) in sorted_trees:
             _check_digests(name, leaves, raw_length)
         else:
             _check_leaves(name, leaves)
         trees[root] = leaves
     return trees
-
-
-def _references_within(value: Any) -> Iterator[tuple[bytes, int]]:
-    """Every tree reference at any depth of a record."""
-    pending = [value]
-    while pending:
-        item = pending.pop()
-        if isinstance(item, dict):
-            yield from ((root, size) for _, root, size in cited_trees({"tree": item}))
-            pending.extend(item.values())
-        elif isinstance(item, list):
-            pending.extend(item)
 
 
 def _decode(name: str, content: bytes) -> list[bytes]:

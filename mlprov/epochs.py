@@ -10,18 +10,14 @@ from mlprov._core import LeafStream
 from mlprov.errors import ConfigError, Error
 from mlprov.items import class_name, encode_text
 from mlprov.records import Json
+from mlprov.tree_references import TreeReference
 
 if TYPE_CHECKING:
     from mlprov.runs import Run
 
-__all__ = ["Epoch", "Tracked", "metric_values", "tree_reference"]
+__all__ = ["Epoch", "Tracked", "metric_values"]
 
 T = TypeVar("T")
-
-
-def tree_reference(root: bytes, size: int) -> dict[str, Json]:
-    """A tree as records name it: root and size together (docs/format.md section 1)."""
-    return {"root": f"sha256:{root.hex()}", "size": size}
 
 
 def metric_values(metrics: dict[str, Any]) -> dict[str, Json]:
@@ -176,7 +172,7 @@ class BatchStream:
             leaves, self._leaves = self._leaves, None
             size = leaves.size
             try:
-                tree = tree_reference(leaves.close(), size)
+                tree = TreeReference(leaves.close(), size).json()
             except (Error, OSError) as error:
                 leaves.abandon()
                 if self._run.recorder.raises:

@@ -1,7 +1,7 @@
 """The exceptions of mlprov.
 
-``VerificationError`` says that a check does not hold; every other class says that something could not be
-done or could not be checked. The two are never mixed: an auditor must tell them apart.
+``VerificationError`` says that a check does not hold; every other class says that something could
+not be done or could not be checked. The two are never mixed: an auditor must tell them apart.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ class Error(Exception):
     """Base of every exception that mlprov raises on purpose.
 
     Attributes:
-        status: the core's name of what happened (``csrc/base/status.h``), such as ``"MISMATCH"``, or "".
+        status: the core's name of what happened (``csrc/base/status.h``), such as
+            ``"MISMATCH"``, or ""
         retryable: whether trying again later can help.
     """
 
@@ -36,7 +37,7 @@ class VerificationError(Error):
 
 
 class EvidenceError(Error):
-    """Evidence could not be checked: malformed, of an unknown version, changed while it was read."""
+    """Evidence could not be checked: malformed, of an unknown version, changed meanwhile."""
 
 
 class StoreError(Error):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
 from mlprov import _core, keys
 from mlprov.bundle_checks import ALGORITHMS, check_signer
-from mlprov.bundles import cited_trees
 from mlprov.errors import EvidenceError, VerificationError
 from mlprov.proofs import FIELDS, KINDS
 from mlprov.statements import (
@@ -21,7 +21,15 @@ from mlprov.statements import (
     read_json,
     read_statement,
 )
-from mlprov.subjects import Subject, Weights, check_tensor
+from mlprov.subjects import (
+    Subject,
+    Weights,
+    check_tensor,
+    check_tensor_leaf,
+    describe_record,
+    is_epoch,
+)
+from mlprov.tree_references import read_reference
 from mlprov.verdicts import Checks, NewerVersion, Unchecked, Verdict
 
 __all__ = ["check_proof"]
@@ -123,7 +131,10 @@ class _ProofChecks:
         _core.merkle_verify_inclusion(
             root, leaf, log["index"], size, decode_path(log["path"], "log")
         )
-        return f"the head is entry {log['index']} of {self.statement.log_origin}, size {size}"
+        return (
+            f"the head is entry {log['index']} of the owner's own log "
+            f"{self.statement.log_origin} of {size} entries (its name is his claim; no witness)"
+        )
 
     def _record(self) -> str:
         part = self.value["record"]
@@ -144,15 +155,18 @@ class _ProofChecks:
             )
         check_time(record.get("time"), "the record")
         self.record = record
-        return f"record {part['index']} ({record['type']}) is in the run log"
+        metrics = record.get("metrics")
+        shown = f", metrics {json.dumps(metrics)}" if metrics and isinstance(metrics, dict) else ""
+        return f"{describe_record(record)} is in the run log{shown}"
 
     def _claim(self) -> str:
         claim, kind = self.value["claim"], self.value["kind"]
-        reference = self._reference(kind, claim["field"])
-        found = [(root, size) for _, root, size in cited_trees({"tree": reference})]
-        if not found:
-            raise EvidenceError(f"the record has no tree at {claim['field']}")
-        root, size = found[0]
+        holder, member = self._holder(kind, claim["field"])
+        where = describe_record(self.record)
+        reference = read_reference(holder, member, where)
+        if reference is None:
+            raise EvidenceError(f"{where} has no tree at {claim['field']}")
+        root, size = reference
         if size != claim["size"]:
             raise VerificationError(
                 f"the record's tree has {size} leaves; the proof says {claim['size']}"
@@ -162,9 +176,11 @@ class _ProofChecks:
         leaf_hash = _core.merkle_leaf_hash(text)
         _core.merkle_verify_inclusion(root, leaf_hash, claim["index"], size, path)
         leaf = read_json(text, "the leaf")
-        return f"{_describe(kind, leaf, claim['index'])} is in the tree that the record names"
+        field = ".".join(map(str, claim["field"]))
+        return f"{_describe(kind, leaf, claim['index'])} is in the {field} of {where}"
 
-    def _reference(self, kind: str, field: list[Any]) -> Any:
+    def _holder(self, kind: str, field: list[Any]) -> tuple[dict[str, Any], str]:
+        """The object and the member that ``field`` leads to."""
         record = self.record
         if kind == "batch" and record["type"] in ("epoch", "batches") and len(field) == 3:
             streams, position = record.get("streams"), field[1]
@@ -175,9 +191,9 @@ class _ProofChecks:
                 and 0 <= position < len(streams)
                 and isinstance(streams[position], dict)
             ):
-                return streams[position].get("tree")
+                return streams[position], "tree"
         elif len(field) == 1 and record["type"] in FIELDS.get((kind, field[0]), ()):
-            return record.get(field[0])
+            return record, field[0]
         raise EvidenceError(
             f"a proof of a {kind} cannot point at {field} of a record of type {record['type']}"
         )
@@ -220,6 +236,7 @@ def check_proof(
     model: Any,
     roles: Sequence[str],
     tensors: Sequence[str],
+    epoch: int | None,
     named: dict[bytes, str] | None,
     allow_unpinned: bool,
 ) -> Verdict:
@@ -238,7 +255,7 @@ def check_proof(
             checks.run(f"tensor:{name}", _says_nothing)
             continue
 
-        checks.run(f"tensor:{name}", lambda: _compare(proof, proved, model), needs=[last])
+        checks.run(f"tensor:{name}", lambda: _compare(proof, proved, model, epoch), needs=[last])
     checks.run("time", _time)
     facts = {
         "run": proof.statement.run,
@@ -258,12 +275,18 @@ def _proved_tensor(proof: _ProofChecks) -> str | None:
     return name if isinstance(name, str) else None
 
 
-def _compare(proof: _ProofChecks, name: str, model: Any) -> str:
+def _compare(proof: _ProofChecks, name: str, model: Any, epoch: int | None) -> str:
     """The proved tensor against that of the model at hand, if there is one."""
+    field, record = proof.value["claim"]["field"], proof.record
+    if field not in (["weights"], ["tensors"]):
+        raise Unchecked(f"the proof is of a tensor of the {field[0]}, which no model file holds")
+    if epoch is not None and not (record["type"] == "epoch" and is_epoch(record, epoch)):
+        raise Unchecked(f"the proof is of {describe_record(record)}, not of epoch {epoch}")
     leaf = read_json(proof.value["claim"]["leaf"].encode(), "the leaf")
     algorithm = str(leaf.get("digest", "")).partition(":")[0]
     known = algorithm if algorithm in ALGORITHMS else "blake3"
     read = None if model is None else Subject.read(model, known)
+    check_tensor_leaf(leaf, "the proof")
     return check_tensor(name, Weights("the proof", {name: leaf}, {}), read)
 
 

@@ -7,21 +7,34 @@ import os
 import pathlib
 import stat
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from mlprov import _core, datasets, records
 from mlprov.errors import Error, VerificationError
 from mlprov.samples import SampleLeaves
+from mlprov.tree_references import TreeReference, is_count
 from mlprov.verdicts import Unchecked
 
-__all__ = ["SampleTree", "read_samples"]
+__all__ = ["Samples", "read_samples"]
 
-SampleTree = tuple[bytes, int]  # root and number of samples
+
+class Samples(NamedTuple):
+    """The two trees that a data set's samples make."""
+
+    tree: TreeReference
+    sorted: TreeReference
+
+    @staticmethod
+    def of(root: bytes, sorted_root: bytes, size: int) -> Samples:
+        """From roots and the one size."""
+        return Samples(TreeReference(root, size), TreeReference(sorted_root, size))
+
+
 _Column = tuple[str, tuple[int, ...], memoryview]  # element type, shape, canonical bytes
 
 
-def read_samples(data: Any, record: Mapping[str, Any], algorithm: str) -> SampleTree:
-    """The sample tree of what the caller has: arrays at hand, or a path.
+def read_samples(data: Any, record: Mapping[str, Any], algorithm: str) -> Samples:
+    """The sample trees of what the caller has: arrays at hand, or a path.
 
     Raises:
         Unchecked: it is of another form than the record, or cannot be read.
@@ -31,6 +44,8 @@ def read_samples(data: Any, record: Mapping[str, Any], algorithm: str) -> Sample
         raise Unchecked(
             f"record {record['seq']} is of the kind {kind!r}, whose samples no file stands for"
         )
+    if kind == "arrays":
+        _check_fields(record.get("fields"), f"record {record['seq']}")
     try:
         if isinstance(data, (str, os.PathLike)):
             path = pathlib.Path(data)
@@ -44,15 +59,32 @@ def read_samples(data: Any, record: Mapping[str, Any], algorithm: str) -> Sample
         raise Unchecked(
             f"the data cannot be read as record {record['seq']} has it: {error}"
         ) from error
-    return capture.root, capture.size
+    return Samples.of(capture.root, capture.sorted_root, capture.size)
 
 
-def _read_arrays(path: pathlib.Path, fields: Any, algorithm: str) -> SampleTree:
+def _check_fields(fields: Any, where: str) -> None:
+    """Whether ``fields`` is a nesting of ``{"dtype": text, "shape": [integers]}``.
+
+    Raises:
+        VerificationError: it is not.
+    """
+    if isinstance(fields, dict) and not _is_end(fields):
+        fields = list(fields.values())
+    if isinstance(fields, list) and fields:
+        for item in fields:
+            _check_fields(item, where)
+        return
+    shape = fields.get("shape") if isinstance(fields, dict) else None
+    if not isinstance(shape, list) or not all(is_count(n) for n in shape) or len(fields) != 2:
+        raise VerificationError(f"{where} has fields that describe no sample")
+
+
+def _read_arrays(path: pathlib.Path, fields: Any, algorithm: str) -> Samples:
     if path.suffix == ".npy":
         if not _is_end(fields):
             raise Unchecked(f"{path} holds one array; a recorded sample has several")
         capture = datasets.capture_dataset(_read_npy(path), algorithm=algorithm)
-        return capture.root, capture.size
+        return Samples.of(capture.root, capture.sorted_root, capture.size)
     if path.suffix == ".safetensors":
         return _tree_of(_read_columns(path), fields, path, algorithm)
     raise Unchecked(
@@ -67,7 +99,10 @@ def _read_npy(path: pathlib.Path) -> Any:
         raise Unchecked(f"{path} cannot be read: NumPy is missing; pip install numpy") from error
     try:
         with _open_regular(path) as file:
-            return numpy.lib.format.read_array(file, allow_pickle=False)
+            array = numpy.lib.format.read_array(file, allow_pickle=False)
+            if file.read(1):
+                raise Unchecked(f"{path} has bytes after its array")
+            return array
     except (Unchecked, OSError):
         raise
     except Exception as error:  # whatever a hostile header makes of NumPy's parser
@@ -130,7 +165,7 @@ def _ends(fields: Any, place: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
 
 def _tree_of(
     columns: Mapping[str, _Column], fields: Any, path: pathlib.Path, algorithm: str
-) -> SampleTree:
+) -> Samples:
     wanted = {".".join(end) for end in _ends(fields)}
     if _is_end(fields) and len(columns) == 1:
         columns = {"": next(iter(columns.values()))}
@@ -159,7 +194,7 @@ def _tree_of(
         leaves = SampleLeaves(
             algorithm, _core.hash_many(texts, algorithm), [len(text) for text in texts]
         )
-    return _core.merkle_root(leaves), count
+    return Samples.of(_core.merkle_root(leaves), _core.merkle_root(leaves.sorted_digests()), count)
 
 
 def _rows(column: _Column, count: int) -> list[memoryview]:

@@ -12,10 +12,11 @@ from typing import Any
 from mlprov import checkpoints, datasets, environment, models, records, redaction
 from mlprov._version import __version__
 from mlprov.configuration import Settings
-from mlprov.epochs import Epoch, metric_values, tree_reference
+from mlprov.epochs import Epoch, metric_values
 from mlprov.models import Leaves, ModelDigest
 from mlprov.recorder import Owner, Recorder
 from mlprov.records import Json
+from mlprov.tree_references import TreeReference
 
 __all__ = ["RunRecords"]
 
@@ -47,7 +48,7 @@ class RunRecords:
 
     def _keep(self, leaves: Sequence[bytes]) -> Json:
         """Keep the leaves of a tree in the store; the reference is what a record names."""
-        return tree_reference(self._recorder.store.put_leaves(leaves), len(leaves))
+        return TreeReference(self._recorder.store.put_leaves(leaves), len(leaves)).json()
 
     def _keep_state(self, state: Leaves | None) -> Json:
         return None if state is None else self._keep(state.leaves)
@@ -127,7 +128,7 @@ class RunRecords:
             role=role,
             kind=capture.kind,
             tree=self._keep(capture.leaves),
-            sorted=tree_reference(capture.sorted_root, capture.size),
+            sorted=TreeReference(capture.sorted_root, capture.size).json(),
             count=capture.size,
             bytes=capture.bytes,
             fields=capture.fields,

@@ -333,9 +333,9 @@ class Run:
             status in ("finished", "failed"),
             f"cannot end a run as {status!r}: expected 'finished' or 'failed'",
         )
-        self._seconds = time.perf_counter() - self._started
         if not self.recorder.idle:
             self._end(timeout, status, None if error is None else class_name(error))
+        self._seconds = time.perf_counter() - self._started
         self.ended = True
         atexit.unregister(self._at_exit)
         self._say_gaps()
@@ -362,7 +362,7 @@ class Run:
             batches=self._batches,
             gaps=self.recorder.gaps,
             overhead={**self.overhead},
-            seconds=round(self._seconds or 0.0, 3),
+            seconds=round(time.perf_counter() - self._started, 3),
         )
 
     def _say_gaps(self) -> None:

@@ -5,6 +5,7 @@ The rules are docs/format.md section 10, **Model** and **Data**.
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ from mlprov.digests import Digest, TensorDigest
 from mlprov.errors import EvidenceError, StoreError, VerificationError
 from mlprov.modules import is_module
 from mlprov.recorded_data import read_samples
+from mlprov.tree_references import TreeReference, is_count, is_integer, read_reference
 from mlprov.verdicts import Mismatch, Unchecked
 
 __all__ = [
@@ -26,7 +28,10 @@ __all__ = [
     "check_model",
     "check_model_kind",
     "check_tensor",
+    "check_tensor_leaf",
+    "describe_record",
     "find_weights",
+    "is_epoch",
 ]
 
 
@@ -46,61 +51,113 @@ class Weights:
 
 
 def find_weights(
-    records: Sequence[dict[str, Any]], trees: Mapping[bytes, list[bytes]], epoch: int | None
+    records: Sequence[dict[str, Any]],
+    trees: Mapping[bytes, list[bytes]],
+    epoch: int | None,
 ) -> Weights:
     """The weights to compare with: of the named epoch, else of the last record that has any.
 
-    A run that recorded no live weights, only files, is compared by the tensors of its last file.
+    Raises:
+        Unchecked: there are none, or their leaves are not disclosed.
+        EvidenceError: the record names them in another form than section 5 allows.
     """
-    if epoch is not None:
-        for record in reversed(records):
-            if record["type"] == "epoch" and record.get("epoch") == epoch:
-                return _weights_of(record, "weights", trees)
-        raise Unchecked(f"there is no record of epoch {epoch}")
-    for kinds, member in (
-        (("model", "epoch", "checkpoint"), "weights"),
-        (("checkpoint",), "tensors"),
-    ):
-        for record in reversed(records):
-            if record["type"] in kinds and isinstance(record.get(member), dict):
-                return _weights_of(record, member, trees)
-    raise Unchecked("no record has weights")
+    for record in reversed(records):
+        if record["type"] not in (
+            ("model", "epoch", "checkpoint") if epoch is None else ("epoch",)
+        ):
+            continue
+        if epoch is not None and not is_epoch(record, epoch):
+            continue
+        where = describe_record(record)
+        reference = read_reference(record, "weights", where)
+        if reference is not None:
+            return _weights_of(record, reference, where, trees)
+        if epoch is not None:
+            raise Unchecked(f"{where} has no weights")
+    raise Unchecked(
+        "no record has weights" if epoch is None else f"there is no record of epoch {epoch}"
+    )
 
 
-def _weights_of(record: dict[str, Any], member: str, trees: Mapping[bytes, list[bytes]]) -> Weights:
-    number = f" {record['epoch']}" if record["type"] == "epoch" else ""
-    where = f"record {record['seq']} ({record['type']}{number})"
-    root = _root_of(record.get(member))
-    if root is None:
-        raise Unchecked(f"{where} has no weights")
-    if root not in trees:
+def is_epoch(record: Mapping[str, Any], epoch: int) -> bool:
+    """Whether a record is of that epoch; true is not 1."""
+    return is_integer(record.get("epoch")) and record["epoch"] == epoch
+
+
+def describe_record(record: Mapping[str, Any]) -> str:
+    """A record as messages name it: number, type, epoch or role."""
+    of = {"epoch": "epoch", "data": "role", "checkpoint": "path"}.get(str(record["type"]))
+    detail = f" {record.get(of)}" if of is not None else ""
+    return f"record {record['seq']} ({record['type']}{detail})"
+
+
+def _weights_of(
+    record: dict[str, Any],
+    reference: TreeReference,
+    where: str,
+    trees: Mapping[bytes, list[bytes]],
+) -> Weights:
+    leaves = trees.get(reference.root)
+    if leaves is None or len(leaves) != reference.size:
         raise Unchecked(f"the tensors of {where} are not disclosed in the bundle")
-    aliases = record.get("aliases") if member == "weights" else None
-    return Weights(where, _named(trees[root]), _groups(aliases))
-
-
-def _root_of(reference: Any) -> bytes | None:
-    root = reference.get("root") if isinstance(reference, dict) else None
-    if not isinstance(root, str) or not root.startswith("sha256:"):
-        return None
-    try:
-        return bytes.fromhex(root[7:])
-    except ValueError:
-        return None
-
-
-def _named(leaves: Sequence[bytes]) -> dict[str, dict[str, Any]]:
     decoded = [_core.json_decode(leaf) for leaf in leaves]
-    if not all(isinstance(leaf, dict) and isinstance(leaf.get("name"), str) for leaf in decoded):
-        raise EvidenceError("the weights tree has a leaf without a name")
-    return {leaf["name"]: leaf for leaf in decoded}
+    for leaf in decoded:
+        check_tensor_leaf(leaf, where)
+    return Weights(where, {leaf["name"]: leaf for leaf in decoded}, _groups(record, where))
 
 
-def _groups(aliases: Any) -> dict[str, list[str]]:
+def check_tensor_leaf(leaf: Any, where: str) -> None:
+    """Whether a leaf of a weights tree is a tensor leaf or a parts leaf (section 10).
+
+    Raises:
+        EvidenceError: it is neither.
+    """
+    if isinstance(leaf, dict) and isinstance(leaf.get("name"), str):
+        shape = leaf.get("shape")
+        if (
+            set(leaf) == {"digest", "dtype", "len", "name", "shape"}
+            and isinstance(leaf["dtype"], str)
+            and is_count(leaf["len"])
+            and isinstance(shape, list)
+            and all(is_count(dimension) for dimension in shape)
+            and _is_digest(leaf["digest"])
+        ):
+            return
+        if (
+            isinstance(leaf.get("layout"), str)
+            and isinstance(leaf.get("parts"), dict)
+            and leaf["parts"]
+            and "digest" not in leaf
+            and isinstance(shape, list)
+        ):
+            return
+    raise EvidenceError(f"{where} has a leaf that is that of no tensor")
+
+
+def _is_digest(value: Any) -> bool:
+    try:
+        Digest.parse(value)
+    except (EvidenceError, ValueError, TypeError):
+        return False
+    return True
+
+
+def _groups(record: Mapping[str, Any], where: str) -> dict[str, list[str]]:
+    """Name → alias group, by the rules of section 5."""
+    aliases = record.get("aliases") or []
     groups: dict[str, list[str]] = {}
-    for group in aliases if isinstance(aliases, list) else ():
-        if isinstance(group, list):
-            groups.update({name: group for name in group if isinstance(name, str)})
+    previous: bytes | None = None
+    for group in aliases if isinstance(aliases, list) else [aliases]:
+        names = group if isinstance(group, list) else []
+        keys = [name.encode() for name in names if isinstance(name, str)]
+        well_formed = len(keys) == len(names) >= 2 and keys == sorted(set(keys))
+        if not well_formed or (previous is not None and keys[0] <= previous):
+            raise EvidenceError(f"{where} has aliases that are no groups of names in order")
+        previous = keys[0]
+        for name in names:
+            if name in groups:
+                raise EvidenceError(f"{where} has {name!r} in two alias groups")
+            groups[name] = names
     return groups
 
 
@@ -112,11 +169,13 @@ class Subject:
         shown: what to call it.
         tensors: name → digest; None where the files are not safetensors.
         files: what was read.
+        others: further files of the directory, which are not compared.
     """
 
     shown: str
     tensors: dict[str, TensorDigest] | None
     files: tuple[FileTensors, ...] = ()
+    others: int = 0
 
     @staticmethod
     def read(model: Any, algorithm: str) -> Subject:
@@ -159,7 +218,10 @@ def _read_path(path: pathlib.Path, algorithm: str) -> Subject:
     try:
         files = [_read_file(p, p.name, algorithm) for p in _model_files(path)]
         if files and all(file.tensors is not None for file in files):
-            return Subject(str(path), _union(files), tuple(files))
+            others = (
+                sum(1 for p in path.rglob("*") if p.is_file()) - len(files) if path.is_dir() else 0
+            )
+            return Subject(str(path), _union(files), tuple(files), others)
         return Subject(str(path), None, _read_all(path))
     except (StoreError, OSError, ValueError) as error:  # ValueError: a NUL in the name
         reason = error.strerror if isinstance(error, OSError) else error
@@ -225,40 +287,105 @@ def _read_all(path: pathlib.Path) -> tuple[FileTensors, ...]:
 
 
 def check_model(
-    subject: Subject, records: Sequence[dict[str, Any]], weights: Weights | None
+    subject: Subject,
+    records: Sequence[dict[str, Any]],
+    weights: Weights | Unchecked,
+    epoch: int | None,
 ) -> str:
-    """Whether the model equals the recorded one by tensors, or its files the recorded files."""
-    if subject.tensors is None or weights is None:
-        return _check_files(subject, records)
-    seen, expected = subject.tensors, weights.leaves
+    """Whether the model equals the recorded one, or its files are files that the run recorded.
+
+    Args:
+        subject: the model at hand.
+        records: of the run.
+        weights: what to compare with, or why there is nothing.
+        epoch: the epoch that the caller named.
+    """
+    checkpoints_ = [
+        r for r in records if r["type"] == "checkpoint" and (epoch is None or is_epoch(r, epoch))
+    ]
+    if subject.tensors is None:
+        return _check_files(subject, checkpoints_)
+    try:
+        if isinstance(weights, Unchecked):
+            raise weights
+        _compare_all(subject, subject.tensors, weights)
+    except (VerificationError, Unchecked):
+        recorded = _find_tensors(subject.tensors, checkpoints_)
+        if recorded is None:
+            raise
+        return _describe_checkpoint(subject, recorded)
+    return f"{len(subject.tensors)} tensors of {subject.shown} equal those of {weights.where}" + (
+        f"; {subject.others} other files were not compared" if subject.others else ""
+    )
+
+
+def _compare_all(subject: Subject, seen: Mapping[str, TensorDigest], weights: Weights) -> None:
+    expected = weights.leaves
+    # Of each group the names that are at hand with the same leaf but for the name: found once.
+    present: dict[int, set[str]] = {}
     for name in sorted({*seen, *expected}, key=str.encode):
         if name not in expected:
             raise VerificationError(f"tensor {name!r} of {subject.shown} is not in {weights.where}")
+        what = f"tensor {name!r} of {subject.shown}"
         if name in seen:
-            _compare(
-                seen[name], expected[name], f"tensor {name!r} of {subject.shown}", weights.where
-            )
-        elif not any(
-            alias in seen and _same_values(expected, alias, name)
-            for alias in weights.aliases.get(name, ())
-        ):
+            _compare(seen[name], expected[name], what, weights.where)
+            continue
+        group = weights.aliases.get(name, [])
+        values = present.setdefault(
+            id(group), {_values(expected[n]) for n in group if n in seen and n in expected}
+        )
+        if _values(expected[name]) not in values:
             raise VerificationError(
                 f"tensor {name!r} of {weights.where} is missing in {subject.shown}"
             )
-    return f"{len(seen)} tensors of {subject.shown} equal those of {weights.where}"
 
 
-def _same_values(leaves: Mapping[str, dict[str, Any]], alias: str, name: str) -> bool:
-    """Whether two names of an alias group do have the same leaf but for the name."""
-    return alias in leaves and {**leaves[alias], "name": name} == leaves[name]
+def _values(leaf: Mapping[str, Any]) -> str:
+    """A leaf but for its name, to be compared with that of another name."""
+    return json.dumps({**leaf, "name": None}, sort_keys=True)
+
+
+def _find_tensors(
+    tensors: Mapping[str, TensorDigest], recorded: Sequence[dict[str, Any]]
+) -> dict[str, Any] | None:
+    """The last checkpoint record whose ``tensors`` tree these tensors make."""
+    leaves = [tensors[name].leaf() for name in sorted(tensors, key=str.encode)]
+    own = TreeReference(_core.merkle_root(leaves), len(leaves))
+    found = None
+    for record in recorded:
+        if read_reference(record, "tensors", describe_record(record)) == own:
+            found = record
+    return found
+
+
+def _describe_checkpoint(subject: Subject, record: dict[str, Any]) -> str:
+    mapping = record.get("mapping")
+    count = 0 if subject.tensors is None else len(subject.tensors)
+    relation = "how they relate to the live model was not recorded"
+    if isinstance(mapping, dict):
+        missing = mapping.get("missing")
+        relation = f"{mapping.get('equal')} of them equal the live model's by name" + (
+            f", {len(missing)} live tensors are not in it" if isinstance(missing, list) else ""
+        )
+    return (
+        f"the {count} tensors of {subject.shown} are those of the file that "
+        f"{describe_record(record)} lists; {relation}"
+    )
+
+
+def _same(left: Any, right: Any) -> bool:
+    """Equality of JSON values, where true is not 1."""
+    return json.dumps(left) == json.dumps(right)
 
 
 def _compare(tensor: TensorDigest, leaf: dict[str, Any], what: str, where: str) -> None:
     seen = _core.json_decode(tensor.leaf())
-    if all(leaf.get(member) == value for member, value in seen.items() if member != "name"):
-        return  # a leaf may have more members than this release writes
+    if all(
+        _same(leaf.get(member), seen.get(member)) for member in ("dtype", "shape", "len", "digest")
+    ):
+        return
     for member in ("dtype", "shape", "len", "digest"):
-        if seen.get(member) != leaf.get(member):
+        if not _same(seen.get(member), leaf.get(member)):
             raise Mismatch(
                 f"{what} has the {member} {seen.get(member)}, {where} says {leaf.get(member)}",
                 seen=str(seen.get(member)),
@@ -267,28 +394,46 @@ def _compare(tensor: TensorDigest, leaf: dict[str, Any], what: str, where: str) 
     raise VerificationError(f"{what} is not what {where} says")
 
 
-def _check_files(subject: Subject, records: Sequence[dict[str, Any]]) -> str:
-    recorded = [
-        r for r in records if r["type"] == "checkpoint" and isinstance(r.get("files"), list)
-    ]
+def _check_files(subject: Subject, recorded: Sequence[dict[str, Any]]) -> str:
     if not recorded:
         raise Unchecked("no checkpoint record has files to compare with")
+    if not subject.files:
+        raise Unchecked(f"{subject.shown} holds no file to compare")
     directory = pathlib.Path(subject.shown).is_dir()
-    key = ("blake3", "len", "sha256", "path") if directory else ("blake3", "len", "sha256")
-    own = sorted(tuple(str(getattr(file, k)) for k in key) for file in subject.files)
+    own = {file.path: _file_facts(file.as_record()) for file in subject.files}
     for record in recorded:
-        listed = sorted(
-            tuple(str(f.get(k)) for k in key) for f in record["files"] if isinstance(f, dict)
-        )
-        if own == listed if directory else own[0] in listed:
+        listed = _listed_files(record)
+        same = own == listed if directory else next(iter(own.values())) in listed.values()
+        if same:
             return (
-                f"the bytes of {subject.shown} are those that record {record['seq']} (checkpoint) "
-                "lists; bytes, not tensors, were compared"
+                f"the bytes of {subject.shown} are those that {describe_record(record)} lists; "
+                "bytes, not tensors, were compared"
             )
     raise VerificationError(
         f"the bytes of {subject.shown} are those of no recorded checkpoint; bytes, not tensors, "
         "were compared"
     )
+
+
+def _file_facts(entry: Any) -> tuple[str, str, int]:
+    return entry["blake3"], entry["sha256"], entry["len"]
+
+
+def _listed_files(record: dict[str, Any]) -> dict[str, tuple[str, str, int]]:
+    """Path → facts of the files that a checkpoint record lists, in the form of section 5."""
+    where, files = describe_record(record), record.get("files")
+    listed: dict[str, tuple[str, str, int]] = {}
+    for entry in files if isinstance(files, list) else [None]:
+        if (
+            not isinstance(entry, dict)
+            or set(entry) != {"blake3", "len", "path", "sha256"}
+            or not is_count(entry["len"])
+            or not all(isinstance(entry[k], str) for k in ("blake3", "path", "sha256"))
+            or entry["path"] in listed
+        ):
+            raise EvidenceError(f"{where} lists its files in another form")
+        listed[entry["path"]] = _file_facts(entry)
+    return listed
 
 
 def check_tensor(name: str, weights: Weights, subject: Subject | None) -> str:
@@ -317,21 +462,29 @@ def check_tensor(name: str, weights: Weights, subject: Subject | None) -> str:
 
 
 def check_data(role: str, data: Any, records: Sequence[dict[str, Any]]) -> str:
-    """Whether the samples at hand make the tree that the last data record of the role cites."""
+    """Whether the samples at hand make the trees that the last data record of the role cites."""
     recorded = [r for r in records if r["type"] == "data" and r.get("role") == role]
     if not recorded:
         raise Unchecked(f"the run has no data record of the role {role!r}")
     record = recorded[-1]
-    reference = record.get("tree")
-    if not isinstance(reference, dict):
-        raise Unchecked(f"record {record['seq']} has no sample tree")
-    root, size = read_samples(data, record, str(records[0].get("algorithm", "blake3")))
-    seen = {"root": str(Digest("sha256", root)), "size": size}
-    if seen != reference:
+    where = describe_record(record)
+    tree = read_reference(record, "tree", where)
+    if tree is None:
+        raise Unchecked(f"{where} has no sample tree")
+    samples = read_samples(data, record, str(records[0].get("algorithm", "blake3")))
+    if samples.tree != tree:
         raise Mismatch(
-            f"the {size} samples given have the root {seen['root']}, record {record['seq']} says "
-            f"{reference.get('root')} over {reference.get('size')}",
-            seen=str(seen["root"]),
-            expected=str(reference.get("root")),
+            f"the {samples.tree.size} samples given make another tree than {where} names, of "
+            f"{tree.size} samples",
+            seen=f"sha256:{samples.tree.root.hex()}",
+            expected=f"sha256:{tree.root.hex()}",
         )
-    return f"{size} samples equal those of record {record['seq']} (data, {role})"
+    sorted_tree = read_reference(record, "sorted", where)
+    if sorted_tree is not None and sorted_tree != samples.sorted:
+        raise VerificationError(f"{where} names another sorted sample tree than its samples make")
+    if not is_count(record.get("count")) or record["count"] != tree.size:
+        raise VerificationError(
+            f"{where} says {record.get('count')} samples; its tree has {tree.size}"
+        )
+    others = f", the last of {len(recorded)} of this role" if len(recorded) > 1 else ""
+    return f"{tree.size} samples equal those of {where}{others}"

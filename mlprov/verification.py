@@ -113,6 +113,7 @@ def verify_bytes(
             model=model,
             roles=[] if data is None else [*data] if isinstance(data, Mapping) else ["data"],
             tensors=tensors,
+            epoch=epoch,
             named=named,
             allow_unpinned=allow_unpinned,
         )
@@ -213,10 +214,14 @@ def check_bundle(
     checks = bundle.make(named, keys.pinned_keys() if named is None else {})
     asked = _Asked(bundle, model, epoch)
     if model is not None:
-        checks.run("model", asked.check_model, needs=["trees"])
+        checks.run("model", asked.check_model, needs=["heads", "trees"])
     asked.check_data(data)
     for name in dict.fromkeys(tensors):
-        checks.run(f"tensor:{name}", lambda name=name: asked.check_tensor(name), needs=["trees"])  # type: ignore[misc]
+        checks.run(
+            f"tensor:{name}",
+            lambda name=name: asked.check_tensor(name),  # type: ignore[misc]
+            needs=["heads", "trees"],
+        )
     checks.run("time", _time)
     facts = {
         "open": bundle.open,
@@ -259,8 +264,12 @@ class _Asked:
         subject = self._subject
         if subject is None:
             raise Unchecked("no model was given")
-        weights = None if subject.tensors is None else self._weights()
-        return subjects.check_model(subject, self._bundle.decoded, weights)
+        weights: Weights | Unchecked
+        try:
+            weights = self._weights() if subject.tensors is not None else Unchecked("not needed")
+        except Unchecked as reason:
+            weights = reason
+        return subjects.check_model(subject, self._bundle.decoded, weights, self._epoch)
 
     def check_tensor(self, name: str) -> str:
         return subjects.check_tensor(name, self._weights(), self._subject)
@@ -274,12 +283,12 @@ class _Asked:
             if len(roles) == 1:
                 by_role = {roles.pop(): data}
             else:
-                checks.run("data", lambda: _which_role(roles), needs=["records"])
+                checks.run("data", lambda: _which_role(roles), needs=["heads"])
         for role, given in by_role.items():
             checks.run(
                 f"data:{role}",
                 lambda role=role, given=given: subjects.check_data(role, given, records),  # type: ignore[misc]
-                needs=["records"],
+                needs=["heads"],
             )
 
 

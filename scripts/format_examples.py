@@ -148,7 +148,7 @@ def start_record() -> JsonObject:
         "owner": statement().decode(),
         "owner_key": str(keys().owner),
         "config": {"lr": 0.001},
-        "code": {"git": None, "modules": []},
+        "code": {"cells": None, "git": None, "modules": []},
         "environment": {
             "python": "3.11.7",
             "platform": "Linux-6.1-x86_64",
@@ -163,6 +163,7 @@ def start_record() -> JsonObject:
         "tags": [],
         "group": None,
         "notes": None,
+        "redacted": [],
     }
 
 
@@ -182,6 +183,7 @@ def epoch_record() -> JsonObject:
         "time": "2026-11-21T09:30:01.250Z",
         "epoch": 0,
         "guard": "inline",
+        "interrupted": False,
         "weights": reference(weight_leaves()),
         "aliases": [["embed.weight", "head.weight"]],
         "buffers": None,

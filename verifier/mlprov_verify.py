@@ -52,6 +52,7 @@ except ImportError as missing:
 
 # Section 1, "Limits".
 MAX_JSON = 16 * 1024 * 1024
+MAX_SAFETENSORS_HEADER = 100_000_000
 MAX_LEAF = 16 * 1024 * 1024
 MAX_NOTE = 65_535
 MAX_BUNDLE = 1024 * 1024 * 1024
@@ -60,6 +61,7 @@ MAX_DEPTH = 64
 MAX_INTEGER = 2**53 - 1
 # Section 6: C2SP signed-note asks for a limit; Go's implementation has 100 too.
 MAX_SIGNATURES = 100
+MAX_NAME = 255
 
 BUNDLE_MAGIC = b"PK\x03\x04"
 READ_SIZE = 1024 * 1024
@@ -117,17 +119,18 @@ _STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _BRACKET = re.compile(r"[\[\]{}]")
 
 
-def strict_json(data: bytes) -> Json:
+def strict_json(data: bytes, *, limit: int = MAX_JSON) -> Json:
     """Read one JSON text under the profile of section 1, JCS form not asked for.
 
     Args:
         data: the whole text, UTF-8.
+        limit: bytes that it may have.
 
     Raises:
         RefusedError: it is no JSON, or the profile forbids it.
     """
-    if len(data) > MAX_JSON:
-        raise RefusedError("JSON text is too long", f"{len(data)} bytes", f"at most {MAX_JSON}")
+    if len(data) > limit:
+        raise RefusedError("JSON text is too long", f"{len(data)} bytes", f"at most {limit}")
     if b"\0" in data:
         raise RefusedError("JSON text contains a zero byte")
     try:
@@ -326,6 +329,11 @@ def _is_whole(value: Json) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
+def _same(one: Json, other: Json) -> bool:
+    """Equality of JSON values; Python alone takes true for 1."""
+    return canonical_json(one) == canonical_json(other)
+
+
 def _exactly(value: JsonObject, names: Iterable[str], what: str) -> None:
     expected = sorted(names)
     if sorted(value) != expected:
@@ -393,6 +401,21 @@ def tree_reference(value: Json) -> TreeReference | None:
     if not _HEX32.fullmatch(hexadecimal):
         return None
     return TreeReference(bytes.fromhex(hexadecimal), size)
+
+
+def tree_member(record: JsonObject, name: str) -> TreeReference | None:
+    """A member that section 5 calls a tree: None where it is null or absent.
+
+    Raises:
+        RefusedError: it is anything but null and a tree reference.
+    """
+    value = record.get(name)
+    reference = tree_reference(value)
+    if reference is None and value is not None:
+        raise RefusedError(
+            f"{name!r} of record {record['seq']} is no tree reference", printable(str(value))
+        )
+    return reference
 
 
 # ---------------------------------------------------------------------------------------------
@@ -706,9 +729,16 @@ def owner_name(public: bytes) -> str:
     return f"mlprov/owner/{hashlib.sha256(public).hexdigest()[:16]}"
 
 
+# What no key name has: control characters (C0, DEL, C1) and the character that ends a name.
+_NO_NAME = re.compile(r"[\x00-\x1f\x7f-\x9f+]")
+
+
 def _check_key_name(name: str) -> None:
-    if not name or any(c in "+\x7f" or c.isspace() or c < " " for c in name):
+    if _NO_NAME.search(name) or any(character.isspace() for character in name):
         raise RefusedError("malformed key name", printable(name))
+    length = len(_utf(name, "utf-8"))
+    if not 1 <= length <= MAX_NAME:
+        raise RefusedError("key name is empty or too long", length, f"1 to {MAX_NAME} bytes")
 
 
 def parse_vkey(text: str) -> Key:
@@ -1128,6 +1158,16 @@ class FileTensor(NamedTuple):
         self.source.unchanged()
         return f"{algorithm}:{digest}"
 
+    def leaf(self, name: str, algorithm: str) -> JsonObject:
+        """Its tensor leaf (section 4) under a name."""
+        return {
+            "digest": self.digest(algorithm),
+            "dtype": self.dtype,
+            "len": self.length,
+            "name": name,
+            "shape": list(self.shape),
+        }
+
 
 def read_safetensors(source: Source) -> dict[str, FileTensor]:
     """The tensors of a safetensors file by name; no data is read.
@@ -1138,9 +1178,11 @@ def read_safetensors(source: Source) -> dict[str, FileTensor]:
     if source.size < 8:
         raise RefusedError("file is too short for safetensors")
     (length,) = struct.unpack("<Q", source.read_at(0, 8))
-    if length > min(MAX_JSON, source.size - 8):
+    if length > min(MAX_SAFETENSORS_HEADER, source.size - 8):
         raise RefusedError("header of the safetensors file is too long", length)
-    header = _as_object(strict_json(source.read_at(8, length)), "safetensors header")
+    header = _as_object(
+        strict_json(source.read_at(8, length), limit=MAX_SAFETENSORS_HEADER), "safetensors header"
+    )
     metadata = _as_object(header.pop("__metadata__", {}), "__metadata__")
     if not all(isinstance(value, str) for value in metadata.values()):
         raise RefusedError("__metadata__ of the safetensors file is not all text")
@@ -1380,6 +1422,10 @@ def _check_signer(owner: Key, request: Request) -> str:
     return name
 
 
+# Section 10, "log": what a log of the owner's own does not say.
+_OWN_LOG = "the owner's own log, its name his claim; it proves no time and that no other was shown"
+
+
 def _claimed_times() -> str:
     raise UncheckableError("times are claimed by the writer; no anchor is in version 1")
 
@@ -1402,7 +1448,7 @@ _REQUIRED_ENTRIES = (
 _MANIFEST_MEMBERS = (
     *("entries", "format", "open", "previous", "revision", "run", "spec", "version"),
 )
-_KEPT_TYPES = {"run.start", "data", "model", "epoch", "checkpoint", "run.end"}
+_KEPT_TYPES = {"run.start", "data", "model", "epoch", "batches", "checkpoint", "run.end"}
 
 
 class BundleVerifier:
@@ -1419,6 +1465,7 @@ class BundleVerifier:
         self._has_gap = False
         self._roots: dict[int, bytes] = {}
         self._cited: set[TreeReference] = set()
+        self._found_weights: Weights | None = None
 
     def verify(self) -> Verdict:
         """Make every check."""
@@ -1447,25 +1494,37 @@ class BundleVerifier:
         before = len(verdict.checks)
         model = request.model
         if model is not None:
-            verdict.run("model", ["trees"], lambda: self._check_model(model))
+            verdict.run("model", ["heads", "trees"], lambda: self._check_model(model))
         for role, path in request.data.items():
             check = functools.partial(self._check_data, role, path)
-            verdict.run(f"data:{role}", ["records"], check)
+            verdict.run(f"data:{role}", ["heads"], check)
         for name in request.tensors:
-            verdict.run(f"tensor:{name}", ["trees"], functools.partial(self._check_tensor, name))
+            check = functools.partial(self._check_tensor, name)
+            verdict.run(f"tensor:{name}", ["heads", "trees"], check)
         verdict.requested = [check.name for check in verdict.checks[before:]]
 
     # -- archive, manifest, signature, owner
 
     def _check_archive(self) -> str:
         self._entries = read_archive(self._data)
+        detail = f"{len(self._entries)} entries, {len(self._data)} bytes"
+        if self._is_of_later_version():
+            return detail  # its names are not known here
         for name in self._entries:
             if not _ENTRY_NAME.fullmatch(name):
                 raise RefusedError("entry with a name that no bundle has", printable(name))
         for name in _REQUIRED_ENTRIES:
             if name not in self._entries:
                 raise RefusedError(f"entry {name} is missing")
-        return f"{len(self._entries)} entries, {len(self._data)} bytes"
+        return detail
+
+    def _is_of_later_version(self) -> bool:
+        try:
+            manifest = read_canonical_object(self._entries.get("manifest.json", b""), "manifest")
+        except RefusedError:
+            return False
+        version = manifest.get("version")
+        return manifest.get("format") == "mlprov-bundle" and _is_whole(version) and version > 1
 
     def _check_manifest(self) -> str:
         manifest = read_canonical_object(self._entries["manifest.json"], "manifest.json")
@@ -1622,11 +1681,11 @@ class BundleVerifier:
             if head.root != self._roots[size]:
                 raise RefusedError(f"root of {name}", head.root.hex(), self._roots[size].hex())
         largest = max(self._heads)
-        if largest != self._record_count and not self._manifest["open"]:
+        if largest != self._record_count:
             raise RefusedError(
                 "largest head does not cover all records", largest, self._record_count
             )
-        return f"{len(self._heads)} heads, the last over {largest} of {self._record_count} records"
+        return f"{len(self._heads)} heads, the last over all {largest} records"
 
     def _check_log(self) -> str:
         logs = sorted({name.split("/")[1] for name in self._entries if name.startswith("log/")})
@@ -1644,21 +1703,26 @@ class BundleVerifier:
         stray = sorted(set(proofs) - set(self._heads))
         if stray or not proofs:
             raise RefusedError(f"{folder} has no proofs, or some without a head", stray[:5])
+        last = -1
         for size, name in proofs.items():
-            self._check_log_proof(name, self._entries[self._heads[size]], log)
+            index = self._check_log_proof(name, self._entries[self._heads[size]], log)
+            if index <= last:
+                raise RefusedError(f"{name}: a larger head is earlier in the log", index, last + 1)
+            last = index
         lacking = sorted(set(self._heads) - set(proofs))
         if lacking and (not self._manifest["open"] or lacking[0] < max(proofs)):
             raise RefusedError(f"head {lacking[0]} has no proof in the store log")
         if lacking:
             raise UncheckableError(f"open bundle: head {lacking[0]} is not in the store log yet")
-        return f"{len(proofs)} heads in {printable(log.origin)} of size {log.size}"
+        return f"{len(proofs)} heads in {printable(log.origin)} of size {log.size}: {_OWN_LOG}"
 
-    def _check_log_proof(self, name: str, head: Buffer, log: Checkpoint) -> None:
+    def _check_log_proof(self, name: str, head: Buffer, log: Checkpoint) -> int:
         proof = read_canonical_object(self._entries[name], name)
         _exactly(proof, ("index", "path"), name)
         index, path = _whole(proof, "index", name), _hashes(proof, name)
         if not verify_inclusion(head, index, log.size, log.root, path):
             raise RefusedError(f"{name} does not prove that the head is entry {index} of the log")
+        return index
 
     # -- trees, completeness
 
@@ -1672,7 +1736,10 @@ class BundleVerifier:
         total = 0
         for name in names:
             root = bytes.fromhex(name[len("trees/") : -len(".leaves")])
-            is_sorted = any(reference.root == root for reference in cited_as_sorted)
+            is_sorted = False
+            if any(reference.root == root for reference in cited_as_sorted):
+                size = sum(1 for _ in read_leaves(self._entries[name]))
+                is_sorted = TreeReference(root, size) in cited_as_sorted
             seen = _check_leaves_file(
                 self._entries[name], name, DIGEST_BYTES[self._algorithm] if is_sorted else None
             )
@@ -1689,119 +1756,239 @@ class BundleVerifier:
             raise UncheckableError("the run has not ended: its last record is not run.end")
         if last.get("status") not in ("finished", "failed"):
             raise UncheckableError("run.end has neither status finished nor failed")
-        if not _is_whole(last.get("gaps")) or last["gaps"] != 0 or self._has_gap:
+        if self._has_gap or not _same(last.get("gaps"), 0):
             raise UncheckableError("something was not recorded: the run has gaps")
-        if max(self._heads) != self._record_count:
-            raise UncheckableError("the largest head does not cover run.end")
-        return f"run.end, {last['status']}"
+        numbers = [record.get("epoch") for record in self._records if record["type"] == "epoch"]
+        whole = [number for number in numbers if _is_integer(number)]
+        if len(whole) != len(numbers) or any(b <= a for a, b in itertools.pairwise(whole)):
+            raise UncheckableError("numbers of the epoch records do not ascend")
+        batches = sum(map(_count_batches, self._records))
+        for member, counted in (("epochs", len(numbers)), ("batches", batches)):
+            if not _same(last.get(member), counted):
+                said = printable(str(last.get(member)))
+                raise UncheckableError(f"{counted} {member} are recorded; run.end says {said}")
+        return (
+            f"run.end, {last['status']}, {len(numbers)} epochs, {batches} batches: the record "
+            "agrees with itself; what was never recorded shows nowhere"
+        )
 
     # -- what was asked for
 
-    def _weights(self) -> tuple[JsonObject, dict[str, JsonObject]]:
-        """The record whose weights are compared with, and its disclosed leaves by name."""
+    def _weights(self) -> Weights:
+        """The weights that are compared with (section 10, "Model").
+
+        Raises:
+            UncheckableError: they are not at hand.
+            RefusedError: the record or its leaves are malformed.
+        """
+        if self._found_weights is None:
+            self._found_weights = self._find_weights()
+        return self._found_weights
+
+    def _find_weights(self) -> Weights:
         epoch = self._request.epoch
+        types = ("model", "epoch", "checkpoint") if epoch is None else ("epoch",)
         for record in reversed(self._records):
-            if record["type"] not in ("model", "epoch", "checkpoint"):
+            if record["type"] not in types or not self._is_of_epoch(record):
                 continue
-            if epoch is not None and (record["type"] != "epoch" or record.get("epoch") != epoch):
-                continue
-            reference = tree_reference(record.get("weights"))
+            reference = tree_member(record, "weights")
             if reference is not None:
-                return record, self._leaves_by_name(reference, record)
+                return Weights(record, self._tensor_leaves(reference, record))
             if epoch is not None:
                 break  # the last record of that epoch decides, with weights or without
-        if epoch is not None:
-            raise UncheckableError(f"no epoch record {epoch} has a weights tree")
-        for record in reversed(self._records):
-            reference = tree_reference(record.get("tensors"))
-            if record["type"] == "checkpoint" and reference is not None:
-                leaves = self._leaves_by_name(reference, record)
-                return {**record, "aliases": []}, leaves
-        raise UncheckableError("no record has a weights tree")
+        which = "no record" if epoch is None else f"no last epoch record {epoch}"
+        raise UncheckableError(f"{which} has a weights tree")
 
-    def _leaves_by_name(
-        self, reference: TreeReference, record: JsonObject
-    ) -> dict[str, JsonObject]:
+    def _is_of_epoch(self, record: JsonObject) -> bool:
+        """Whether the record is of the epoch that the caller named, if he named one."""
+        epoch = self._request.epoch
+        return epoch is None or (_is_integer(record.get("epoch")) and record["epoch"] == epoch)
+
+    def _checkpoints(self) -> list[JsonObject]:
+        return [r for r in self._records if r["type"] == "checkpoint" and self._is_of_epoch(r)]
+
+    def _leaves_at_hand(self, reference: TreeReference) -> list[bytes] | None:
+        """The disclosed leaves of a tree: those of its root, if there are as many as it says."""
         entry = self._entries.get(f"trees/{reference.root.hex()}.leaves")
-        if entry is None:
+        leaves = None if entry is None else list(read_leaves(entry))
+        return leaves if leaves is not None and len(leaves) == reference.size else None
+
+    def _tensor_leaves(self, reference: TreeReference, record: JsonObject) -> dict[str, JsonObject]:
+        leaves = self._leaves_at_hand(reference)
+        if leaves is None:
             raise UncheckableError(f"weights tree of record {record['seq']} is not disclosed")
-        leaves = [read_canonical_object(leaf, "leaf") for leaf in read_leaves(entry)]
-        return {str(leaf["name"]): leaf for leaf in leaves if "name" in leaf}
+        by_name = {}
+        for index, leaf in enumerate(leaves):
+            what = f"leaf {index} of the weights of record {record['seq']}"
+            value = read_canonical_object(leaf, what)
+            by_name[_check_tensor_leaf(value, self._algorithm, what)] = value
+        return by_name
 
     def _check_model(self, path: Path) -> str:
         with contextlib.ExitStack() as stack:
             tensors = open_model(path, stack)
             if tensors is None:
                 return self._check_files(path)
-            record, leaves = self._weights()
-            _compare_model(tensors, leaves, _alias_groups(record), self._algorithm)
-        return f"{len(tensors)} tensors equal those of record {record['seq']} ({record['type']})"
+            seen = {name: tensors[name].leaf(name, self._algorithm) for name in tensors}
+        others = _other_files(path)
+        beside = f"; {others} other files in the directory were not compared" if others else ""
+        lacking: RefusedError | UncheckableError | None
+        try:
+            weights = self._weights()
+            lacking = _difference(seen, weights)
+            if lacking is None:
+                return f"{len(seen)} tensors equal those of {_cited(weights.record)}{beside}"
+        except UncheckableError as error:
+            lacking = error
+        recorded = self._recorded_file(seen)
+        if recorded is None:
+            raise lacking
+        return f"{recorded}{beside}"
+
+    def _recorded_file(self, seen: dict[str, JsonObject]) -> str | None:
+        """What the run recorded of a file with these tensors, where it recorded one."""
+        tree = Frontier()
+        for name in sorted(seen, key=str.encode):
+            tree.append(canonical_json(seen[name]))
+        # Every record is read, so that a malformed one fails wherever the right one stands.
+        found = [
+            record
+            for record in self._checkpoints()
+            if tree_member(record, "tensors") == tree.reference()
+        ]
+        if not found:
+            return None
+        mapping = found[-1].get("mapping")
+        equal = mapping.get("equal") if isinstance(mapping, dict) else None
+        live = "how many equal the live model's is not recorded"
+        if _is_whole(equal):
+            live = f"{equal} of {len(seen)} equal the live model's, as recorded"
+        return f"not the live model, but the tensors of the file of {_cited(found[-1])}; {live}"
 
     def _check_files(self, path: Path) -> str:
         """Compare files that are not safetensors, as bytes, with the checkpoint records."""
-        checkpoints = [
-            (record, _listed_files(record))
-            for record in self._records
-            if record["type"] == "checkpoint"
-        ]
+        checkpoints = [(record, _listed_files(record)) for record in self._checkpoints()]
         if not checkpoints:
             raise UncheckableError("not safetensors, and no checkpoint record names files")
         found = _files_below(path)
+        if not found:
+            raise UncheckableError("the directory has no files")
         seen = {name: _file_identity(file) for name, file in found.items()}
-        for record, listed in checkpoints:
+        for record, listed in reversed(checkpoints):
             same = seen == listed if path.is_dir() else set(seen.values()) <= set(listed.values())
             if same:
-                return f"bytes, not tensors, equal the files of record {record['seq']}"
+                return f"bytes, not tensors, equal the files of {_cited(record)}"
         raise RefusedError(
             "bytes (it is not safetensors) are in no checkpoint record",
             ", ".join(f"sha256:{identity.sha256}" for identity in list(seen.values())[:3]),
         )
 
     def _check_tensor(self, name: str) -> str:
-        record, leaves = self._weights()
-        if name not in leaves:
-            raise RefusedError(f"weights of record {record['seq']} have no such tensor")
-        leaf, path = leaves[name], self._request.model
+        weights, path = self._weights(), self._request.model
+        where = _cited(weights.record)
+        leaf = weights.leaves.get(name)
+        if leaf is None:
+            raise RefusedError(f"weights of {where} have no such tensor")
         summary = printable(str(leaf.get("digest", "composite")))
         if path is None:
-            return f"{summary} in record {record['seq']} ({record['type']})"
+            return f"{summary} in {where}"
         with contextlib.ExitStack() as stack:
             tensors = open_model(path, stack)
             if tensors is None:
                 raise UncheckableError("the model's files are not safetensors")
-            names = [name, *sorted(_alias_groups(record).get(name, set()) - {name})]
+            names = [name, *weights.aliases.get(name, [])]
             found = next((other for other in names if other in tensors), None)
             if found is None:
                 raise RefusedError("the model has no tensor of that name")
-            _compare_tensor(name, tensors[found], leaf, self._algorithm)
-        return f"{summary} in record {record['seq']} and in the file"
+            difference = _difference_of_tensor(
+                name, tensors[found].leaf(name, self._algorithm), leaf
+            )
+        if difference is not None:
+            raise difference
+        return f"{summary} in {where} and in the file"
 
     def _check_data(self, role: str, path: Path) -> str:
-        record = next(
-            (r for r in reversed(self._records) if r["type"] == "data" and r.get("role") == role),
-            None,
-        )
-        if record is None:
+        records = [r for r in self._records if r["type"] == "data" and r.get("role") == role]
+        if not records:
             raise UncheckableError("no data record has that role")
-        reference = tree_reference(record.get("tree"))
+        record = records[-1]
+        reference, kind = tree_member(record, "tree"), record.get("kind")
         if reference is None:
             raise UncheckableError("its data record has no sample tree")
-        entry = self._entries.get(f"trees/{reference.root.hex()}.leaves", b"")
-        disclosed = read_leaves(entry) if self.verdict.state("trees") == HOLDS else iter(())
-        tree, first = Frontier(), None
+        if kind not in ("arrays", "files", "file"):
+            raise UncheckableError(f"data of kind {printable(str(kind), 40)} cannot be recomputed")
+        ordered = tree_member(record, "sorted")
+        disclosed = None
+        if self.verdict.state("trees") == HOLDS:
+            disclosed = self._leaves_at_hand(reference)
+        tree, digests = Frontier(), []
+        first: RefusedError | None = None
         with contextlib.ExitStack() as stack:
             for leaf in sample_leaves(record, path, self._algorithm, stack):
-                recorded = next(disclosed, None)
-                if first is None and recorded is not None and recorded != leaf:
-                    first = RefusedError(
-                        f"sample {tree.size} differs from the record's",
-                        printable(leaf.decode("utf-8")),
-                        printable(recorded.decode("utf-8", "replace")),
-                    )
+                if first is None and disclosed is not None:
+                    first = _difference_of_sample(leaf, tree.size, disclosed)
+                digests.append(bytes.fromhex(json.loads(leaf)["digest"].partition(":")[2]))
                 tree.append(leaf)
-        if tree.reference() == reference:
-            return f"{tree.size} samples equal record {record['seq']}"
-        raise first or RefusedError("sample tree", tree.reference(), reference)
+        if tree.reference() != reference:
+            raise first or RefusedError("sample tree", tree.reference(), reference)
+        if not _same(record.get("count"), tree.size):
+            raise RefusedError("number of samples", tree.size, printable(str(record.get("count"))))
+        if ordered is not None:
+            _check_sorted(digests, ordered)
+        several = f", the last of {len(records)} of that role" if len(records) > 1 else ""
+        return f"{tree.size} samples equal {_cited(record)}{several}"
+
+
+def _difference_of_sample(
+    leaf: bytes, index: int, disclosed: Sequence[bytes]
+) -> RefusedError | None:
+    if index >= len(disclosed) or disclosed[index] == leaf:
+        return None
+    return RefusedError(
+        f"sample {index} differs from the record's",
+        printable(leaf.decode("utf-8")),
+        printable(disclosed[index].decode("utf-8", "replace")),
+    )
+
+
+def _check_sorted(digests: Iterable[bytes], expected: TreeReference) -> None:
+    tree = Frontier()
+    for digest in sorted(digests):
+        tree.append(digest)
+    if tree.reference() != expected:
+        raise RefusedError("sorted sample tree", tree.reference(), expected)
+
+
+def _is_integer(value: Json) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _count_batches(record: JsonObject) -> int:
+    """The batches of a record's streams (section 5).
+
+    Raises:
+        UncheckableError: the record does not say how many.
+    """
+    streams = record.get("streams")
+    if record["type"] not in ("epoch", "batches") or streams is None:
+        return 0
+    total = 0
+    for stream in streams if isinstance(streams, list) else [None]:
+        batches = stream.get("batches") if isinstance(stream, dict) else None
+        if not _is_whole(batches):
+            raise UncheckableError(f"record {record['seq']} does not count its batches")
+        total += batches
+    return total
+
+
+def _cited(record: JsonObject) -> str:
+    """A record by number, type and what it is about."""
+    about = [
+        f"{key} {printable(str(record[key]), 80)}"
+        for key in ("epoch", "role")
+        if record.get(key) is not None
+    ]
+    return f"record {record['seq']} ({', '.join([printable(str(record['type']), 40), *about])})"
 
 
 def _lines(data: Buffer) -> Iterator[Buffer]:
@@ -1913,70 +2100,145 @@ def open_model(path: Path, stack: contextlib.ExitStack) -> dict[str, FileTensor]
     return tensors if shards else None
 
 
-def _alias_groups(record: JsonObject) -> dict[str, set[str]]:
-    groups: dict[str, set[str]] = {}
-    aliases = record.get("aliases")
-    for group in aliases if isinstance(aliases, list) else []:
-        names = {n for n in group if isinstance(n, str)} if isinstance(group, list) else set()
-        groups.update(dict.fromkeys(names, names))
+def _other_files(path: Path) -> int:
+    """How many files lie in a directory of shards that are none of the shards."""
+    if _kind_of_path(path) != "directory":
+        return 0
+    return sum(
+        1
+        for folder, _, names in os.walk(path)
+        for name in names
+        if Path(folder) != path or not name.endswith(".safetensors")
+    )
+
+
+def alias_groups(record: JsonObject) -> list[list[str]]:
+    """The alias groups of a record; none where ``aliases`` is null or absent.
+
+    Raises:
+        RefusedError: they break the rules of section 5.
+    """
+    what = f"aliases of record {record['seq']}"
+    groups: list[list[str]] = []
+    value = record.get("aliases")
+    if value is not None and not isinstance(value, list):
+        raise RefusedError(f"{what} are not a list")
+    for item in value or []:
+        names = [name for name in item if isinstance(name, str)] if isinstance(item, list) else []
+        if len(names) < 2 or not isinstance(item, list) or len(names) != len(item):
+            raise RefusedError(f"{what}: a group is not a list of two names or more")
+        groups.append(names)
+    # Each group and the groups by their first names: strictly ascending, so without repetition.
+    for names in (*groups, [group[0] for group in groups]):
+        keys = [name.encode() for name in names]
+        if any(after <= before for before, after in itertools.pairwise(keys)):
+            raise RefusedError(f"{what} are not sorted", printable(", ".join(names)))
+    everything = [name for group in groups for name in group]
+    if len(set(everything)) != len(everything):
+        raise RefusedError(f"{what}: a name is in two groups")
     return groups
 
 
-_TENSOR_MEMBERS = ("dtype", "shape", "len", "digest")
+class Weights:
+    """A record with weights, their leaves by name, and its alias groups."""
+
+    def __init__(self, record: JsonObject, leaves: dict[str, JsonObject]) -> None:
+        self.record = record
+        self.leaves = leaves
+        self.groups = alias_groups(record)
+        # The whole group of each name that is in one.
+        self.aliases = {name: group for group in self.groups for name in group}
 
 
-def _compare_tensor(name: str, tensor: FileTensor, leaf: JsonObject, algorithm: str) -> None:
+_TENSOR_MEMBERS = ("digest", "dtype", "len", "name", "shape")
+
+
+def _check_tensor_leaf(leaf: JsonObject, algorithm: str, what: str) -> str:
+    """Refuse what is no leaf of a tree of tensors (section 10); its name."""
+    name = _text(leaf, "name", what)
+    if sorted(leaf) == sorted(_TENSOR_MEMBERS):
+        _text(leaf, "dtype", what)
+        _whole(leaf, "len", what)
+        _wholes(leaf["shape"], what)
+        digest = _text(leaf, "digest", what)
+        if not re.fullmatch(rf"{algorithm}:[0-9a-f]{{{2 * DIGEST_BYTES[algorithm]}}}", digest):
+            raise RefusedError(f"digest of {what}", printable(digest, 80), f"{algorithm}:…")
+        return name
+    for member in ("layout", "parts", "shape"):
+        _member(leaf, member, what)
+    if not _as_object(leaf["parts"], f"'parts' of {what}"):
+        raise RefusedError(f"{what} has no parts")
+    return name
+
+
+def _difference_of_tensor(name: str, seen: JsonObject, leaf: JsonObject) -> RefusedError | None:
+    """What differs between a tensor of a file and the leaf that was recorded of that name."""
     what = f"tensor {printable(name)} differs"
     if "digest" not in leaf:
-        raise RefusedError(f"{what}: it was recorded as a composite")
-    seen: JsonObject = {"dtype": tensor.dtype, "shape": list(tensor.shape), "len": tensor.length}
-    for member, value in seen.items():
-        if leaf.get(member) != value:
-            expected = printable(str(leaf.get(member)))
-            raise RefusedError(f"{what} in {member}", value, expected)
-    digest = tensor.digest(algorithm)
-    if digest != leaf["digest"]:
-        raise RefusedError(what, digest, printable(str(leaf["digest"])))
+        return RefusedError(f"{what}: it was recorded as a composite")
+    for member in ("dtype", "shape", "len", "digest"):
+        if not _same(seen[member], leaf.get(member)):
+            where = "" if member == "digest" else f" in {member}"
+            return RefusedError(what + where, seen[member], printable(str(leaf.get(member))))
+    return None
 
 
-def _compare_model(
-    tensors: dict[str, FileTensor],
-    leaves: dict[str, JsonObject],
-    aliases: dict[str, set[str]],
-    algorithm: str,
-) -> None:
-    """Section 10, "Model": every tensor equals its leaf, every leaf is there, by alias too."""
-    for name in sorted({*tensors, *leaves}, key=lambda name: _utf(name, "utf-8")):
+def _difference(seen: dict[str, JsonObject], weights: Weights) -> RefusedError | None:
+    """The first difference between a file and weights, by order of name (section 10)."""
+    leaves, standing = weights.leaves, _missing_with_twin(seen, weights)
+    for name in sorted({*seen, *leaves}, key=str.encode):
         if name not in leaves:
-            raise RefusedError(f"tensor {printable(name)} is extra: the record has none")
-        if name in tensors:
-            _compare_tensor(name, tensors[name], leaves[name], algorithm)
-            continue
-        twins = [other for other in aliases.get(name, set()) if other in tensors]
-        if not any(_same_leaf(leaves[name], leaves.get(twin)) for twin in twins):
-            raise RefusedError(f"tensor {printable(name)} is missing")
+            return RefusedError(f"tensor {printable(name)} is extra: the record has none")
+        if name in seen:
+            difference = _difference_of_tensor(name, seen[name], leaves[name])
+            if difference is not None:
+                return difference
+        elif name not in standing:
+            return RefusedError(f"tensor {printable(name)} is missing")
+    return None
 
 
-def _same_leaf(one: JsonObject, other: JsonObject | None) -> bool:
-    return other is not None and {**one, "name": None} == {**other, "name": None}
+def _missing_with_twin(seen: dict[str, JsonObject], weights: Weights) -> set[str]:
+    """Names that a file lacks where it has another of the group whose leaf is the same."""
+    found: set[str] = set()
+    for group in weights.groups:
+        nameless = {
+            name: canonical_json({**weights.leaves[name], "name": None})
+            for name in group
+            if name in weights.leaves
+        }
+        present = {text for name, text in nameless.items() if name in seen}
+        found.update(name for name, text in nameless.items() if text in present)
+    return found
 
 
 class FileIdentity(NamedTuple):
     """What a checkpoint record says of a file."""
 
-    length: Json
-    sha256: Json
-    blake3: Json
+    length: int
+    sha256: str
+    blake3: str
 
 
 def _listed_files(record: JsonObject) -> dict[str, FileIdentity]:
+    """The ``files`` of a checkpoint record by path; none where it is null or absent."""
+    what = f"'files' of record {record['seq']}"
     listed = record.get("files")
-    found = {}
-    for file in listed if isinstance(listed, list) else []:
-        if isinstance(file, dict) and isinstance(file.get("path"), str):
-            identity = FileIdentity(file.get("len"), file.get("sha256"), file.get("blake3"))
-            if all(isinstance(item, int | str) for item in identity):
-                found[str(file["path"])] = identity
+    if listed is not None and not isinstance(listed, list):
+        raise RefusedError(f"{what} is not a list")
+    found: dict[str, FileIdentity] = {}
+    for item in listed or []:
+        file = _as_object(item, f"an entry of {what}")
+        _exactly(file, ("blake3", "len", "path", "sha256"), f"an entry of {what}")
+        path = _text(file, "path", what)
+        identity = FileIdentity(
+            _whole(file, "len", what), _text(file, "sha256", what), _text(file, "blake3", what)
+        )
+        if not (_HEX32.fullmatch(identity.sha256) and _HEX32.fullmatch(identity.blake3)):
+            raise RefusedError(f"{what}: a digest is not 64 lower-case hex digits", printable(path))
+        if path in found:
+            raise RefusedError(f"{what} has a path twice", printable(path))
+        found[path] = identity
     return found
 
 
@@ -1997,13 +2259,10 @@ def sample_leaves(
     record: JsonObject, path: Path, algorithm: str, stack: contextlib.ExitStack
 ) -> Iterator[bytes]:
     """The sample leaves (section 4) of what lies at ``path``, read as the data record says."""
-    kind = record.get("kind")
-    if kind in ("files", "file"):
-        yield from _file_leaves(path, algorithm)
-    elif kind == "arrays":
+    if record["kind"] == "arrays":
         yield from _array_leaves(record.get("fields"), path, algorithm, stack)
     else:
-        raise UncheckableError(f"data of kind {printable(str(kind), 40)} cannot be recomputed")
+        yield from _file_leaves(path, algorithm)
 
 
 def _file_leaves(path: Path, algorithm: str) -> Iterator[bytes]:
@@ -2022,19 +2281,26 @@ def _file_leaves(path: Path, algorithm: str) -> Iterator[bytes]:
 
 
 def field_ends(fields: Json, where: tuple[str, ...] = ()) -> Iterator[tuple[str, JsonObject]]:
-    """The ends of ``fields`` with the names that a safetensors file has for them."""
+    """The ends of ``fields`` with the names that a safetensors file has for them.
+
+    Raises:
+        RefusedError: it is no nesting of ``{"dtype":text,"shape":[integers]}``.
+        UncheckableError: it is one of a form that arrays in a file cannot have.
+    """
     if isinstance(fields, dict) and isinstance(fields.get("dtype"), str):
+        _exactly(fields, ("dtype", "shape"), "an end of 'fields'")
+        _wholes(fields["shape"], "'shape' in 'fields'")
         yield ".".join(where), fields
     elif isinstance(fields, dict):
+        if any(key.startswith("$") and not key.startswith("$$") for key in fields):
+            raise UncheckableError("samples of another form than lists and objects of arrays")
         for key in sorted(fields):
-            if key.startswith("$") and not key.startswith("$$"):
-                raise UncheckableError("samples of another form than lists and objects of arrays")
             yield from field_ends(fields[key], (*where, key.removeprefix("$")))
     elif isinstance(fields, list):
         for index, item in enumerate(fields):
             yield from field_ends(item, (*where, str(index)))
     else:
-        raise UncheckableError("'fields' of the data record is malformed")
+        raise RefusedError("'fields' of the data record is malformed", printable(str(fields)))
 
 
 def _open_arrays(
@@ -2062,11 +2328,13 @@ def _array_leaves(
     fields: Json, path: Path, algorithm: str, stack: contextlib.ExitStack
 ) -> Iterator[bytes]:
     ends = dict(field_ends(fields))
+    if not ends:
+        raise RefusedError("'fields' of the data record names no array")
     arrays = _open_arrays(ends, path, stack)
     for name, end in ends.items():
         rows = arrays[name]
         seen: JsonObject = {"dtype": rows.dtype, "shape": list(rows.shape[1:])}
-        if {key: end.get(key) for key in seen} != seen:
+        if not _same(seen, end):
             raise RefusedError(f"samples of array {printable(name)!r}", seen, printable(str(end)))
     counts = {rows.shape[0] for rows in arrays.values()}
     if len(counts) != 1:
@@ -2127,7 +2395,7 @@ _FIELDS: dict[str, dict[tuple[str, ...], set[str]]] = {
         ("buffers",): {"epoch"},
         ("tensors",): {"checkpoint"},
     },
-    "batch": {("streams", "#", "tree"): {"epoch"}},
+    "batch": {("streams", "#", "tree"): {"epoch", "batches"}},
     "sample": {("tree",): {"data"}},
 }
 
@@ -2161,16 +2429,14 @@ class ProofVerifier:
         verdict, request = self.verdict, self._request
         before = len(verdict.checks)
         name = self._leaf_name()
-        if request.model is not None and name is not None:
-            verdict.run(f"tensor:{name}", ["claim"], lambda: self._check_model_tensor(name))
+        if name is not None and (request.model is not None or name in request.tensors):
+            verdict.run(f"tensor:{name}", ["claim"], lambda: self._check_asked_tensor(name))
         elif request.model is not None:
             verdict.run("model", [], self._says_nothing)
         for role in request.data:
             verdict.run(f"data:{role}", [], self._says_nothing)
         for asked in request.tensors:
-            if asked == name and request.model is None:
-                verdict.run(f"tensor:{name}", ["claim"], lambda: "the claim of this proof")
-            elif asked != name:
+            if asked != name:
                 verdict.run(f"tensor:{asked}", [], self._says_nothing)
         verdict.requested = [check.name for check in verdict.checks[before:]]
 
@@ -2236,7 +2502,7 @@ class ProofVerifier:
         head = _utf(str(self._proof["head"]), "utf-8")
         if not verify_inclusion(head, index, log.size, log.root, _hashes(part, "log")):
             raise RefusedError(f"the head is not entry {index} of the store log")
-        return f"entry {index} of {log.size} in {printable(log.origin)}"
+        return f"entry {index} of {log.size} in {printable(log.origin)}: {_OWN_LOG}"
 
     def _check_record(self) -> str:
         part = _as_object(self._proof["record"], "record")
@@ -2245,8 +2511,12 @@ class ProofVerifier:
         if not verify_inclusion(leaf, index, size, self._head.root, _hashes(part, "record")):
             raise RefusedError(f"the record is not leaf {index} of the head's tree")
         self._record = read_canonical_object(leaf, "record")
-        kind, time = _check_record(self._record, index, "record")
-        return f"record {index}, {printable(kind)}, claimed at {time}"
+        _, time = _check_record(self._record, index, "record")
+        metrics = ""
+        if self._proof["kind"] == "record" and "metrics" in self._record:
+            text = canonical_json(self._record["metrics"]).decode("utf-8")
+            metrics = f", metrics {printable(text)}"
+        return f"{_cited(self._record)}, claimed at {time}{metrics}"
 
     def _check_claim(self) -> str:
         part = _as_object(self._proof["claim"], "claim")
@@ -2260,11 +2530,21 @@ class ProofVerifier:
         self._leaf = read_canonical_object(leaf, "leaf of the claim")
         _check_leaf_shape(self._leaf, kind, index)
         name = printable(str(self._leaf.get("name", index)))
-        return f"{kind} {name}, leaf {index} of {tree.size}"
+        field = printable(canonical_json(part["field"]).decode("utf-8"))
+        return f"{kind} {name}, leaf {index} of {tree.size} at {field} of {_cited(self._record)}"
 
-    def _check_model_tensor(self, name: str) -> str:
+    def _check_asked_tensor(self, name: str) -> str:
+        field = _as_object(self._proof["claim"], "claim")["field"]
+        if field in (["optimizer"], ["buffers"]):
+            raise UncheckableError("the claim is about training state, not about the model")
+        epoch, seen = self._request.epoch, self._record.get("epoch")
+        is_asked = self._record["type"] == "epoch" and _is_integer(seen) and seen == epoch
+        if epoch is not None and not is_asked:
+            raise UncheckableError(f"the claim is about {_cited(self._record)}, not epoch {epoch}")
         path = self._request.model
-        assert path is not None
+        return "the claim of this proof" if path is None else self._check_file(name, path)
+
+    def _check_file(self, name: str, path: Path) -> str:
         digest = str(self._leaf.get("digest", ""))
         with contextlib.ExitStack() as stack:
             tensors = open_model(path, stack)
@@ -2272,7 +2552,11 @@ class ProofVerifier:
                 raise UncheckableError("the model's files are not safetensors")
             if name not in tensors:
                 raise RefusedError("the model has no tensor of that name")
-            _compare_tensor(name, tensors[name], self._leaf, digest.partition(":")[0])
+            # The algorithm is the one that the claimed digest names: run.start is not in the proof.
+            seen = tensors[name].leaf(name, digest.partition(":")[0])
+        difference = _difference_of_tensor(name, seen, self._leaf)
+        if difference is not None:
+            raise difference
         return f"{printable(digest)} in the claim and in the file"
 
 

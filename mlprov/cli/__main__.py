@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -103,9 +102,9 @@ def _run(parsed: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # The reader went away (mlprov log | head): no message, and none at exit either. A verdict
-        # that was reached keeps its code; else that of a program that SIGPIPE ended.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader went away (mlprov hash … | head): no message, and none at exit either. What
+        # was finished keeps its code; else it is that of a program that SIGPIPE ended.
+        output.abandon_output()
         return 141 if code is None else code
     except Exception as error:  # noqa: BLE001 - Python's own exit code would say "does not hold"
         if parsed.debug:

@@ -87,11 +87,19 @@ def _walk(paths: list[str], failures: list[str]) -> Iterator[str]:
 
 def _digest(path: str, algorithm: str) -> str:
     if path != "-":
+        _refuse_named_pipe(path)
         return mlprov.digest(pathlib.Path(path), algorithm=algorithm).hex()
     hasher = mlprov.Hasher(algorithm=algorithm)
     while chunk := sys.stdin.buffer.read(_CHUNK):
         hasher.update(chunk)
     return hasher.hexdigest()
+
+
+def _refuse_named_pipe(path: str) -> None:
+    """A named pipe that nobody writes to would hang the whole list; ``<(command)`` has no name."""
+    place = pathlib.Path(path)
+    if place.is_fifo() and place.resolve().is_fifo():
+        raise ConfigError(f"cannot hash {path}: it is a named pipe; read it as standard input: -")
 
 
 def _print_line(digest: str, path: str) -> None:

@@ -14,23 +14,53 @@ from typing import Any
 
 from mlprov.escapes import escape
 
-__all__ = ["brief", "emit_json", "error", "escape", "fail", "plural", "table", "text", "waiting"]
+__all__ = [
+    "abandon_output",
+    "brief",
+    "emit_json",
+    "error",
+    "escape",
+    "fail",
+    "plural",
+    "table",
+    "text",
+    "waiting",
+]
 
-_LONG_CELL = 400  # a name may have megabytes; a line on a terminal should not
+# A name may have megabytes; a line on a terminal should not.
+_LONG_CELL = 120  # a verifier key has 84 characters
+_LONG_LINE = 600
 _LOCK = threading.Lock()
 _SHOWN = threading.Event()  # a line about waiting stands on the terminal
 
 
 def text(value: object) -> None:
     """A line on standard output, escaped."""
+    _write(brief(escape(value), _LONG_LINE))
+
+
+def _write(line: str) -> None:
+    """Print a line; to nobody, quietly, once the reader has gone away (mlprov verify x | true).
+
+    The command then ends with the exit code that it came to.
+    """
     _clear()
-    print(escape(value))
+    try:
+        print(line)
+    except BrokenPipeError:
+        abandon_output()
+
+
+def abandon_output() -> None:
+    """From now on standard output leads nowhere, also what is still in its buffer."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def emit_json(value: Any) -> None:
     """One JSON object on standard output, keys sorted, in ASCII."""
-    _clear()
-    print(json.dumps(_plain(value), sort_keys=True, ensure_ascii=True, default=str))
+    _write(json.dumps(_plain(value), sort_keys=True, ensure_ascii=True, default=str))
 
 
 def _plain(value: Any) -> Any:
@@ -52,16 +82,21 @@ def _plain(value: Any) -> Any:
 
 def table(rows: Sequence[Sequence[object]], *, header: Sequence[str] | None = None) -> None:
     """Rows in columns, two spaces apart, every cell escaped."""
-    cells = [[brief(escape(cell), _LONG_CELL) for cell in row] for row in rows]
+    cells = [
+        [
+            *(brief(escape(cell), _LONG_CELL) for cell in row[:-1]),
+            brief(escape(row[-1]), _LONG_LINE),
+        ]
+        for row in rows
+    ]
     if header is not None:
         cells.insert(0, list(header))
     if not cells:
         return
-    _clear()
     widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]) - 1)]
     for row in cells:
         padded = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
-        print("  ".join([*padded, row[-1]]).rstrip())
+        _write("  ".join([*padded, row[-1]]).rstrip())
 
 
 def brief(value: str, most: int) -> str:
@@ -93,9 +128,9 @@ def error(problem: BaseException | str) -> None:
     """What was attempted, seen and expected on standard error; what to do, on a line of its own."""
     _clear()
     what, semicolon, remedy = _sentence(problem).partition("; ")
-    print(f"mlprov: {brief(escape(what), 2000)}", file=sys.stderr)
+    print(f"mlprov: {brief(escape(what), _LONG_LINE)}", file=sys.stderr)
     if semicolon:
-        print(f"mlprov: {brief(escape(remedy), 2000)}", file=sys.stderr)
+        print(f"mlprov: {brief(escape(remedy), _LONG_LINE)}", file=sys.stderr)
 
 
 def fail(problem: BaseException, *, as_json: bool, expected: bool) -> None:

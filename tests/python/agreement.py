@@ -38,10 +38,15 @@ def comparing(original: Any) -> Any:
     def verify_bytes(data: bytes, request: v.Request | None = None) -> v.Verdict:
         theirs = original(data, request)
         result, states = mlprov_verdict(data, request or v.Request())
-        assert result == theirs.result, "mlprov and the second verifier disagree"
-        if states:
-            expected = {check.name: check.state for check in theirs.checks}
-            assert states == expected, "mlprov and the second verifier disagree"
+        expected = {check.name: check.state for check in theirs.checks}
+        differing = {
+            name: (state, expected.get(name))
+            for name, state in states.items()
+            if state != expected.get(name)
+        }
+        assert result == theirs.result, f"mlprov {result}, second {theirs.result}: {differing}"
+        assert not states or states.keys() == expected.keys(), "the verifiers make other checks"
+        assert not differing, f"mlprov and the second verifier disagree: {differing}"
         return theirs
 
     return verify_bytes

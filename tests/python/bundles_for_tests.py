@@ -201,10 +201,11 @@ class BundleBuilder:
 
     def log_proof(self, head: bytes) -> dict[str, Any]:
         """Where a head is in the store log."""
-        return self._proof_in(self.log(), head)
+        return self.proof_in(self.log(), head)
 
     @staticmethod
-    def _proof_in(log: list[bytes], head: bytes) -> dict[str, Any]:
+    def proof_in(log: list[bytes], head: bytes) -> dict[str, Any]:
+        """Where a head is in a log with these entries."""
         index = log.index(head)
         return {"index": index, "path": encoded(v.inclusion_proof(index, log))}
 
@@ -223,7 +224,7 @@ class BundleBuilder:
         }
         for size, head in heads.items():
             entries[f"heads/{size}.note"] = head
-            entries[f"{folder}/{size}.proof"] = v.canonical_json(self._proof_in(log, head))
+            entries[f"{folder}/{size}.proof"] = v.canonical_json(self.proof_in(log, head))
         for root, leaves in self.trees.items():
             entries[f"trees/{root}.leaves"] = v.write_leaves(leaves)
         return entries
@@ -386,7 +387,8 @@ def standard_run(**changes: Any) -> BundleBuilder:
         "path": "model.pt",
         "sha256": hashlib.sha256(OPAQUE).hexdigest(),
     }
-    builder.add("checkpoint", path="model.pt", format="opaque", files=[identity], tensors=None)
+    none: dict[str, Any] = {"weights": None, "aliases": [], "tensors": None, "mapping": None}
+    builder.add("checkpoint", path="model.pt", format="opaque", files=[identity], epoch=1, **none)
     builder.end()
     return builder
 
@@ -419,3 +421,46 @@ def check_states(verdict: v.Verdict) -> dict[str, str]:
 def failing(verdict: v.Verdict) -> list[str]:
     """Names of the checks that fail, in order."""
     return [check.name for check in verdict.checks if check.state == v.FAILS]
+
+
+# -- what tests of models and data share
+
+Tensors = dict[str, tuple[bytes, str, list[int]]]
+PAIRS: Tensors = {"0": (SAMPLES, "F32", [3, 2]), "1": (LABELS, "I64", [3])}
+
+
+def verify(bundle: bytes, **asked: Any) -> v.Verdict:
+    """The verdict on a bundle of the pinned owner."""
+    return v.verify_bytes(bundle, v.Request(keys=[BundleBuilder().owner_key], **asked))
+
+
+def check(verdict: v.Verdict, name: str) -> v.Check:
+    """One check of a verdict."""
+    return next(check for check in verdict.checks if check.name == name)
+
+
+def saved(folder: Path, tensors: Tensors, name: str = "model.safetensors") -> Path:
+    """A safetensors file with these tensors."""
+    path = folder / name
+    path.write_bytes(write_safetensors(tensors))
+    return path
+
+
+def arrays_file(folder: Path, tensors: Tensors) -> Path:
+    """A data set as a safetensors file."""
+    return saved(folder, tensors, "data.safetensors")
+
+
+def without(tensors: Tensors, *names: str) -> Tensors:
+    """The tensors but for these."""
+    return {name: tensor for name, tensor in tensors.items() if name not in names}
+
+
+def replaced(seq: int, member: str, value: Any) -> bytes:
+    """The standard run with one member changed; a tree that it named is no longer disclosed."""
+    builder = standard_run()
+    old = builder.records[seq].get(member)
+    if isinstance(old, dict) and "root" in old:
+        builder.trees.pop(old["root"].removeprefix("sha256:"), None)
+    builder.records[seq][member] = value
+    return builder.build()

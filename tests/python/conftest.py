@@ -7,6 +7,7 @@ every test a home of its own.
 from __future__ import annotations
 
 import os
+import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -134,3 +135,32 @@ def as_owner(recorded: Recorded, monkeypatch: pytest.MonkeyPatch) -> Recorded:
     """The recorded run, seen by the user who recorded it."""
     monkeypatch.setenv("MLPROV_HOME", str(recorded.home))
     return recorded
+
+
+@pytest.fixture
+def mlp() -> Callable[..., object]:
+    """Runs the command line in this process."""
+    from cli_for_tests import run_command
+
+    return run_command
+
+
+@pytest.fixture
+def here(as_owner: Recorded, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Recorded:
+    """An empty working directory, with the recorded store named by the environment."""
+    monkeypatch.setenv("MLPROV_STORE", str(as_owner.store))
+    monkeypatch.chdir(tmp_path)
+    return as_owner
+
+
+@pytest.fixture
+def nobody(tmp_path: Path) -> Path:
+    """A directory of the user nobody; root alone can make one."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can become another user")
+    folder = tmp_path / "nobody"
+    folder.mkdir()
+    for parent in folder.parents:
+        if parent.stat().st_uid == 0 and not parent.stat().st_mode & stat.S_IXOTH:
+            parent.chmod(parent.stat().st_mode | stat.S_IXOTH)
+    return folder

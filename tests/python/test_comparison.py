@@ -16,8 +16,10 @@ def names(found, kind):
 
 @pytest.fixture(scope="module")
 def other(tmp_path_factory, recorded):
-    """A second run in the same store, with another setting, metric and data set."""
-    with user(recorded.home, recorded.store):
+    """A copy of the store with a second run: another setting, metric, model and data set."""
+    store = tmp_path_factory.mktemp("second") / "store"
+    shutil.copytree(recorded.store, store)
+    with user(recorded.home, store):
         model = little_model(3)
         model["extra"] = np.zeros(2, dtype=np.float32)
         del model["counter"]
@@ -26,7 +28,7 @@ def other(tmp_path_factory, recorded):
             run.track_data(train=recorded.test, test=recorded.test)
             for epoch in run.epochs(1):
                 epoch.log(loss=2.0)
-    return run.id
+    return store, run.id
 
 
 def test_a_run_does_not_differ_from_itself(recorded):
@@ -45,7 +47,8 @@ def test_a_run_does_not_differ_from_itself(recorded):
 
 
 def test_two_runs_differ_by_name_in_tensors_data_settings_and_metrics(recorded, other):
-    found = mlprov.diff(recorded.run, other, store=recorded.store)
+    store, run = other
+    found = mlprov.diff(recorded.run, run, store=store)
     assert found
     tensors = names(found, "tensor")
     assert ("added", "extra") in tensors
@@ -60,8 +63,9 @@ def test_two_runs_differ_by_name_in_tensors_data_settings_and_metrics(recorded, 
 
 
 def test_the_order_of_the_sides_turns_the_changes_around(recorded, other):
-    forth = mlprov.diff(recorded.run, other, store=recorded.store)
-    back = mlprov.diff(other, recorded.run, store=recorded.store)
+    store, run = other
+    forth = mlprov.diff(recorded.run, run, store=store)
+    back = mlprov.diff(run, recorded.run, store=store)
     turned = {"added": "removed", "removed": "added", "changed": "changed"}
     assert [(c.kind, c.name, turned[c.change], c.after, c.before) for c in back.changes] == [
         (c.kind, c.name, c.change, c.before, c.after) for c in forth.changes
@@ -155,6 +159,18 @@ def test_what_cannot_be_compared_is_named(recorded, side, error, message):
 def test_a_pickle_is_not_compared(recorded):
     with pytest.raises(mlprov.ConfigError, match="expected a run, a bundle, or safetensors"):
         mlprov.diff(recorded.pickle, recorded.model)
+
+
+@pytest.mark.parametrize("of", ["run", "bundle"])
+def test_a_run_of_files_alone_is_compared_by_its_last_file(recorded, tmp_path, of):
+    with user(tmp_path / "home", tmp_path / "store"):
+        with mlprov.start("file") as run:
+            run.checkpoint(recorded.pickle)
+            run.checkpoint(recorded.model)
+        side = run.export(tmp_path / "file.mlprov") if of == "bundle" else run.id
+        found = mlprov.diff(side, recorded.model)
+        assert not found
+        assert found.same["tensor"] == 3
 
 
 def test_a_run_without_weights_has_no_tensors_to_compare(recorded, tmp_path):

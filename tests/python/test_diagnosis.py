@@ -26,7 +26,7 @@ def test_a_fresh_user_in_an_empty_directory_has_nothing_wrong(tmp_path, monkeypa
 def test_a_recorded_store_is_described(as_owner):
     findings = diagnosis.diagnose(as_owner.store)
     assert {finding.state for finding in findings} <= {"ok", "note"}
-    assert "runs, log of" in found(findings, "store")[0].detail
+    assert "runs: " in found(findings, "store")[0].detail
     assert found(findings, "database")[0].state == "ok"
     assert as_owner.vkey in found(findings, "owner key")[0].detail
 

@@ -601,6 +601,29 @@ def records_that_no_head_covers(b: BundleBuilder) -> bytes:
 
 
 @bad("heads")
+def records_of_an_open_bundle_that_no_head_covers(b: BundleBuilder) -> bytes:
+    b.open, b.head_sizes = True, [1, 5]
+    return b.build()
+
+
+def cosigned_by(builder: BundleBuilder, name: str) -> bytes:
+    """A bundle one of whose heads has a signature line of another name."""
+    note = builder.entries()["heads/4.note"]
+    line = f"— {name} AAAAAAAA\n".encode()
+    return with_entry(builder, "heads/4.note", note + line)
+
+
+@bad("heads")
+def a_cosigner_with_a_control_character_of_c1(b: BundleBuilder) -> bytes:
+    return cosigned_by(b, "witness\x9b")
+
+
+@bad("heads")
+def a_cosigner_whose_name_has_256_bytes(b: BundleBuilder) -> bytes:
+    return cosigned_by(b, "ü" * 128)
+
+
+@bad("heads")
 def a_head_with_a_control_character(b: BundleBuilder) -> bytes:
     note = b.entries()["heads/4.note"]
     return with_entry(b, "heads/4.note", b"\x07" + note)
@@ -660,6 +683,29 @@ def a_checkpoint_of_another_size(b: BundleBuilder) -> bytes:
 @bad("log")
 def the_proof_of_another_head(b: BundleBuilder) -> bytes:
     return with_entry(b, log_name(b, "4.proof"), b.entries()[log_name(b, "5.proof")])
+
+
+@bad("log")
+def a_log_folder_without_a_single_proof(b: BundleBuilder) -> bytes:
+    return b.seal({k: data for k, data in b.entries().items() if not k.endswith(".proof")})
+
+
+@bad("log")
+def a_log_folder_of_an_open_bundle_without_a_single_proof(b: BundleBuilder) -> bytes:
+    b.open = True
+    return a_log_folder_without_a_single_proof(b)
+
+
+@bad("log")
+def a_larger_head_that_is_earlier_in_the_log(b: BundleBuilder) -> bytes:
+    heads = b.heads()
+    log = [*b.log_before, heads[2], heads[1], *list(heads.values())[2:]]
+    entries = {k: data for k, data in b.entries().items() if not k.startswith("log/")}
+    text = v.checkpoint_text(b.origin, len(log), v.merkle_root(log))
+    entries[f"log/{len(log)}/checkpoint"] = v.sign_note(text, b.origin, LOG_SEED)
+    for size, head in heads.items():
+        entries[f"log/{len(log)}/{size}.proof"] = v.canonical_json(b.proof_in(log, head))
+    return b.seal(entries)
 
 
 def changed_proof(builder: BundleBuilder, change: Callable[[dict[str, Any]], None]) -> bytes:
@@ -788,6 +834,21 @@ def sorted_digests_of_another_length(b: BundleBuilder) -> bytes:
     return b.build()
 
 
+def test_a_tree_cited_as_sorted_with_another_size_is_an_ordinary_tree() -> None:
+    builder = standard_run()
+    tree = builder.records[4]["weights"]
+    builder.records[2]["sorted"] = tree | {"size": tree["size"] + 1}
+    assert verify(builder.build()).result == "holds"
+
+
+def test_what_is_no_tree_reference_cites_nothing() -> None:
+    builder = standard_run()
+    builder.records[2]["sorted"] = {"root": "x", "size": 3}
+    assert verify(builder.build()).result == "holds"
+    builder.records[4]["weights"]["size"] = True
+    assert failing(verify(builder.build())) == ["trees"]
+
+
 def test_the_empty_tree_may_be_disclosed() -> None:
     builder = standard_run()
     builder.records[5]["buffers"] = builder.tree([])
@@ -831,6 +892,25 @@ def test_a_manifest_of_a_later_version_cannot_be_checked() -> None:
         assert check_states(verdict)["signature"] == "unchecked"
 
 
+@pytest.mark.parametrize("name", ["anchors/x", "../x", "tiles"])
+def test_the_names_in_a_bundle_of_a_later_version_are_not_judged(name: str) -> None:
+    builder = standard_run()
+    entries = builder.entries() | {name: b"new"}
+    del entries["keys/log.vkey"]
+    bundle = builder.seal(entries, builder.manifest(entries) | {"version": 2})
+    verdict = verify(bundle)
+    assert (verdict.result, failing(verdict)) == ("could not check", [])
+    assert check_states(verdict)["archive"] == "holds"
+
+
+@pytest.mark.parametrize("changes", [{"version": True}, {"version": 2, "format": "x"}], ids=str)
+def test_names_are_judged_where_the_later_version_is_none(changes: dict[str, Any]) -> None:
+    builder = standard_run()
+    entries = builder.entries() | {"anchors/x": b"new"}
+    bundle = builder.seal(entries, builder.manifest(entries) | changes)
+    assert failing(verify(bundle)) == ["archive"]
+
+
 def test_a_statement_and_a_start_of_a_later_version_cannot_be_checked() -> None:
     builder = standard_run()
     statement = with_start(builder, owner=builder.statement(version=2))
@@ -872,19 +952,81 @@ def test_an_open_bundle_whose_heads_are_in_no_log_has_no_log_folder() -> None:
     assert (verdict.result, check_states(verdict)["log"]) == ("holds", "unchecked")
 
 
-def test_an_open_bundle_may_have_records_that_no_head_covers() -> None:
-    builder = standard_run(open=True, head_sizes=[1, 5])
+def test_the_largest_head_alone_covers_an_open_bundle() -> None:
+    assert verify(standard_run(open=True, head_sizes=[9]).build()).result == "holds"
+
+
+def completeness(builder: BundleBuilder) -> str:
+    """The state of ``complete`` in a bundle of which all else holds."""
     verdict = verify(builder.build())
     assert verdict.result == "holds"
-    assert check_states(verdict)["complete"] == "unchecked"
+    return check_states(verdict)["complete"]
 
 
-@pytest.mark.parametrize("change", [{"status": "killed"}, {"gaps": 1}, {"gaps": None}], ids=str)
-def test_a_run_that_did_not_end_well_is_not_complete(change: dict[str, Any]) -> None:
+END_CHANGES: list[dict[str, Any]] = [
+    {"status": "killed"},
+    {"gaps": 1},
+    {"gaps": None},
+    {"gaps": False},
+    {"epochs": 1},
+    {"epochs": 3},
+    {"epochs": "2"},
+    {"epochs": None},
+    {"batches": 3},
+    {"batches": 5},
+    {"batches": None},
+]
+
+
+@pytest.mark.parametrize("change", END_CHANGES, ids=str)
+def test_a_run_whose_end_says_something_else_is_not_complete(change: dict[str, Any]) -> None:
     builder = standard_run()
     builder.records[-1].update(change)
-    verdict = verify(builder.build())
-    assert (verdict.result, check_states(verdict)["complete"]) == ("holds", "unchecked")
+    assert completeness(builder) == "unchecked"
+
+
+EPOCH_CHANGES: list[dict[str, Any]] = [
+    {"epoch": 0},
+    {"epoch": -1},
+    {"epoch": True},
+    {"epoch": "1"},
+    {"epoch": None},
+    {"streams": {"batches": 2}},
+    {"streams": 2},
+    {"streams": [2]},
+    {"streams": [{"batches": "2"}]},
+    {"streams": [{"batches": -2}, {"batches": 4}]},
+    {"streams": [{"batches": True}, {"batches": 1}]},
+    {"streams": []},
+    {"streams": None},
+]
+
+
+@pytest.mark.parametrize("change", EPOCH_CHANGES, ids=str)
+def test_epochs_that_do_not_ascend_or_add_up_are_not_complete(change: dict[str, Any]) -> None:
+    builder = standard_run()
+    tree = builder.records[6]["streams"][0]["tree"]
+    builder.records[6].update(change)
+    builder.records[6]["tree_of_batches"] = tree  # so that its leaves are still cited
+    assert completeness(builder) == "unchecked"
+
+
+def test_epochs_may_begin_anywhere_and_leave_numbers_out() -> None:
+    builder = standard_run()
+    for record, epoch in ((5, -3), (6, 12)):
+        builder.records[record]["epoch"] = epoch
+    assert completeness(builder) == "holds"
+
+
+def test_batches_outside_an_epoch_count_too() -> None:
+    builder = standard_run()
+    end = builder.records.pop()
+    builder.add("batches", streams=[{"batches": 3}, {"batches": 4}])
+    builder.add("something.new", streams=[{"batches": 100}])
+    builder.end(epochs=2, batches=4)
+    assert completeness(builder) == "unchecked"
+    builder.records[-1]["batches"] = end["batches"] + 7
+    assert completeness(builder) == "holds"
 
 
 def test_a_run_with_a_gap_record_is_not_complete() -> None:
@@ -994,6 +1136,14 @@ def test_the_output_has_a_line_for_each_check(bundle_path: Path) -> None:
     lines = run_verifier(bundle_path, "--allow-unpinned").stdout.splitlines()
     assert [line.split()[1] for line in lines[:-1]] == [*CORE, "complete", "time"]
     assert lines[-1] == "result: holds"
+
+
+def test_details_say_what_a_check_does_not_prove() -> None:
+    details = {check.name: check.detail for check in verify(standard_run().build()).checks}
+    assert "the owner's own log" in details["log"]
+    assert "no time" in details["log"]
+    assert "2 epochs, 4 batches" in details["complete"]
+    assert "never recorded" in details["complete"]
 
 
 def test_the_json_output_is_one_object_with_every_check(bundle_path: Path) -> None:

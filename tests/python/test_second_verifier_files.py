@@ -16,42 +16,29 @@ from bundles_for_tests import (
     FLOATS,
     LABELS,
     OPAQUE,
+    PAIRS,
     SAMPLES,
     VECTORS,
     BundleBuilder,
+    Tensors,
+    arrays_file,
+    check,
     check_states,
     failing,
+    saved,
     standard_run,
     v,
+    verify,
     weights,
+    without,
     write_npy,
     write_safetensors,
 )
-
-Tensors = dict[str, tuple[bytes, str, list[int]]]
 
 
 @pytest.fixture(scope="module")
 def bundle() -> bytes:
     return standard_run().build()
-
-
-def verify(bundle: bytes, **asked: Any) -> v.Verdict:
-    return v.verify_bytes(bundle, v.Request(keys=[BundleBuilder().owner_key], **asked))
-
-
-def saved(folder: Path, tensors: Tensors, name: str = "model.safetensors") -> Path:
-    path = folder / name
-    path.write_bytes(write_safetensors(tensors))
-    return path
-
-
-def check(verdict: v.Verdict, name: str) -> v.Check:
-    return next(check for check in verdict.checks if check.name == name)
-
-
-def without(tensors: Tensors, *names: str) -> Tensors:
-    return {name: tensor for name, tensor in tensors.items() if name not in names}
 
 
 # -- models that equal the record
@@ -78,8 +65,17 @@ def test_a_directory_of_shards_holds_and_other_files_in_it_are_let_be(
     tensors = weights(2)
     saved(tmp_path, without(tensors, "bias", "scale"), "model-1.safetensors")
     second = saved(tmp_path, {n: tensors[n] for n in ("bias", "scale")}, "model-2.safetensors")
-    (tmp_path / "config.json").write_text("{}")
-    assert verify(bundle, model=tmp_path).result == "holds"
+    verdict = verify(bundle, model=tmp_path)
+    assert verdict.result == "holds"
+    assert "other files" not in check(verdict, "model").detail
+    (tmp_path / "deeper").mkdir()
+    for other in ("config.json", "deeper/model.safetensors"):
+        (tmp_path / other).write_text("{}")
+    verdict = verify(bundle, model=tmp_path)
+    assert verdict.result == "holds"
+    assert check(verdict, "model").detail.endswith(
+        "2 other files in the directory were not compared"
+    )
     second.unlink()
     assert check(verify(bundle, model=tmp_path), "model").detail == "tensor bias is missing"
     saved(tmp_path, tensors, "model-2.safetensors")
@@ -170,7 +166,8 @@ def test_an_opaque_file_is_compared_as_bytes(bundle: bytes, tmp_path: Path) -> N
     path.write_bytes(OPAQUE)
     verdict = verify(bundle, model=path)
     assert verdict.result == "holds"
-    assert check(verdict, "model").detail == "bytes, not tensors, equal the files of record 7"
+    expected = "bytes, not tensors, equal the files of record 7 (checkpoint, epoch 1)"
+    assert check(verdict, "model").detail == expected
     path.write_bytes(OPAQUE + b"\n")
     assert failing(verify(bundle, model=path)) == ["model"]
 
@@ -188,6 +185,24 @@ def test_an_opaque_file_without_checkpoint_records_is_unchecked(tmp_path: Path) 
     path = tmp_path / "model.pt"
     path.write_bytes(OPAQUE)
     assert verify(builder.build(), model=path).result == "could not check"
+
+
+def test_an_opaque_file_is_of_the_epoch_that_was_named(bundle: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    path.write_bytes(OPAQUE)
+    assert verify(bundle, model=path, epoch=1).result == "holds"
+    assert verify(bundle, model=path, epoch=0).result == "could not check"
+    builder = standard_run()
+    builder.records[7]["epoch"] = True
+    assert verify(builder.build(), model=path, epoch=1).result == "could not check"
+
+
+@pytest.mark.parametrize("listed", [None, []])
+def test_an_empty_directory_is_unchecked(tmp_path: Path, listed: Any) -> None:
+    builder = standard_run()
+    builder.records[7]["files"] = listed
+    (tmp_path / "deeper").mkdir()
+    assert verify(builder.build(), model=tmp_path).result == "could not check"
 
 
 # -- single tensors
@@ -321,18 +336,11 @@ def test_a_file_swapped_again_and_again_never_holds_wrongly(bundle: bytes, tmp_p
 # -- data
 
 
-def arrays_file(folder: Path, tensors: Tensors) -> Path:
-    return saved(folder, tensors, "data.safetensors")
-
-
-PAIRS: Tensors = {"0": (SAMPLES, "F32", [3, 2]), "1": (LABELS, "I64", [3])}
-
-
 def test_pairs_of_arrays_are_recomputed_from_safetensors(bundle: bytes, tmp_path: Path) -> None:
     path = arrays_file(tmp_path, PAIRS)
     verdict = verify(bundle, data={"train": path})
     assert verdict.result == "holds"
-    assert check(verdict, "data:train").detail == "3 samples equal record 1"
+    assert check(verdict, "data:train").detail == "3 samples equal record 1 (data, role train)"
 
 
 def test_a_sample_that_differs_is_named(bundle: bytes, tmp_path: Path) -> None:
@@ -377,7 +385,10 @@ def test_objects_of_arrays_are_found_by_their_keys(tmp_path: Path) -> None:
     text = v.canonical_json(items)
     end = {"dtype": "F32", "shape": [6]}
     builder.records[1]["fields"] = {"$$x": end, "inner": [end]}
-    builder.retree(1, "tree", [{"digest": v.digest_text(text), "index": 0, "len": len(text)}])
+    builder.records[1] |= {"count": 1, "sorted": None}
+    builder.trees = {}
+    leaf = {"digest": v.digest_text(text), "index": 0, "len": len(text)}
+    builder.records[1]["tree"] = builder.tree([leaf])
     array = (SAMPLES, "F32", [1, 6])
     path = arrays_file(tmp_path, {"$x": array, "inner.0": array})
     assert verify(builder.build(), data={"train": path}).result == "holds"
@@ -445,6 +456,7 @@ def test_npy_names_are_those_of_section_2(tmp_path: Path) -> None:
         b"\x93NUMPY\x09\x00" + bytes(20),
         write_npy(b"\x80\x04.", "|O", (1,)),
         write_npy(SAMPLES, "<f4", (3, 3)),
+        write_npy(SAMPLES + b"\0", "<f4", (3, 2)),
         write_npy(SAMPLES, "<f4", (10**15, 10**15)),
         write_npy(SAMPLES[:4], "<f4", ()),
         write_npy(SAMPLES, "<f4", (3, 2)).replace(b"False", b"[[[[["),
@@ -511,7 +523,7 @@ def test_a_set_of_files_with_something_else_in_it_is_unchecked(
 
 def test_one_file_is_a_set_of_its_base_name(tmp_path: Path) -> None:
     builder = standard_run()
-    builder.records[3]["kind"] = "file"
+    builder.records[3] |= {"kind": "file", "count": 1}
     leaf = {"digest": v.digest_text(b"abc"), "len": 3, "path": "corpus.txt"}
     builder.retree(3, "tree", [leaf])
     path = tmp_path / "corpus.txt"

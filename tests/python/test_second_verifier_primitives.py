@@ -358,11 +358,29 @@ def test_signed_note_vectors() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", "a b", "a+b", "a\u00a0b", "a\u3000", "a\nb", "a\tb", "a\x7f", "\u2028"]
+    "name",
+    [
+        *("", "a b", "a+b", "a\u00a0b", "a\u3000", "a\nb", "a\tb", "a\x7f", "\u2028", "\x80"),
+        *("a\x9f", "a" * 256, "ü" * 128),
+    ],
 )
 def test_a_name_that_no_key_may_have_is_refused(name: str) -> None:
     with pytest.raises(v.RefusedError):
         v.parse_vkey(str(v.Key(name, bytes(32))))
+    with pytest.raises(v.RefusedError):
+        v.parse_note(f"text\n\n— {name} AAAAAAAA\n".encode())
+
+
+@pytest.mark.parametrize("name", ["a", "a" * 255, "ü" * 127 + "a", "a\u00a1", "\u200b"])
+def test_a_name_of_up_to_255_bytes_is_read(name: str) -> None:
+    assert v.parse_vkey(str(v.Key(name, bytes(32)))).name == name
+    note = v.parse_note(f"text\n\n— {name} AAAAAAAA\n".encode())
+    assert note.signatures[0].name == name
+
+
+def test_a_key_text_that_is_not_unicode_is_refused() -> None:
+    with pytest.raises(v.RefusedError):
+        v.parse_vkey("a\udc80+00000000+AAAA")
 
 
 def test_a_note_may_contain_empty_lines() -> None:

@@ -15,6 +15,7 @@ from bundles_for_tests import (
     check_states,
     failing,
     standard_run,
+    tensor,
     v,
     weights,
     write_safetensors,
@@ -232,6 +233,7 @@ BAD: dict[str, tuple[str, Change]] = {
     "a short claim path": ("claim", without_last("claim")),
     "a long claim path": ("claim", with_more("claim")),
     "a tree that the record has not": ("claim", in_claim(field=["buffers"])),
+    "a list index that is true": ("proof", in_claim(field=["streams", True, "tree"])),
     "a tree of another record type": ("claim", in_claim(field=["tensors"])),
 }
 
@@ -319,6 +321,92 @@ def test_a_file_is_held_against_the_tensor_of_a_proof(
     assert failing(verify(proof, model=model)) == ["tensor:bias"]
     model.write_bytes(b"pickle")
     assert verify(proof, model=model).result == "could not check"
+
+
+@pytest.mark.parametrize("field", ["optimizer", "buffers"])
+def test_a_proof_of_training_state_says_nothing_about_a_model(
+    builder: BundleBuilder, tmp_path: Path, field: str
+) -> None:
+    builder.records[5][field] = builder.named(weights(2))
+    model = tmp_path / "model.safetensors"
+    model.write_bytes(write_safetensors(weights(2)))
+    proof = builder.proof("tensor", 5, [field], 0)
+    for asked in ({"model": model}, {"tensors": ["bias"]}, {"model": model, "tensors": ["bias"]}):
+        verdict = verify(proof, **asked)
+        assert verdict.result == "could not check"
+        assert check_states(verdict)["tensor:bias"] == "unchecked"
+
+
+def test_a_proof_is_of_the_epoch_that_was_named_or_unchecked(
+    builder: BundleBuilder, tmp_path: Path
+) -> None:
+    model = tmp_path / "model.safetensors"
+    model.write_bytes(write_safetensors(weights(2)))
+    builder.records[7]["weights"] = builder.named(weights(2))
+    last = builder.proof("tensor", 6, ["weights"], 0)
+    saved = builder.proof("tensor", 7, ["weights"], 0)
+    for asked in ({"model": model}, {"tensors": ["bias"]}):
+        assert verify(last, epoch=1, **asked).result == "holds"
+        assert verify(last, epoch=0, **asked).result == "could not check"
+        assert verify(saved, epoch=1, **asked).result == "could not check"
+        assert verify(saved, **asked).result == "holds"
+
+
+def test_true_is_not_epoch_1_of_a_proof(builder: BundleBuilder) -> None:
+    builder.records[6]["epoch"] = True
+    proof = builder.proof("tensor", 6, ["weights"], 0)
+    assert verify(proof, tensors=["bias"], epoch=1).result == "could not check"
+
+
+def test_true_in_the_shape_of_a_claim_is_not_1(builder: BundleBuilder, tmp_path: Path) -> None:
+    model = tmp_path / "model.safetensors"
+    model.write_bytes(write_safetensors({"scale": weights(2)["scale"]}))
+    leaf = tensor(weights(2)["scale"][0], "BF16", [1]) | {"name": "scale"}
+    for shape, failed in (([1], []), ([True], ["tensor:scale"])):
+        builder.retree(6, "weights", [leaf | {"shape": shape}])
+        proof = builder.proof("tensor", 6, ["weights"], 0)
+        assert failing(verify(proof, model=model)) == failed
+
+
+@pytest.mark.parametrize("digest", ["", "md5:00", "blake3:00", "x"])
+def test_a_claimed_digest_of_no_algorithm_equals_no_tensor(
+    builder: BundleBuilder, tmp_path: Path, digest: str
+) -> None:
+    model = tmp_path / "model.safetensors"
+    model.write_bytes(write_safetensors({"scale": weights(2)["scale"]}))
+    leaf = tensor(weights(2)["scale"][0], "BF16", [1]) | {"name": "scale", "digest": digest}
+    builder.retree(6, "weights", [leaf])
+    proof = builder.proof("tensor", 6, ["weights"], 0)
+    assert failing(verify(proof, model=model)) == ["tensor:scale"]
+
+
+def detail(verdict: v.Verdict, name: str) -> str:
+    return next(check.detail for check in verdict.checks if check.name == name)
+
+
+def test_details_name_what_a_claim_is_about(builder: BundleBuilder) -> None:
+    claim = detail(verify(builder.proof("tensor", 6, ["weights"], 0)), "claim")
+    assert claim == 'tensor bias, leaf 0 of 5 at ["weights"] of record 6 (epoch, epoch 1)'
+    claim = detail(verify(builder.proof("batch", 5, ["streams", 0, "tree"], 1)), "claim")
+    assert claim == 'batch 1, leaf 1 of 2 at ["streams",0,"tree"] of record 5 (epoch, epoch 0)'
+    claim = detail(verify(builder.proof("sample", 1, ["tree"], 2)), "claim")
+    assert claim == 'sample 2, leaf 2 of 3 at ["tree"] of record 1 (data, role train)'
+
+
+def test_a_proof_of_a_record_shows_its_type_and_metrics(builder: BundleBuilder) -> None:
+    shown = detail(verify(builder.proof("record", 6)), "record")
+    assert shown.startswith("record 6 (epoch, epoch 1), claimed at 2026-")
+    assert shown.endswith('metrics {"loss":0.25,"worst":"NaN"}')
+    assert "metrics" not in detail(verify(builder.proof("record", 1)), "record")
+    assert "the owner's own log" in detail(verify(builder.proof("record", 1)), "log")
+
+
+def test_a_batch_outside_an_epoch_is_proved_too(builder: BundleBuilder) -> None:
+    stream = builder.records[5]["streams"][0]
+    builder.records[8] = builder.records[8] | {"type": "batches", "streams": [stream]}
+    assert verify(builder.proof("batch", 8, ["streams", 0, "tree"], 1)).result == "holds"
+    builder.records[8]["type"] = "activity"
+    assert failing(verify(builder.proof("batch", 8, ["streams", 0, "tree"], 1))) == ["claim"]
 
 
 def test_what_a_proof_says_nothing_about_is_unchecked(

@@ -295,7 +295,7 @@ def test_the_private_key_has_no_attribute(key: _core.SigningKey) -> None:
     ids=["x is 0 with a sign bit", "y is p + 1"],
 )
 def test_a_public_key_in_another_encoding_of_the_same_point_is_refused(encoding: bytes) -> None:
-    """RFC 8032 section 5.1.3: the neutral point verifies (R = neutral, S = 0), its twin does not."""
+    """RFC 8032 section 5.1.3: the neutral point verifies (R = neutral, S = 0), its twin not."""
     neutral = b"\x01" + bytes(31)
     signature = neutral + bytes(32)
     assert _core.ed25519_verify(neutral, signature, b"anything")

@@ -67,8 +67,11 @@ def _check_fields(fields: Any, where: str) -> None:
 
     Raises:
         VerificationError: it is not.
+        Unchecked: it holds something that a batch leaf writes with a ``$``, such as pairs.
     """
     if isinstance(fields, dict) and not _is_end(fields):
+        if any(key.startswith("$") and not key.startswith("$$") for key in fields):
+            raise Unchecked(f"{where} has samples of a form that no file has; pass them in Python")
         fields = list(fields.values())
     if isinstance(fields, list) and fields:
         for item in fields:

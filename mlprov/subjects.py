@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +34,9 @@ __all__ = [
     "find_weights",
     "is_epoch",
 ]
+
+
+_HEX64 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,8 @@ def find_weights(
         where = describe_record(record)
         reference = read_reference(record, "weights", where)
         if reference is not None:
-            return _weights_of(record, reference, where, trees)
+            algorithm = str(records[0].get("algorithm", "blake3"))
+            return _weights_of(record, reference, where, trees, algorithm)
         if epoch is not None:
             raise Unchecked(f"{where} has no weights")
     raise Unchecked(
@@ -96,18 +101,24 @@ def _weights_of(
     reference: TreeReference,
     where: str,
     trees: Mapping[bytes, list[bytes]],
+    algorithm: str,
 ) -> Weights:
     leaves = trees.get(reference.root)
     if leaves is None or len(leaves) != reference.size:
         raise Unchecked(f"the tensors of {where} are not disclosed in the bundle")
     decoded = [_core.json_decode(leaf) for leaf in leaves]
     for leaf in decoded:
-        check_tensor_leaf(leaf, where)
+        check_tensor_leaf(leaf, where, algorithm)
     return Weights(where, {leaf["name"]: leaf for leaf in decoded}, _groups(record, where))
 
 
-def check_tensor_leaf(leaf: Any, where: str) -> None:
+def check_tensor_leaf(leaf: Any, where: str, algorithm: str | None = None) -> None:
     """Whether a leaf of a weights tree is a tensor leaf or a parts leaf (section 10).
+
+    Args:
+        leaf: decoded.
+        where: what it is of, for messages.
+        algorithm: that of the run, where it is known.
 
     Raises:
         EvidenceError: it is neither.
@@ -120,7 +131,7 @@ def check_tensor_leaf(leaf: Any, where: str) -> None:
             and is_count(leaf["len"])
             and isinstance(shape, list)
             and all(is_count(dimension) for dimension in shape)
-            and _is_digest(leaf["digest"])
+            and _is_digest(leaf["digest"], algorithm)
         ):
             return
         if (
@@ -134,17 +145,19 @@ def check_tensor_leaf(leaf: Any, where: str) -> None:
     raise EvidenceError(f"{where} has a leaf that is that of no tensor")
 
 
-def _is_digest(value: Any) -> bool:
+def _is_digest(value: Any, algorithm: str | None) -> bool:
     try:
-        Digest.parse(value)
+        digest = Digest.parse(value)
     except (EvidenceError, ValueError, TypeError):
         return False
-    return True
+    return algorithm in (None, digest.algorithm)
 
 
 def _groups(record: Mapping[str, Any], where: str) -> dict[str, list[str]]:
     """Name → alias group, by the rules of section 5."""
-    aliases = record.get("aliases") or []
+    aliases = record.get("aliases")
+    if aliases is None:
+        return {}
     groups: dict[str, list[str]] = {}
     previous: bytes | None = None
     for group in aliases if isinstance(aliases, list) else [aliases]:
@@ -401,8 +414,8 @@ def _check_files(subject: Subject, recorded: Sequence[dict[str, Any]]) -> str:
         raise Unchecked(f"{subject.shown} holds no file to compare")
     directory = pathlib.Path(subject.shown).is_dir()
     own = {file.path: _file_facts(file.as_record()) for file in subject.files}
-    for record in recorded:
-        listed = _listed_files(record)
+    # All are read before one is taken: a malformed list is never passed over.
+    for record, listed in [(record, _listed_files(record)) for record in recorded]:
         same = own == listed if directory else next(iter(own.values())) in listed.values()
         if same:
             return (
@@ -419,16 +432,21 @@ def _file_facts(entry: Any) -> tuple[str, str, int]:
     return entry["blake3"], entry["sha256"], entry["len"]
 
 
+def _is_hex(value: Any) -> bool:
+    return isinstance(value, str) and _HEX64.fullmatch(value) is not None
+
+
 def _listed_files(record: dict[str, Any]) -> dict[str, tuple[str, str, int]]:
     """Path → facts of the files that a checkpoint record lists, in the form of section 5."""
     where, files = describe_record(record), record.get("files")
     listed: dict[str, tuple[str, str, int]] = {}
-    for entry in files if isinstance(files, list) else [None]:
+    for entry in [] if files is None else files if isinstance(files, list) else [None]:
         if (
             not isinstance(entry, dict)
             or set(entry) != {"blake3", "len", "path", "sha256"}
             or not is_count(entry["len"])
-            or not all(isinstance(entry[k], str) for k in ("blake3", "path", "sha256"))
+            or not isinstance(entry["path"], str)
+            or not all(_is_hex(entry[k]) for k in ("blake3", "sha256"))
             or entry["path"] in listed
         ):
             raise EvidenceError(f"{where} lists its files in another form")

@@ -29,6 +29,7 @@ from bundles_for_tests import (
     verify,
     weights,
     without,
+    write_npy,
 )
 
 
@@ -393,6 +394,13 @@ def test_fields_that_are_no_nesting_fail(tmp_path: Path, fields: Any) -> None:
     path = arrays_file(tmp_path, PAIRS)
     verdict = verify(replaced(1, "fields", fields), data={"train": path})
     assert failing(verdict) == ["data:train"]
+
+
+@pytest.mark.parametrize("fields", [[], {}, [[]], {"x": []}], ids=str)
+def test_fields_without_an_end_fail_whatever_the_file_is(tmp_path: Path, fields: Any) -> None:
+    path = tmp_path / "x.npy"
+    path.write_bytes(write_npy(SAMPLES, "<f4", (3, 2)))
+    assert failing(verify(replaced(2, "fields", fields), data={"bare": path})) == ["data:bare"]
 
 
 def test_fields_of_pairs_are_a_form_that_no_file_has(tmp_path: Path) -> None:

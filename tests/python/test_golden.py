@@ -1,0 +1,33 @@
+"""Evidence of every released format version keeps verifying (docs/deprecation.md).
+
+The files in tests/golden are never made anew: a release that refuses one has broken a promise.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+from bundles_for_tests import v
+
+from mlprov import verification
+
+GOLDEN = Path(__file__).resolve().parents[1] / "golden"
+OWNER = "mlprov/owner/34750f98bd59fcfc+e57ecb15+AYqI4910CfGV/VLbLTy6XXLKZwm/HZQSG/N0iAG0D29c"
+DIGESTS = {
+    "format-1.mlprov": "49cc5582f468649080cde6aa4e89a98969036f9d5c11338090fa699fbfdf09eb",
+    "format-1.proof.json": "278eeb40100831753f9460e3b57d767dad99abd1c09fe8cf983b1de8efc7e6f0",
+}
+
+
+@pytest.mark.parametrize("name", sorted(DIGESTS))
+def test_golden_evidence_is_untouched_and_holds_for_both_verifiers(name: str) -> None:
+    data = (GOLDEN / name).read_bytes()
+    assert hashlib.sha256(data).hexdigest() == DIGESTS[name]
+    assert verification.verify_bytes(data, name, keys=[OWNER]).result == "holds"
+    assert v.verify_bytes(data, v.Request(keys=[v.parse_vkey(OWNER)])).result == "holds"
+
+
+def test_every_golden_file_is_listed() -> None:
+    assert {path.name for path in GOLDEN.iterdir()} == set(DIGESTS)

@@ -73,6 +73,8 @@ def find_weights(
         if epoch is not None and not is_epoch(record, epoch):
             continue
         where = describe_record(record)
+        if record["type"] == "checkpoint":  # its weights are the live ones, not those of its file
+            where = f"the live model at record {record['seq']} (checkpoint)"
         reference = read_reference(record, "weights", where)
         if reference is not None:
             algorithm = str(records[0].get("algorithm", "blake3"))
@@ -381,8 +383,8 @@ def _describe_checkpoint(subject: Subject, record: dict[str, Any]) -> str:
             f", {len(missing)} live tensors are not in it" if isinstance(missing, list) else ""
         )
     return (
-        f"the {count} tensors of {subject.shown} are those of the file that "
-        f"{describe_record(record)} lists; {relation}"
+        f"not the trained model, but a file that the run recorded: the {count} tensors of "
+        f"{subject.shown} are those of {describe_record(record)}; {relation}"
     )
 
 

@@ -711,6 +711,7 @@ def test_a_child_may_record_a_run_of_its_own(tmp_path: Path) -> None:
         assert {row.id for row in stores.read_runs(store)} == {run.id, *children}
 
 
+@pytest.mark.forks_beside_threads
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_processes_of_multiprocessing_do_no_harm(method: str, tmp_path: Path) -> None:
     code = """
@@ -737,13 +738,14 @@ if __name__ == "__main__":
     assert done.stderr == ""
 
 
+@pytest.mark.forks_beside_threads
 def test_forked_loader_workers_neither_hang_nor_record(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     data = torch.utils.data.TensorDataset(torch.arange(64.0).reshape(32, 2))
 
     def batches(run: Any) -> list[list[float]]:
         own = torch.utils.data.DataLoader(
-            data, batch_size=4, num_workers=8, multiprocessing_context="fork"
+            data, batch_size=4, num_workers=4, multiprocessing_context="fork"
         )
         return [batch.flatten().tolist() for (batch,) in (run.track(own) if run else own)]
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import shlex
 import shutil
 import subprocess
 import sys
@@ -253,6 +254,21 @@ def prepare_directory() -> pathlib.Path:
     return base
 
 
+def next_commands(base: pathlib.Path) -> list[str]:
+    """Commands to paste into a shell: every path quoted as a shell needs it."""
+    program = pathlib.Path(sys.executable).with_name("mlprov")
+    mlp = [str(program)] if program.exists() else [sys.executable, "-m", "mlprov"]
+    bundle, model = base / "digits.mlprov", base / "model.safetensors"
+    home, store = (shlex.quote(str(base / name)) for name in ("home", "store"))
+    return [
+        f"export MLPROV_HOME={home} MLPROV_STORE={store}",
+        shlex.join([*mlp, "ls"]),
+        shlex.join([*mlp, "show", "digits-mlp"]),
+        shlex.join([*mlp, "verify", str(bundle), "--model", str(model)]),
+        shlex.join([*mlp, "diff", "digits-mlp:0", "digits-mlp:9"]),
+    ]
+
+
 def main() -> None:
     """Everything above, in order."""
     started = time.perf_counter()
@@ -274,12 +290,8 @@ def main() -> None:
     hash_transformer(base)
 
     print("\n== what to type next")
-    print(f"   export MLPROV_HOME={base / 'home'} MLPROV_STORE={base / 'store'}")
-    print("   .venv/bin/mlprov ls")
-    print("   .venv/bin/mlprov show digits-mlp")
-    bundle, model = base / "digits.mlprov", base / "model.safetensors"
-    print(f"   .venv/bin/mlprov verify {bundle} --model {model}")
-    print("   .venv/bin/mlprov diff digits-mlp:0 digits-mlp:9")
+    for line in next_commands(base):
+        print(f"   {line}")
     print(f"\ndemo passed in {time.perf_counter() - started:.1f} s")
 
 

@@ -269,6 +269,12 @@ class Store:
     def log_origin(self) -> str: ...
     @property
     def log_vkey(self) -> str: ...
+    def set_patience(self, milliseconds: int, /) -> None:
+        """How long to wait for another process, at most: for the database in each transaction
+        and for the store log's lock. 30,000 until it is set; 0 does not wait.
+
+        ValueError: negative.
+        """
     def query(
         self, sql: str, parameters: Sequence[int | float | str | bytes | None] = (), /
     ) -> list[tuple[Any, ...]]:
@@ -331,10 +337,14 @@ class RunLog:
     def size(self) -> int:
         """Records appended, acknowledged or not."""
     @property
+    def last_time(self) -> str | None:
+        """Time of the last of them, None before the first."""
+    @property
     def head(self) -> tuple[int, bytes]:
         """(size, root) of the last signed and committed head: what is acknowledged."""
-    def append(self, record: Buffer, /, *, type: str, time: str) -> int:  # noqa: A002
-        """Add one record's exact bytes to the pending ones; returns its seq."""
+    def append(self, record: Buffer, /, *, seq: int, type: str, time: str) -> None:  # noqa: A002
+        """Add one record's exact bytes to the pending ones; StoreError BUSY where its seq is not
+        the log's size, because another call came in between."""
     def rollback(self) -> int:
         """Drop pending records (after a failed commit); returns the size."""
     def commit(self, status: str | None = None, /) -> bytes:

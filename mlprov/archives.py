@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import re
 import struct
-import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -24,6 +23,10 @@ _NAME = re.compile(
     rf"|log/{_SIZE}/(?:checkpoint|{_SIZE}\.proof)|trees/{_HASH}\.leaves"
 )
 _LOCAL_HEADER = struct.Struct("<4sHHHHHIIIHH")  # APPNOTE 4.3.7
+_CENTRAL_HEADER = struct.Struct("<4sHHHHHHIIIHHHHHII")  # APPNOTE 4.3.12
+_END = struct.Struct("<4sHHHHIIH")  # APPNOTE 4.3.16
+_DATE = 0x0021  # 1980-01-01
+_MODE = 0o100600 << 16  # a regular file of its owner's
 
 
 def entry_name_allowed(name: str) -> bool:
@@ -43,14 +46,20 @@ def write_archive(entries: Mapping[str, bytes]) -> bytes:
             f"cannot write a bundle of {len(entries)} entries and {total} bytes: the format ends "
             f"at {MAX_ENTRIES} entries and {MAX_BYTES} bytes; disclose less"
         )
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED, allowZip64=False) as archive:
-        for name in sorted(entries):
-            info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
-            info.create_system = 3
-            info.external_attr = 0o100600 << 16
-            archive.writestr(info, entries[name])
-    return out.getvalue()
+    parts: list[bytes] = []
+    directory: list[bytes] = []
+    offset = 0
+    for name in sorted(entries):
+        content, raw = entries[name], name.encode("ascii")
+        common = (zlib.crc32(content), len(content), len(content), len(raw))
+        local = _LOCAL_HEADER.pack(MAGIC, 20, 0, 0, 0, _DATE, *common, 0) + raw
+        listed = (0x0314, 20, 0, 0, 0, _DATE, *common, 0, 0, 0, 0, _MODE, offset)
+        directory.append(_CENTRAL_HEADER.pack(b"PK\x01\x02", *listed) + raw)
+        parts += local, content
+        offset += len(local) + len(content)
+    size, count = sum(map(len, directory)), len(directory)
+    end = _END.pack(b"PK\x05\x06", 0, 0, count, count, size, offset, 0)
+    return b"".join((*parts, *directory, end))
 
 
 @dataclass(frozen=True)
@@ -85,11 +94,15 @@ def read_archive(data: bytes) -> Archive:
         size, name_len, extra_len = fields[8], fields[9], fields[10]
         begin = position + _LOCAL_HEADER.size + name_len + extra_len
         raw_name = data[position + _LOCAL_HEADER.size : position + _LOCAL_HEADER.size + name_len]
-        name = raw_name.decode("ascii", "replace")
+        name = raw_name.decode("ascii", "backslashreplace")
+        if not raw_name.isascii():
+            return Archive(entries, checksums, f"the name {name:.200} is not ASCII")
         if begin + size > len(data):
-            return Archive(entries, checksums, f"entry {name!r} is cut off: {size} bytes announced")
+            return Archive(
+                entries, checksums, f"entry {name[:200]!r} is cut off: {size} bytes announced"
+            )
         if name in entries:
-            return Archive(entries, checksums, f"two entries are named {name!r}")
+            return Archive(entries, checksums, f"two entries are named {name[:200]!r}")
         if not entry_name_allowed(name):
             unknown.append(name)
         entries[name] = data[begin : begin + size]

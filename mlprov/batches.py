@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, NamedTuple, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, TypeAlias
 
 from mlprov.digests import Composite, Row
 from mlprov.errors import ConfigError
 from mlprov.items import MAX_LEAF, Items
-from mlprov.records import Json
 
-__all__ = ["BatchCapture", "batch_items", "capture_batch", "index_leaf"]
+__all__ = ["BatchCapture", "capture_batch"]
 
-_SAFE_INTEGER: Final = 2**53 - 1
 _Raw: TypeAlias = bytes
 
 
@@ -33,35 +30,11 @@ class BatchCapture(NamedTuple):
     opaque: tuple[str, ...]
 
 
-def _safe_number(text: str) -> int | float:
-    value = int(text)
-    return value if abs(value) <= _SAFE_INTEGER else float(text)
-
-
-def batch_items(batch: object, *, algorithm: str = "blake3") -> Json:
-    """A batch's nesting as JSON, with every tensor, image and byte string by digest.
-
-    The table in docs/format.md section 4. What has no form of its own is recorded by its class
-    alone, as ``{"$opaque": "module.Class"}``.
-
-    Raises:
-        ConfigError: the batch contains itself, or is nested more than 56 levels deep.
-        UnsupportedTensorError: a tensor without values, named by its place in the batch.
-
-    >>> batch_items(({"x": 1.5, "$y": None}, float("nan"), 2**60, {1: "a"}))
-    [{'$$y': None, 'x': 1.5}, {'$float': 'NaN'}, {'$int': '1152921504606846976'},
-     {'$pairs': [[1, 'a']]}]
-    >>> batch_items([b"abc", object()])
-    [{'$bytes': {'digest': 'blake3:6437...', 'len': 3}}, {'$opaque': 'builtins.object'}]
-    """
-    items = Items(batch)
-    items.hash(algorithm)
-    value: Json = json.loads(items.text(), parse_int=_safe_number)
-    return value
-
-
 def capture_batch(number: int, batch: object, algorithm: str = "blake3") -> BatchCapture:
     """The leaf of a batch (docs/format.md section 4); its tensors are hashed in place, in one call.
+
+    Nesting is kept, every tensor, image and byte string is there by digest. What has no form of its
+    own is recorded by its class alone, as ``{"$opaque": "module.Class"}``.
 
     Args:
         number: position of the batch in its stream, from 0.
@@ -75,6 +48,10 @@ def capture_batch(number: int, batch: object, algorithm: str = "blake3") -> Batc
 
     >>> capture_batch(0, ["a", "b", 3]).leaf
     b'{"batch":0,"items":["a","b",3]}'
+    >>> capture_batch(1, ({"x": 1.5, "$y": None}, {1: "a"}, float("nan"))).leaf
+    b'{"batch":1,"items":[{"$$y":null,"x":1.5},{"$pairs":[[1,"a"]]},{"$float":"NaN"}]}'
+    >>> capture_batch(2, [b"abc", object()]).leaf
+    b'{"batch":2,"items":[{"$bytes":{"digest":"blake3:64...","len":3}},{"$opaque":"...object"}]}'
     """
     items = Items(batch)
     rows = items.hash(algorithm)
@@ -87,26 +64,6 @@ def capture_batch(number: int, batch: object, algorithm: str = "blake3") -> Batc
     for row in rows:
         total += row.len if isinstance(row, Composite) else row[3]
     return BatchCapture(leaf, _sample_count(batch, items, rows), total, tuple(items.opaque))
-
-
-def index_leaf(number: int, indices: Iterable[object]) -> bytes:
-    """The leaf that says which samples are in a batch, as the sampler named them (section 4).
-
-    >>> index_leaf(3, [5, 2])
-    b'{"batch":3,"indices":[5,2]}'
-    """
-    items = Items([_plain_index(index) for index in indices])
-    items.hash("blake3")
-    return f'{{"batch":{number},"indices":{items.text()}}}'.encode()
-
-
-def _plain_index(index: Any) -> object:
-    if isinstance(index, (str, tuple, list)):
-        return index
-    try:
-        return index.__index__()  # also NumPy's and torch's integers
-    except (AttributeError, TypeError):
-        return index
 
 
 def _sample_count(batch: object, items: Items, rows: Sequence[Row | Composite]) -> int:

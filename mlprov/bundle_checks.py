@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 import zlib
 from typing import Any
 
@@ -11,6 +10,8 @@ from mlprov import _core
 from mlprov.archives import Archive, read_archive
 from mlprov.disclosed_trees import read_trees
 from mlprov.errors import EvidenceError, VerificationError
+from mlprov.record_values import describe_record, is_count, is_hex64, is_integer, plain, shown
+from mlprov.signers import Signers
 from mlprov.statements import (
     RUN_ID,
     Statement,
@@ -24,12 +25,12 @@ from mlprov.statements import (
     read_json,
     read_statement,
 )
-from mlprov.tree_references import is_count, is_integer
 from mlprov.verdicts import Checks, Mismatch, Unchecked
+from mlprov.wording import plural
 
-__all__ = ["ALGORITHMS", "BundleChecks", "check_signer"]
+__all__ = ["BundleChecks", "claimed_time"]
 
-ALGORITHMS = ("blake3", "sha256", "sha384", "sha512")
+_ALGORITHMS = ("blake3", "sha256", "sha384", "sha512")
 _REQUIRED = (
     "SPEC.md",
     "keys/log.vkey",
@@ -39,22 +40,13 @@ _REQUIRED = (
     "manifest.sig",
     "run.jsonl",
 )
-_HEX64 = re.compile(r"[0-9a-f]{64}")
 _MAX_JSON = 16 << 20
 _MANIFEST = {"entries", "format", "open", "previous", "revision", "run", "spec", "version"}
 
 
-def check_signer(public: bytes, named: dict[bytes, str] | None, pinned: dict[bytes, str]) -> str:
-    """Whether the signer's public key is one that the caller named or pinned."""
-    if named is not None:
-        if public in named:
-            return f"signed by {named[public]}"
-        raise VerificationError("the signer is none of the keys that were named")
-    if public in pinned:
-        return f"signed by {pinned[public]}"
-    raise Unchecked(
-        "the signer's key is not pinned; name it with --key, or pin it with 'mlprov trust'"
-    )
+def claimed_time() -> str:
+    """The check ``time``, of any evidence: never made in a version without anchors."""
+    raise Unchecked("record times are claimed by the writer; no anchor bounds them")
 
 
 class BundleChecks:
@@ -93,7 +85,7 @@ class BundleChecks:
         """Whether the manifest says that the run goes on."""
         return self.manifest.get("open") is True
 
-    def make(self, named: dict[bytes, str] | None, pinned: dict[bytes, str]) -> Checks:
+    def make(self, signers: Signers) -> Checks:
         """Make all checks of the evidence itself."""
         checks = self.checks
         newer = self._newer_manifest()
@@ -102,9 +94,7 @@ class BundleChecks:
             checks.stop_at(newer)
         checks.run("manifest", self._manifest, needs=["archive"])
         checks.run("signature", self._signature, needs=["archive"])
-        checks.run(
-            "signer", lambda: check_signer(self.owner_public, named, pinned), needs=["signature"]
-        )
+        checks.run("signer", lambda: signers.check(self.owner_public), needs=["signature"])
         checks.run("owner", self._owner, needs=["manifest", "signature"])
         checks.run("records", self._records, needs=["manifest"])
         checks.run("heads", self._heads, needs=["owner", "records"])
@@ -117,15 +107,17 @@ class BundleChecks:
 
     def _archive(self, newer: bool) -> str:
         if self.archive.fault is None and self.archive.unknown and not newer:
-            raise VerificationError(f"unknown entry {self.archive.unknown[0]!r}")
+            raise VerificationError(f"unknown entry {shown(self.archive.unknown[0])}")
         if self.archive.fault is not None:
             for name, content in self.entries.items():
                 if zlib.crc32(content) != self.archive.checksums[name]:
-                    raise VerificationError(f"entry {name!r} was changed: its checksum is another")
+                    raise VerificationError(
+                        f"entry {shown(name)} was changed: its checksum is another"
+                    )
             raise VerificationError(f"the archive is not the canonical one: {self.archive.fault}")
         if not newer and (missing := [name for name in _REQUIRED if name not in self.entries]):
             raise EvidenceError(f"the archive lacks the entry {missing[0]!r}")
-        return f"{len(self.entries)} entries, byte for byte canonical"
+        return f"{plural(len(self.entries), 'entry')}, byte for byte canonical"
 
     def _newer_manifest(self) -> int | None:
         try:
@@ -135,8 +127,7 @@ class BundleChecks:
         if not isinstance(manifest, dict) or manifest.get("format") != "mlprov-bundle":
             return None
         version = manifest.get("version")
-        newer = isinstance(version, int) and not isinstance(version, bool) and version > 1
-        return version if newer else None
+        return version if is_integer(version) and version > 1 else None
 
     def _manifest(self) -> str:
         manifest = read_json(self.entries["manifest.json"], "manifest.json")
@@ -145,7 +136,8 @@ class BundleChecks:
         check_version(manifest.get("version"), "manifest.json")
         if set(manifest) != _MANIFEST:
             raise EvidenceError(
-                f"manifest.json has the members {sorted(manifest)}; expected {sorted(_MANIFEST)}"
+                f"manifest.json has the members {shown(sorted(manifest))}; expected "
+                f"{shown(sorted(_MANIFEST))}"
             )
         self._check_manifest_values(manifest)
         listed = manifest["entries"]
@@ -153,7 +145,7 @@ class BundleChecks:
         if set(listed) != present:
             odd = sorted(set(listed) ^ present)[0]
             raise VerificationError(
-                f"entry {odd!r} is {'not in the manifest' if odd in present else 'missing'}"
+                f"entry {shown(odd)} is {'not in the manifest' if odd in present else 'missing'}"
             )
         for name in sorted(listed):
             self._check_entry(name, listed[name])
@@ -167,14 +159,10 @@ class BundleChecks:
         well_formed = (
             isinstance(manifest["entries"], dict)
             and isinstance(manifest["open"], bool)
-            and isinstance(revision, int)
-            and not isinstance(revision, bool)
+            and is_integer(revision)
             and revision >= 1
             and (previous is None) == (revision == 1)
-            and (
-                previous is None
-                or (isinstance(previous, str) and _HEX64.fullmatch(previous) is not None)
-            )
+            and (previous is None or is_hex64(previous))
             and isinstance(manifest["spec"], str)
             and isinstance(manifest["run"], str)
             and RUN_ID.fullmatch(manifest["run"]) is not None
@@ -189,13 +177,15 @@ class BundleChecks:
         digest = _core.hash_bytes(content, "sha256").hex()
         if listed["sha256"] != digest:
             raise Mismatch(
-                f"entry {name!r} has the SHA-256 {digest}, the manifest says {listed['sha256']}",
+                f"entry {name!r} has the SHA-256 {digest}, the manifest says "
+                f"{plain(listed['sha256'])}",
                 seen=digest,
-                expected=str(listed["sha256"]),
+                expected=plain(listed["sha256"]),
             )
         if listed["size"] != len(content) or isinstance(listed["size"], bool):
             raise VerificationError(
-                f"entry {name!r} has {len(content)} bytes, the manifest says {listed['size']}"
+                f"entry {name!r} has {len(content)} bytes, the manifest says "
+                f"{plain(listed['size'])}"
             )
 
     def _vkey(self, which: str) -> str:
@@ -238,7 +228,7 @@ class BundleChecks:
             raise EvidenceError("the first record has no owner's statement")
         if vkey != self.owner_vkey:
             raise VerificationError(
-                f"the run was begun by the owner key {vkey}; the bundle is signed by "
+                f"the run was begun by the owner key {plain(vkey)}; the bundle is signed by "
                 f"{self.owner_vkey}"
             )
         statement = read_statement(note, self.owner_vkey)
@@ -251,7 +241,7 @@ class BundleChecks:
         for what, seen, expected in compared:
             if seen != expected:
                 raise VerificationError(
-                    f"{what} is {seen!r}; the owner's statement says {expected!r}"
+                    f"{what} is {shown(seen)}; the owner's statement says {shown(expected)}"
                 )
         self.statement = statement
         return f"the owner's statement binds run {statement.run} to its keys"
@@ -271,30 +261,34 @@ class BundleChecks:
             previous = record["time"]
             if (record["type"] == "run.start") != (seq == 0):
                 raise VerificationError(
-                    f"record {seq} is of type {record['type']}; run.start is the first, and only it"
+                    f"record {seq} is of type {plain(record['type'])}; run.start is the first, and "
+                    "only it"
                 )
             if record["type"] == "run.end" and seq != len(lines) - 1:
                 raise VerificationError(
                     f"record {seq} is run.end, but {len(lines) - 1 - seq} records follow it"
                 )
         self.lines, self.decoded = lines, decoded
-        return f"{len(lines)} records, from {decoded[0]['time']} to {previous} (claimed)"
+        return f"{plural(len(lines), 'record')}, from {decoded[0]['time']} to {previous} (claimed)"
 
     def _record(self, seq: int, line: bytes) -> dict[str, Any]:
         record = read_json(line, f"record {seq}")
         if not isinstance(record, dict) or not isinstance(record.get("type"), str):
             raise EvidenceError(f"record {seq} is no JSON object with a type")
         if record.get("seq") != seq or isinstance(record.get("seq"), bool):
-            raise VerificationError(f"record {seq} says that it is number {record.get('seq')!r}")
+            raise VerificationError(
+                f"record {seq} says that it is number {shown(record.get('seq'))}"
+            )
         check_time(record.get("time"), f"record {seq}")
         if record["type"] == "run.start":
             check_version(record.get("version"), "run.start")
             if not isinstance(record.get("run"), str) or not RUN_ID.fullmatch(record["run"]):
                 raise EvidenceError(
-                    f"run.start names the run {record.get('run')!r}, which is no UUIDv7"
+                    f"run.start names the run {shown(record.get('run'))}, which is no UUIDv7"
                 )
-            if record.get("algorithm") not in ALGORITHMS:
-                raise EvidenceError(f"run.start names the algorithm {record.get('algorithm')!r}")
+            if record.get("algorithm") not in _ALGORITHMS:
+                algorithm = shown(record.get("algorithm"))
+                raise EvidenceError(f"run.start names the algorithm {algorithm}")
         return record
 
     def _heads(self) -> str:
@@ -322,7 +316,8 @@ class BundleChecks:
             raise VerificationError(
                 f"the last head covers {self.heads[-1][0]} of {len(self.lines)} records"
             )
-        return f"{len(self.heads)} heads, each signed by the run key over the records before it"
+        heads = plural(len(self.heads), "head")
+        return f"{heads}, each signed by the run key over the records before it"
 
     # ---- store log ----
 
@@ -353,8 +348,8 @@ class BundleChecks:
                 f"the run is open and {len(lacking)} of its heads are not in the store log yet"
             )
         return (
-            f"{len(self.heads)} heads are in the owner's own log {self.statement.log_origin} of "
-            f"{size} entries (its name is his claim; no witness)"
+            f"{plural(len(self.heads), 'head')} in the owner's own log {self.statement.log_origin} "
+            f"of {plural(size, 'entry')} (its name is his claim; no witness)"
         )
 
     def _check_log_proofs(self, folder: str, size: int, root: bytes, names: list[str]) -> list[int]:
@@ -388,26 +383,28 @@ class BundleChecks:
 
     def _trees(self) -> str:
         self.trees = read_trees(self.entries, self.decoded)
-        return f"{len(self.trees)} disclosed trees have the roots and sizes that the records cite"
+        trees = plural(len(self.trees), "disclosed tree")
+        return f"{trees}, of the roots and sizes that the records cite"
 
     def _complete(self) -> str:
         last = self.decoded[-1]
         if last["type"] != "run.end":
             raise Unchecked(
-                f"the log ends with a record of type {last['type']}: the run goes on or was cut off"
+                f"the log ends with a record of type {plain(last['type'])}: the run goes on or was "
+                "cut off"
             )
         if last.get("status") not in ("finished", "failed"):
-            raise Unchecked(f"the run ended with the status {last.get('status')!r}")
+            raise Unchecked(f"the run ended with the status {shown(last.get('status'))}")
         gaps = sum(1 for record in self.decoded if record["type"] == "gap")
         if gaps or not is_count(last.get("gaps")) or last["gaps"] != 0:
             raise Unchecked(
-                f"evidence is missing: the end of the run says {last.get('gaps')} gaps, and "
+                f"evidence is missing: the end of the run says {plain(last.get('gaps'))} gaps, and "
                 f"{gaps} gap records are there"
             )
         self._count_epochs(last)
         return (
-            f"the run ended as {last['status']}: {last['epochs']} epochs and {last['batches']} "
-            "batches, as it counted them, and no gaps"
+            f"the run ended as {last['status']}: {plural(last['epochs'], 'epoch')} and "
+            f"{plural(last['batches'], 'batch')}, as it counted them, and no gaps"
         )
 
     def _count_epochs(self, last: dict[str, Any]) -> None:
@@ -416,19 +413,25 @@ class BundleChecks:
         if not all(is_integer(number) for number in numbers) or any(
             later <= earlier for earlier, later in itertools.pairwise(numbers)
         ):
-            raise Unchecked(f"the epoch numbers do not ascend: {numbers[:20]}")
-        batches: list[Any] = [
-            stream.get("batches")
-            for record in self.decoded
-            if record["type"] in ("epoch", "batches") and isinstance(record.get("streams"), list)
-            for stream in record["streams"]
-            if isinstance(stream, dict)
-        ]
-        if not all(is_count(count) for count in batches):
-            raise Unchecked("a stream of batches has no count")
-        seen = {"epochs": len(numbers), "batches": sum(batches)}
+            raise Unchecked(f"the epoch numbers do not ascend: {shown(numbers[:20])}")
+        batches = sum(map(_count_batches, self.decoded))
+        seen = {"epochs": len(numbers), "batches": batches}
         for member, count in seen.items():
             if not is_count(last.get(member)) or last[member] != count:
                 raise Unchecked(
-                    f"the end of the run says {last.get(member)} {member}; {count} are recorded"
+                    f"the end of the run says {plain(last.get(member))} {member}; {count} are "
+                    "recorded"
                 )
+
+
+def _count_batches(record: dict[str, Any]) -> int:
+    """The batches of a record's streams. Unchecked: it does not say how many."""
+    streams = record.get("streams")
+    if record["type"] not in ("epoch", "batches") or streams is None:
+        return 0
+    listed = streams if isinstance(streams, list) else [None]
+    counts = [stream.get("batches") if isinstance(stream, dict) else None for stream in listed]
+    known = [count for count in counts if is_count(count)]
+    if len(known) != len(counts):
+        raise Unchecked(f"{describe_record(record)} does not count its batches")
+    return sum(known)

@@ -3,30 +3,37 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import hashlib
 import importlib.resources
 import os
 import pathlib
-import secrets
-import stat
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mlprov import _core, keys, records, stores
+from mlprov import _core, keys, records, stored_runs
 from mlprov._core import Store
-from mlprov.archives import MAX_BYTES, write_archive
+from mlprov.archives import MAGIC, write_archive
+from mlprov.bundle_files import read_bundle_bytes
 from mlprov.errors import ConfigError, EvidenceError, StoreError
+from mlprov.imported_runs import kept_path, read_imported
+from mlprov.record_members import check_members
 from mlprov.records import Json
-from mlprov.stores import HeadRow
+from mlprov.stored_runs import StoredRun, prove_logged
 from mlprov.tree_references import cited_trees
+from mlprov.whole_files import write_whole_file
+from mlprov.wording import brief
+
+if TYPE_CHECKING:
+    from mlprov.signers import Keys
 
 __all__ = [
     "DISCLOSABLE",
     "export_run",
     "import_bundle",
-    "read_bundle_bytes",
+    "read_run",
+    "refuse_existing",
     "specification",
+    "write_whole",
 ]
 
 DISCLOSABLE = ("batches", "samples", "optimizer")
@@ -39,60 +46,86 @@ def specification() -> bytes:
 
 
 def export_run(
-    store: Store, run_id: str, path: pathlib.Path, *, disclose: Sequence[str] = ()
+    store: Store,
+    run_id: str,
+    path: pathlib.Path,
+    *,
+    disclose: Sequence[str] = (),
+    replace: bool = True,
 ) -> pathlib.Path:
     """Write a run's bundle; an imported run's is the bundle that it came in.
 
     Args:
         store: where the run is.
         run_id: its whole id.
-        path: the file to write, replaced whole.
+        path: the file to write, whole or not at all.
         disclose: which leaves to include beyond those of the weights: of :data:`DISCLOSABLE`.
+        replace: whether a file of that name is replaced, as a script that runs again expects; the
+            command line refuses it without ``--force``.
 
     Raises:
-        ConfigError: ``disclose`` names something else, or the owner key is not at hand.
-        StoreError: the run, or a tree that it cites, is not in the store.
+        ConfigError: ``disclose`` names something else, the file is there and not to be replaced,
+            or the owner key that began the run is not at hand: each bundle of it, of the finished
+            run too, has a manifest that only this key can sign.
+        StoreError: the run, or a tree that it cites, is not in the store, or the file cannot be
+            written.
+        VerificationError: the run's records are not those that its heads signed; nothing is signed.
+        EvidenceError: a head or record, or the bundle of an imported run, is malformed.
     """
-    unknown = sorted(set(disclose) - set(DISCLOSABLE))
-    if unknown:
-        raise ConfigError(
-            f"cannot disclose {unknown[0]!r}: expected one of {', '.join(DISCLOSABLE)}"
-        )
-    row = stores.find_run(store, run_id)
-    if row.bundle is not None:
-        if disclose:
+    refuse_existing(path, what="bundle", replace=replace)
+    disclosed = _read_disclosed(disclose)
+    run = stored_runs.read_run(store, run_id)
+    if run.row.imported:
+        if disclosed:
             raise ConfigError(
                 f"cannot disclose more of the run {run_id}: it was imported, and its bundle is "
                 "exported as it came; ask its owner"
             )
-        data = read_bundle_bytes(pathlib.Path(store.path) / row.bundle)
+        data, _ = read_imported(store, run)
     else:
-        entries = _collect(store, run_id, frozenset(disclose))
-        is_open = row.status == "running" or _heads_wait(entries)
+        run.check_heads()
+        entries = _collect(store, run, disclosed)
+        is_open = run.row.status == "running" or _heads_wait(entries)
         data = write_archive(_sign(entries, run_id, is_open=is_open))
-    write_whole(path, data, what="bundle")
+    write_whole(path, data, what="bundle", replace=replace)
     return path
 
 
-def _collect(store: Store, run_id: str, disclose: frozenset[str]) -> dict[str, bytes]:
-    lines = stores.read_records(store, run_id)
-    heads = stores.read_heads(store, run_id)
-    if not heads:
-        raise StoreError(f"cannot export the run {run_id}: it has no signed head yet")
-    acknowledged = lines[: heads[-1].size]
-    decoded = [_core.json_decode(line) for line in acknowledged]
+def _read_disclosed(disclose: Any) -> frozenset[str]:
+    known = ", ".join(DISCLOSABLE)
+    if not isinstance(disclose, (list, tuple, set, frozenset)):
+        kind = type(disclose).__name__
+        raise ConfigError(f"cannot disclose {kind}: seen no list; name what of it: {known}")
+    for name in disclose:
+        if not isinstance(name, str) or name not in DISCLOSABLE:
+            shown = repr(brief(name, 60)) if isinstance(name, str) else type(name).__name__
+            raise ConfigError(f"cannot disclose {shown}: expected one of {known}")
+    return frozenset(disclose)
+
+
+def _collect(store: Store, run: StoredRun, disclose: frozenset[str]) -> dict[str, bytes]:
+    if not run.heads:
+        raise StoreError(
+            f"cannot export the run {run.row.id}: it has no signed head yet; "
+            "wait until it has begun, or look at what stopped it: mlprov log"
+        )
+    decoded = run.records
     entries = {
         "SPEC.md": specification(),
-        "run.jsonl": b"".join(line + b"\n" for line in acknowledged),
-        **{f"heads/{head.size}.note": head.note for head in heads},
+        "run.jsonl": b"".join(line + b"\n" for line in run.lines),
+        **{f"heads/{head.size}.note": head.note for head in run.heads},
         **_keys(decoded[0]),
-        **_log_proofs(store, heads),
+        **_log_proofs(store, run),
     }
     wanted = _ALWAYS | disclose | ({"sorted"} if "samples" in disclose else set())
+    # Leaves that the disk had no room for: the record has their root, and a gap says so.
+    lost = any(r.get("type") == "gap" and r.get("what") == "leaves" for r in decoded)
     for record in decoded:
         for kind, tree in cited_trees(record):
             # The sorted sample tree has no file: its leaves follow from the sample leaves.
             if kind in wanted and kind != "sorted":
+                if lost and not store.has_leaves(tree.root):
+                    continue
                 leaves = store.get_leaves(tree.root)
                 entries[f"trees/{tree.root.hex()}.leaves"] = _core.encode_leaves(leaves)
     return entries
@@ -108,15 +141,16 @@ def _keys(start: dict[str, Any]) -> dict[str, bytes]:
     }
 
 
-def _log_proofs(store: Store, heads: Sequence[HeadRow]) -> dict[str, bytes]:
+def _log_proofs(store: Store, run: StoredRun) -> dict[str, bytes]:
     checkpoint = store.checkpoint()
     if checkpoint is None:
         return {}
-    _, size, _ = _core.parse_checkpoint(_core.note_text(checkpoint))
+    _, size, root = _core.parse_checkpoint(_core.note_text(checkpoint))
     entries = {}
-    for head in heads:
+    for head in run.heads:
         if head.log_index is not None and head.log_index < size:
-            path = [base64.b64encode(h).decode() for h in store.log_proof(head.log_index, size)]
+            hashes = prove_logged(store, run.row.id, head, size, root)
+            path: list[Json] = [base64.b64encode(item).decode() for item in hashes]
             entries[f"log/{size}/{head.size}.proof"] = records.canonical(
                 {"index": head.log_index, "path": path}
             )
@@ -132,12 +166,15 @@ def _heads_wait(entries: dict[str, bytes]) -> bool:
 
 def _sign(entries: dict[str, bytes], run_id: str, *, is_open: bool) -> dict[str, bytes]:
     """Add manifest and signature, by the owner key that began the run."""
-    owner = keys.owner_key(create=False)
     bound = entries["keys/owner.vkey"].decode().strip()
-    if owner.vkey != bound:
+    place = keys.owner_key_path()
+    owner = keys.owner_key(create=False) if os.path.lexists(place) else None
+    if owner is None or owner.vkey != bound:
+        seen = f"there is none at {place}" if owner is None else f"{place} has {owner.vkey}"
         raise ConfigError(
-            f"cannot sign the bundle: the run was begun by the owner key {bound}, the key at hand "
-            f"is {owner.vkey}; point MLPROV_HOME or MLPROV_OWNER_KEY at the key that began it"
+            f"cannot sign the bundle of the run {run_id}: it was begun by the owner key {bound}, "
+            f"which alone may sign it, and {seen}; point MLPROV_OWNER_KEY at that key's file; "
+            "bundles that it signed before stay good"
         )
     listed: dict[str, Json] = {
         name: {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
@@ -161,80 +198,117 @@ def _sign(entries: dict[str, bytes], run_id: str, *, is_open: bool) -> dict[str,
     return {**entries, "manifest.json": manifest, "manifest.sig": signature}
 
 
-def write_whole(path: pathlib.Path, data: bytes, *, what: str) -> None:
-    """Write a file whole or not at all: to a temporary name beside it, fsynced, renamed.
-
-    Args:
-        path: the file, replaced if it is there.
-        data: its bytes.
-        what: what the message calls it.
+def refuse_existing(path: pathlib.Path, *, what: str, replace: bool) -> None:
+    """Say before the work what :func:`write_whole` would say after it.
 
     Raises:
-        StoreError: it cannot be written.
+        ConfigError: the file is there and not to be replaced, or is no regular file.
+        StoreError: it is a directory.
     """
     if path.is_dir() or not path.name:
         raise StoreError(f"cannot write the {what} {path}: it is a directory; name a file in it")
-    temporary = path.with_name(f".mlprov-{secrets.token_hex(8)}")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    try:
-        with os.fdopen(os.open(temporary, flags, 0o644), "wb") as out:
-            out.write(data)
-            out.flush()
-            os.fsync(out.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise StoreError(f"cannot write the {what} {path}: {error.strerror}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+    if not os.path.lexists(path):
+        return
+    if path.exists() and not path.is_file():
+        raise ConfigError(
+            f"cannot write the {what} {path}: it is a device or a pipe; name a file, which is "
+            "written whole or not at all"
+        )
+    if not replace:
+        raise ConfigError(
+            f"cannot write the {what} {path}: there is such a file; name another, or replace it "
+            "with --force"
+        )
 
 
-def read_bundle_bytes(path: pathlib.Path) -> bytes:
-    """The bytes of a bundle or proof file.
+def write_whole(path: pathlib.Path, data: bytes, *, what: str, replace: bool = True) -> None:
+    """Write a file whole or not at all: to a temporary name beside it, fsynced, renamed.
+
+    Args:
+        path: the file.
+        data: its bytes.
+        what: what the message calls it.
+        replace: whether a file of that name is replaced.
 
     Raises:
-        EvidenceError: not a regular file, unreadable, or above 1 GiB.
+        ConfigError: the file is there and not to be replaced, or is no regular file.
+        StoreError: it cannot be written.
     """
+    refuse_existing(path, what=what, replace=replace)
     try:
-        # Opening without blocking: a FIFO of that name must not hang the verifier.
-        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
-        with os.fdopen(os.open(path, flags), "rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise EvidenceError(f"cannot read {path}: it is not a regular file")
-            if status.st_size > MAX_BYTES:
-                raise EvidenceError(
-                    f"cannot read {path}: {status.st_size} bytes, a bundle has {MAX_BYTES} at most"
-                )
-            data = file.read(MAX_BYTES + 1)
+        write_whole_file(path, data)
     except OSError as error:
-        raise EvidenceError(f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:  # a NUL in the name
-        raise EvidenceError(f"cannot read {str(path)!r}: {error}") from error
-    if len(data) > MAX_BYTES:
-        raise EvidenceError(f"cannot read {path}: above {MAX_BYTES} bytes")
+        raise StoreError(
+            f"cannot write the {what} {path}: {error.strerror}; name a place that can be written "
+            "and has room"
+        ) from error
+
+
+def read_run(path: pathlib.Path) -> bytes:
+    """The bytes of a bundle that is to be imported.
+
+    Raises:
+        EvidenceError: it cannot be read, or is something else.
+    """
+    data = read_bundle_bytes(path)
+    if data.startswith(b"{"):
+        raise EvidenceError(
+            f"cannot import {path}: it is JSON, as a proof file is, which holds one claim and no "
+            f"run; ask for the bundle, or check this one with: mlprov verify {path}"
+        )
+    if not data.startswith(MAGIC):
+        raise EvidenceError(
+            f"cannot import {path}: it is no bundle, which is a zip archive and begins with "
+            f"{MAGIC!r}, not {data[:4]!r}; name a file that 'mlprov export' wrote"
+        )
     return data
 
 
-def import_bundle(store: Store, path: pathlib.Path, *, allow_unpinned: bool = False) -> str:
+def import_bundle(
+    store: Store,
+    path: pathlib.Path,
+    *,
+    keys: Keys | None = None,
+    allow_unpinned: bool = False,
+) -> str:
     """Enter a bundle's run into a store; the bundle is kept whole and exported again as it is.
+
+    Args:
+        store: where to.
+        path: the bundle.
+        keys: the only keys that count as signer, as for :func:`mlprov.verify`; they are not pinned.
+        allow_unpinned: accept a signer whose key is not pinned.
 
     Returns:
         the run id.
 
     Raises:
         VerificationError: the bundle does not hold.
-        EvidenceError: it could not be checked (an unpinned signer among the reasons).
+        EvidenceError: it could not be checked (an unpinned signer among the reasons), or a record
+            has a member of another kind than docs/format.md section 5 says.
         StoreError: the run is in the store already, or the store cannot be written.
     """
-    from mlprov import verification
+    from mlprov.questions import Question
+    from mlprov.verification import check_bundle
 
-    data = read_bundle_bytes(path)
-    verdict, bundle = verification.check_bundle(data, str(path), allow_unpinned=allow_unpinned)
+    data = read_run(path)
+    question = Question(keys=keys, allow_unpinned=allow_unpinned)
+    verdict, bundle = check_bundle(data, str(path), question)
     verdict.require()
     run_id = bundle.run
+    try:
+        for record in bundle.decoded:
+            check_members(record, f"record {record['seq']}")
+    except EvidenceError as error:
+        raise EvidenceError(
+            f"cannot import {path}: {error}; its writer made what no release of mlprov does: ask "
+            "the owner for one that he exported with mlprov"
+        ) from error
     if store.query("SELECT 1 FROM runs WHERE id = ?", (run_id,)):
-        raise StoreError(f"cannot import {path}: the run {run_id} is in {store.path} already")
+        raise StoreError(
+            f"cannot import {path}: the run {run_id} is in {store.path} already; 'mlprov show "
+            f"{run_id}' shows it"
+        )
     start, last = bundle.decoded[0], bundle.decoded[-1]
     name, project = start.get("name"), start.get("project")
     status = str(last.get("status")) if last["type"] == "run.end" else "running"
@@ -242,7 +316,7 @@ def import_bundle(store: Store, path: pathlib.Path, *, allow_unpinned: bool = Fa
         (record["type"], record["time"], line)
         for record, line in zip(bundle.decoded, bundle.lines, strict=True)
     ]
-    kept = pathlib.Path("imports") / f"{run_id}.mlprov"
+    kept = kept_path(run_id)
     target = pathlib.Path(store.path) / kept
     try:
         target.parent.mkdir(mode=0o700, exist_ok=True)
@@ -260,7 +334,7 @@ def import_bundle(store: Store, path: pathlib.Path, *, allow_unpinned: bool = Fa
             str(start["time"]),
             rows,
             bundle.heads,
-            str(kept),
+            kept,
         )
     except BaseException:
         target.unlink(missing_ok=True)

@@ -1,133 +1,20 @@
-"""Model files: writing one, and recording one against the live model (docs/format.md section 5)."""
+"""Recording a saved model against the live one (docs/format.md section 5, ``checkpoint``)."""
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-import os
 import pathlib
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-from mlprov import _core, models
-from mlprov.digests import Digest, TensorDigest, is_torch_tensor
+from mlprov.digests import TensorDigest
 from mlprov.errors import ConfigError, EvidenceError
-from mlprov.items import class_name
+from mlprov.file_sets import list_model_files
+from mlprov.model_files import read_file
 from mlprov.models import ModelDigest
-from mlprov.records import Json, json_text
+from mlprov.records import Json
 
-__all__ = [
-    "Checkpoint",
-    "FileTensors",
-    "capture_checkpoint",
-    "map_to_live",
-    "read_file",
-    "save_model",
-]
-
-
-def save_model(model: Any, path: pathlib.Path) -> pathlib.Path:
-    """Write a model's persistent state dict as safetensors: to a temporary name, fsynced, renamed.
-
-    Of tensors that share memory exactly one copy is written, under the first name of the alias
-    group; tensors that overlap in part are written whole, each on its own.
-    """
-    try:
-        from safetensors import SafetensorError
-        from safetensors.torch import save_file
-    except ImportError as error:
-        raise ConfigError(
-            "cannot save as safetensors: the package is missing; pip install safetensors"
-        ) from error
-    tensors = models.persistent_tensors(model)
-    foreign = next((name for name, tensor in tensors.items() if not is_torch_tensor(tensor)), None)
-    if foreign is not None:
-        raise ConfigError(
-            f"cannot save as safetensors: {foreign!r} is {class_name(tensors[foreign])}, not a"
-            " torch tensor; save the arrays yourself and call run.checkpoint(path)"
-        )
-    identities = _core.tensor_identities(list(tensors.values()))
-    written: dict[str, Any] = {}
-    seen: set[object] = set()
-    for (name, tensor), identity in sorted(zip(tensors.items(), identities, strict=True)):
-        if identity is None or identity not in seen:
-            seen.add(identity)
-            written[name] = tensor.detach().contiguous()
-    pointers: set[int] = set()
-    for name, tensor in written.items():
-        pointer = tensor.untyped_storage().data_ptr()
-        if pointer in pointers:
-            written[name] = tensor.clone()
-        pointers.add(pointer)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
-    try:
-        save_file(written, temporary, metadata={"format": "pt"})
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except SafetensorError as error:
-        raise OSError(f"cannot write the model {path}: {error}") from error
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()
-    return path
-
-
-@dataclass(frozen=True)
-class FileTensors:
-    """One read of one file: its digests and, of a safetensors file, those of its tensors."""
-
-    path: str
-    len: int
-    blake3: str
-    sha256: str
-    tensors: tuple[TensorDigest, ...] | None
-
-    def as_record(self) -> Json:
-        """The file as a ``checkpoint`` record lists it."""
-        return {
-            "blake3": self.blake3,
-            "len": self.len,
-            "path": json_text(self.path),
-            "sha256": self.sha256,
-        }
-
-
-def read_file(path: pathlib.Path, shown: str, *, algorithm: str = "blake3") -> FileTensors:
-    """Hash a file once: BLAKE3 and SHA-256 of it all and, of safetensors, each tensor.
-
-    The tensors' digests are of the run's algorithm.
-    Its content decides whether it is safetensors, not its name. Only regular files are opened, so
-    that a FIFO hangs nobody.
-
-    Raises:
-        EvidenceError: the file changed while it was read.
-        StoreError: it cannot be read.
-    """
-    name = os.fsencode(path)
-    try:
-        entries, _, expected = _core.safetensors_entries(name)
-    except EvidenceError as error:
-        if error.status == "CHANGED":
-            raise
-        _, (blake3, sha256), length = _core.hash_file_ranges(name, [], ["blake3", "sha256"])
-        return FileTensors(shown, length, blake3.hex(), sha256.hex(), None)
-    algorithms = list(dict.fromkeys((algorithm, "blake3", "sha256")))
-    ranges = sorted({(begin, end) for _, _, _, begin, end in entries})
-    digests, whole, length = _core.hash_file_ranges(name, ranges, algorithms)
-    if length != expected:
-        raise EvidenceError(
-            f"cannot read {shown}: its length changed from {expected} to {length} bytes meanwhile"
-        )
-    of_range = dict(zip(ranges, digests, strict=True))
-    tensors = tuple(
-        TensorDigest(tensor, dtype, shape, end - begin, Digest(algorithm, of_range[begin, end]))
-        for tensor, dtype, shape, begin, end in entries
-    )
-    of_file = dict(zip(algorithms, whole, strict=True))
-    return FileTensors(shown, length, of_file["blake3"].hex(), of_file["sha256"].hex(), tensors)
+__all__ = ["Checkpoint", "capture_checkpoint", "map_to_live"]
 
 
 @dataclass(frozen=True)
@@ -147,7 +34,8 @@ def capture_checkpoint(
     """Hash a saved model, a file or a directory, and compare its tensors with the live model's.
 
     Raises:
-        ConfigError: there is nothing at ``path``, or the directory holds no file.
+        ConfigError: there is nothing at ``path``, the directory holds no file, or a link to a
+            directory, a dangling link or a special file.
         EvidenceError: two shards hold a tensor of the same name.
     """
     files = [read_file(file, shown, algorithm=algorithm) for file, shown in _files_of(path)]
@@ -166,11 +54,12 @@ def capture_checkpoint(
 
 
 def _files_of(path: pathlib.Path) -> list[tuple[pathlib.Path, str]]:
+    """The files of a checkpoint, and their paths within it; as the verifier lists them."""
     if path.is_dir():
-        found = sorted(p for p in path.rglob("*") if p.is_file() and not p.is_symlink())
+        found = list_model_files(path)
         if not found:
             raise ConfigError(f"cannot record the checkpoint {path}: the directory holds no file")
-        return [(p, p.relative_to(path).as_posix()) for p in found]
+        return found
     if not path.exists():
         raise ConfigError(
             f"cannot record the checkpoint {path}: there is no such file; call checkpoint() after"

@@ -5,23 +5,28 @@ from __future__ import annotations
 import os
 import pathlib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from mlprov import _core, checkpoints, models, stores
+from mlprov import _core, model_files, models, stored_runs, stores
 from mlprov._core import Store
 from mlprov.bundle_checks import BundleChecks
-from mlprov.bundles import read_bundle_bytes
+from mlprov.bundle_files import read_bundle_bytes
 from mlprov.digests import TensorDigest
-from mlprov.errors import ConfigError, EvidenceError, StoreError
-from mlprov.subjects import check_model_kind, find_weights
+from mlprov.errors import ConfigError, EvidenceError, StoreError, VerificationError
+from mlprov.imported_runs import require_sound
+from mlprov.record_members import check_members
+from mlprov.recorded_weights import check_tensor_leaf, find_weights
+from mlprov.subjects import check_model_kind
 from mlprov.tree_references import read_reference
 from mlprov.verdicts import Unchecked
+from mlprov.wording import brief
 
 __all__ = ["Change", "Difference", "diff"]
 
 _EPOCH = re.compile(r"(.+):(\d+)")
+_LONG_SIDE = 200  # characters of a side in a message
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,8 @@ class Difference:
         changes: by kind, then name.
         same: kind → how many things are equal on both sides.
         unknown: kind → why it could not be compared.
+        tied: name of a tensor that one side has under another name of its alias group alone →
+            that name. Such a tensor is no change: of tied tensors files often have one copy.
     """
 
     left: str
@@ -60,12 +67,14 @@ class Difference:
     changes: tuple[Change, ...]
     same: dict[str, int]
     unknown: dict[str, str]
+    tied: dict[str, str]
 
     def __bool__(self) -> bool:
         return bool(self.changes)
 
 
 Table = dict[str, str]
+Groups = Sequence[Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -76,19 +85,21 @@ class _Side:
         shown: what to call it.
         algorithm: of a run's tensor digests; None of a model, which is digested as asked.
         tables: by kind.
-        digest: of a model at hand: its tensors, digested by an algorithm.
+        groups: names that are one tensor, as the record says.
+        digest: of a model at hand: its tensors, digested by an algorithm, and its groups.
     """
 
     shown: str
     algorithm: str | None
     tables: dict[str, Table]
-    digest: Callable[[str], Table] | None = None
+    groups: Groups = ()
+    digest: Callable[[str], tuple[Table, Groups]] | None = None
 
-    def table(self, kind: str, algorithm: str) -> Table | None:
-        """What it says of a kind of things."""
-        if kind == "tensor" and self.digest is not None:
+    def tensors(self, algorithm: str) -> tuple[Table | None, Groups]:
+        """Name → tensor, and which names are one."""
+        if self.digest is not None:
             return self.digest(algorithm)
-        return self.tables.get(kind)
+        return self.tables.get("tensor"), self.groups
 
 
 _KINDS = ("tensor", "data", "setting", "code", "package", "environment", "metric")
@@ -109,7 +120,8 @@ def diff(left: Any, right: Any, *, store: str | os.PathLike[str] | None = None) 
     Raises:
         StoreError: no such run or epoch.
         ConfigError: a file that is neither a bundle nor safetensors.
-        EvidenceError: a bundle that does not hold.
+        EvidenceError: a bundle that does not hold, or a record with a member of another kind.
+        VerificationError: the records of a run in the store are not those that its head signed.
         TypeError: a side of another type.
     """
     sides = [_read_side(side, store) for side in (left, right)]
@@ -118,8 +130,14 @@ def diff(left: Any, right: Any, *, store: str | os.PathLike[str] | None = None) 
     changes: list[Change] = []
     same: dict[str, int] = {}
     unknown: dict[str, str] = {}
+    tied: dict[str, str] = {}
+    groups: list[Sequence[str]] = []
     for kind in _KINDS:
-        before, after = (side.table(kind, algorithm) for side in sides)
+        if kind == "tensor":
+            (before, groups_before), (after, groups_after) = (s.tensors(algorithm) for s in sides)
+            groups = [*groups_before, *groups_after]
+        else:
+            before, after = (side.tables.get(kind) for side in sides)
         if before is None or after is None:
             lacking = [s.shown for s, t in zip(sides, (before, after), strict=True) if t is None]
             unknown[kind] = f"{' and '.join(lacking)}: nothing is recorded there"
@@ -128,9 +146,25 @@ def diff(left: Any, right: Any, *, store: str | os.PathLike[str] | None = None) 
                 f"one side has {' digests, the other '.join(sorted(algorithms))} digests"
             )
         else:
-            changes.extend(_compare(kind, before, after))
+            if kind == "tensor":
+                tied = _tied(before, after, groups) | _tied(after, before, groups)
+            changes.extend(c for c in _compare(kind, before, after) if c.name not in tied)
             same[kind] = sum(1 for name, value in before.items() if after.get(name) == value)
-    return Difference(sides[0].shown, sides[1].shown, tuple(changes), same, unknown)
+    return Difference(sides[0].shown, sides[1].shown, tuple(changes), same, unknown, tied)
+
+
+def _tied(table: Table, other: Table, groups: Iterable[Sequence[str]]) -> dict[str, str]:
+    """Names that only ``table`` has, of tensors that ``other`` has under another of their names."""
+    found: dict[str, str] = {}
+    for group in groups:
+        for name in group:
+            if name in table and name not in other:
+                for alias in group:
+                    # The same value there, or the very tensor here: then what became of it is said
+                    # under the other name.
+                    if alias in other and table[name] in (other[alias], table.get(alias)):
+                        found.setdefault(name, alias)
+    return found
 
 
 def _compare(kind: str, before: Table, after: Table) -> list[Change]:
@@ -148,22 +182,33 @@ def _compare(kind: str, before: Table, after: Table) -> list[Change]:
 def _read_side(side: Any, store: str | os.PathLike[str] | None) -> _Side:
     if not isinstance(side, (str, os.PathLike)):
         check_model_kind(side)
-        return _Side("the live model", None, {}, lambda algorithm: _digest_live(side, algorithm))
+        return _read_live(side)
     text = os.fspath(side)
     match = _EPOCH.fullmatch(text)
     for name, epoch in [(text, None)] + ([(match[1], int(match[2]))] if match else []):
         path = pathlib.Path(name)
-        if path.exists() and (epoch is None or path.suffix == ".mlprov"):
+        if _is_there(path) and (epoch is None or path.suffix == ".mlprov"):
             return _read_path(path, text, epoch)
     if match:
         return _read_run(match[1], int(match[2]), text, store)
     return _read_run(text, None, text, store)
 
 
-def _digest_live(model: Any, algorithm: str) -> Table:
-    if not isinstance(model, models.ModelDigest):
-        model = models.digest_model(model, algorithm=algorithm)
-    return _tensor_table(model.tensors)
+def _is_there(path: pathlib.Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # too long for a name, a NUL: then it is a run's name, or none
+        return False
+
+
+def _read_live(model: Any) -> _Side:
+    def digest(algorithm: str) -> tuple[Table, Groups]:
+        digested = model
+        if not isinstance(model, models.ModelDigest):
+            digested = models.digest_model(model, algorithm=algorithm)
+        return _tensor_table(digested.tensors), digested.aliases
+
+    return _Side("the live model", None, {}, digest=digest)
 
 
 def _tensor_table(tensors: Iterable[TensorDigest]) -> Table:
@@ -173,30 +218,50 @@ def _tensor_table(tensors: Iterable[TensorDigest]) -> Table:
 def _read_path(path: pathlib.Path, shown: str, epoch: int | None) -> _Side:
     if path.is_file() and path.suffix == ".mlprov":
         bundle = BundleChecks(read_bundle_bytes(path))
-        bundle.make(None, {})
-        for check in bundle.checks.list:
-            # Who signed is no matter of a comparison; whether the evidence holds together is.
-            if check.name not in ("signer", "log", "complete") and check.state != "holds":
-                raise EvidenceError(
-                    f"cannot compare {path}: {check.name}: {check.detail}; 'mlprov verify {path}' "
-                    "says more"
-                )
+        try:
+            require_sound(bundle, f"cannot compare {path}")
+            for record in bundle.decoded:
+                check_members(record, f"cannot compare {path}: record {record['seq']}")
+        except (VerificationError, EvidenceError) as error:
+            raise EvidenceError(f"{error}; 'mlprov verify {path}' says more") from error
         return _from_records(shown, bundle.decoded, bundle.trees, epoch)
-    if not path.is_dir() and checkpoints.read_file(path, path.name).tensors is None:
-        raise ConfigError(f"cannot compare {path}: expected a run, a bundle, or safetensors")
-    return _Side(shown, None, {}, lambda algorithm: _digest_file(path, algorithm))
+    try:
+        groups = model_files.tied_names(path)
+    except EvidenceError as error:
+        if error.status == "CHANGED":
+            raise
+        raise ConfigError(
+            f"cannot compare {path}: expected a run, a bundle, or safetensors ({error})"
+        ) from error
+
+    def digest(algorithm: str) -> tuple[Table, Groups]:
+        return _tensor_table(model_files.read_model(path, algorithm)), groups
+
+    return _Side(shown, None, {}, digest=digest)
 
 
-def _digest_file(path: pathlib.Path, algorithm: str) -> Table:
-    return _tensor_table(models.digest_model(path, algorithm=algorithm).tensors)
+_SIDES = (
+    "a side is a run (an id, a name or @), an epoch of one (@:0), a bundle (NAME.mlprov), an epoch "
+    "of that (NAME.mlprov:0) or safetensors"
+)
 
 
 def _read_run(
     which: str, epoch: int | None, shown: str, store_path: str | os.PathLike[str] | None
 ) -> _Side:
+    try:
+        with stores.open_store(store_path, read_only=True) as store:
+            run_id = stores.find_run(store, which).id
+    except StoreError as error:
+        asked = brief(shown, _LONG_SIDE)
+        reason = str(error).replace(which, brief(which, _LONG_SIDE)) if which else str(error)
+        raise StoreError(f"cannot compare {asked!r}, no file here: {reason}; {_SIDES}") from error
     with stores.open_store(store_path, read_only=True) as store:
-        row = stores.find_run(store, which)
-        decoded = stores.decode_records(store, row.id)
+        decoded = stored_runs.read_run(store, run_id).records
+        if not decoded:
+            raise StoreError(
+                f"cannot compare {shown!r}: the run {run_id} has no records here yet; {_SIDES}"
+            )
         return _from_records(shown, decoded, _StoredTrees(store), epoch)
 
 
@@ -238,18 +303,20 @@ def _from_records(
         "data": {str(r.get("role")): _data(r) for r in decoded if r["type"] == "data"},
         "metric": _metrics(decoded, epoch),
     }
+    groups: list[list[str]] = []
     try:
         # Only a tree that is cited and at hand is read: a mapping over the store stands in for a
         # bundle's trees.
         weights = find_weights(decoded, trees, epoch)
         tables["tensor"] = {name: _leaf_text(leaf) for name, leaf in weights.leaves.items()}
+        groups = [*weights.aliases.values()]
     except Unchecked as reason:
         if epoch is not None:
             raise StoreError(f"cannot compare {shown}: {reason}") from None
         saved = _saved_tensors(decoded, trees)
         if saved is not None:
             tables["tensor"] = saved
-    return _Side(shown, str(start.get("algorithm")), tables)
+    return _Side(shown, str(start.get("algorithm")), tables, groups=groups)
 
 
 def _saved_tensors(
@@ -262,6 +329,8 @@ def _saved_tensors(
         tree = read_reference(record, "tensors", f"record {record['seq']}")
         if tree is not None and tree.root in trees:
             leaves = [_core.json_decode(leaf) for leaf in trees[tree.root]]
+            for leaf in leaves:
+                check_tensor_leaf(leaf, f"record {record['seq']}")
             return {str(leaf.get("name")): _leaf_text(leaf) for leaf in leaves}
     return None
 

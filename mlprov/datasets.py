@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from mlprov import _core
-from mlprov.digests import check_options, is_torch_tensor
-from mlprov.errors import ConfigError
+from mlprov.digests import check_options, is_numpy_array, is_torch_tensor
+from mlprov.errors import ConfigError, UnsupportedTensorError
 from mlprov.file_sets import FileEntry, check_file_name, dvc_digests, hash_entry, list_files
 from mlprov.items import Items, class_name, tensor_tail
 from mlprov.records import Json, json_text
@@ -66,7 +66,7 @@ class DatasetCapture:
 
 
 def capture_dataset(
-    data: object, *, algorithm: str = "blake3", skip: Sequence[pathlib.Path] = ()
+    data: object, *, algorithm: str = "blake3", store: pathlib.Path | None = None
 ) -> DatasetCapture:
     """Hash every sample of a data set, in place.
 
@@ -77,11 +77,11 @@ def capture_dataset(
             what it is a part of; a :class:`pathlib.Path` to a file (one sample), or to a directory
             (one sample for each file; folders called ``.git`` or ``.mlprov`` are left out).
         algorithm: the run's.
-        skip: further folders to leave out, such as a store of another name.
+        store: where evidence is written to meanwhile, which is no data.
 
     Raises:
         ConfigError: something else, arrays of unequal length, a link or special file in a
-            directory.
+            directory, a directory that holds the store under another name than ``.mlprov``.
         UnsupportedTensorError: arrays without plain values (meta, of objects).
         TypeError: text, which could be a path.
 
@@ -98,7 +98,7 @@ def capture_dataset(
     if isinstance(data, str):
         raise TypeError("could be text or a path: pass pathlib.Path(text)")
     if isinstance(data, os.PathLike):
-        return _capture_path(pathlib.Path(os.fspath(data)), algorithm, skip)
+        return _capture_path(pathlib.Path(os.fspath(data)), algorithm, store)
     return _capture_arrays(data, algorithm)
 
 
@@ -107,6 +107,7 @@ def check_dataset_kind(data: object) -> None:
 
     Raises:
         ConfigError: it is not.
+        UnsupportedTensorError: a tensor without rows of memory: sparse, nested.
 
     >>> check_dataset_kind(5)
     Traceback (most recent call last):
@@ -181,10 +182,7 @@ def _columns(data: Any, place: str, level: int = 0) -> Iterator[Column]:
 
 
 def _is_rows(value: Any) -> bool:
-    if is_torch_tensor(value):
-        return True
-    numpy = sys.modules.get("numpy")
-    if numpy is not None and isinstance(value, numpy.ndarray):
+    if is_torch_tensor(value) or is_numpy_array(value):
         return True
     return hasattr(type(value), "__dlpack__") and hasattr(value, "shape")
 
@@ -218,10 +216,22 @@ def _capture(
     return DatasetCapture(kind, leaves, root, len(leaves), sorted_root, total, fields, source, weak)
 
 
+def _check_dense(place: str, array: Any) -> None:
+    if not is_torch_tensor(array):
+        return
+    layout = "nested" if array.is_nested else str(array.layout).removeprefix("torch.")
+    if layout != "strided":
+        raise UnsupportedTensorError(
+            f"cannot record the data set: {place or 'the tensor'} is {layout}, so its samples are "
+            "no rows of memory; pass a dense tensor, as .to_dense() gives of most"
+        )
+
+
 def _common_length(columns: Sequence[Column]) -> int:
     if not columns:
         raise ConfigError(f"cannot record the data set: it holds no array; expected {_SUPPORTED}")
     for place, array in columns:
+        _check_dense(place, array)
         if len(array.shape) == 0:
             raise ConfigError(
                 f"cannot record the data set: {place or 'the array'} has no dimensions, so no rows"
@@ -302,11 +312,9 @@ def _structured(
 # ---- files ----
 
 
-def _capture_path(
-    path: pathlib.Path, algorithm: str, skip: Sequence[pathlib.Path]
-) -> DatasetCapture:
+def _capture_path(path: pathlib.Path, algorithm: str, store: pathlib.Path | None) -> DatasetCapture:
     if path.is_dir():
-        kind, entries = "files", list_files(path, skip)
+        kind, entries = "files", list_files(path, store)
     elif path.is_file():
         place = path.resolve()
         kind, entries = "file", [FileEntry(check_file_name(path), place, place.lstat())]

@@ -12,14 +12,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from mlprov import _core, keys, stores
+from mlprov import _core, keys, stored_runs, stores
+from mlprov._core import Store
 from mlprov._version import __version__
-from mlprov.errors import Error
+from mlprov.errors import Error, EvidenceError, VerificationError
 
 __all__ = ["Finding", "diagnose"]
 
 _YEAR_OF_THIS_RELEASE = 2025
 _LOW_DISK_BYTES = 256 << 20
+_CHECKED_RUNS = 20  # the newest: a store may have thousands
 _MEASURED_BYTES = 16 << 20  # above every cache's share of one core, and done in milliseconds
 _REBUILD = "install mlprov under this torch: pip install --no-build-isolation --no-deps ."
 
@@ -29,7 +31,8 @@ class Finding:
     """One thing that was looked at.
 
     Attributes:
-        state: ``ok``, ``note`` (worth knowing) or ``wrong`` (keeps mlprov from recording).
+        state: ``ok``, ``note`` (worth knowing) or ``wrong`` (keeps mlprov from recording, or
+            recorded evidence does not hold).
         what: what was looked at.
         detail: what was seen.
         remedy: what to do, where there is something.
@@ -129,6 +132,7 @@ def _store(given: str | os.PathLike[str] | None) -> Iterator[Finding]:
             yield Finding("ok", "database", "SQLite finds nothing wrong in it")
         else:
             yield Finding("wrong", "database", str(integrity), "restore the store from a copy")
+        yield from _runs(store, runs)
     if not os.access(path, os.W_OK):
         yield Finding("note", "store", f"{path} is not writable: reading only")
     free = shutil.disk_usage(path).free
@@ -136,6 +140,22 @@ def _store(given: str | os.PathLike[str] | None) -> Iterator[Finding]:
         yield Finding("note", "disk", f"{free >> 20} MiB free", "make room: records need it")
     else:
         yield Finding("ok", "disk", f"{free >> 20} MiB free")
+
+
+def _runs(store: Store, runs: list[stores.RunRow]) -> Iterator[Finding]:
+    """Whether the newest runs have the records that their heads signed."""
+    sound = True
+    for run in runs[:_CHECKED_RUNS]:
+        try:
+            stored_runs.read_run(store, run.id)
+        except (VerificationError, EvidenceError) as error:
+            sound = False
+            problem, _, remedy = str(error).partition("; ")
+            yield Finding("wrong", "runs", problem, remedy)
+    if sound and runs:
+        checked = min(len(runs), _CHECKED_RUNS)
+        what = f"the newest {checked} of {len(runs)} have the records that their heads signed"
+        yield Finding("ok", "runs", what)
 
 
 def _clock() -> Iterator[Finding]:

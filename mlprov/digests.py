@@ -216,6 +216,12 @@ class TensorDigest:
         return _core.tensor_leaf(self.name, row, self.digest.algorithm)
 
 
+def is_numpy_array(value: object) -> bool:
+    """Whether a value is a NumPy array; NumPy is not imported for the question."""
+    numpy = sys.modules.get("numpy")
+    return numpy is not None and isinstance(value, numpy.ndarray)
+
+
 def is_torch_tensor(value: object) -> bool:
     """Whether the value is a torch tensor; torch is not imported for it."""
     torch = sys.modules.get("torch")
@@ -317,9 +323,16 @@ def _hash_path(path: pathlib.Path, algorithm: str) -> Digest:
     return Digest(algorithm, values[0])
 
 
-def _refuse_text(obj: object) -> None:
+def _refuse(obj: object) -> None:
+    """Say what to call for what is no single value."""
     if isinstance(obj, str):
         raise TypeError("could be text or a path: pass text.encode() or pathlib.Path(text)")
+    kind = getattr(sys.modules.get("torch.nn"), "Module", None)
+    if isinstance(obj, Mapping) or (kind is not None and isinstance(obj, kind)):
+        raise TypeError(
+            f"cannot digest a {type(obj).__name__} as one value: it holds many tensors, by name;"
+            " mlprov.digest_model() gives the digest of a model or a state dict"
+        )
 
 
 def digest(obj: object, *, algorithm: str = "blake3", threads: int | None = None) -> Digest:
@@ -327,6 +340,8 @@ def digest(obj: object, *, algorithm: str = "blake3", threads: int | None = None
 
     A tensor's is that of its canonical bytes: row-major, little-endian, whatever its strides and
     device (docs/format.md section 2). It is computed in place and equals ``b3sum`` of these bytes.
+    Memory that another thread frees or shrinks meanwhile (a storage resized, the file behind a
+    ``memmap`` cut short) ends the process, as it would with any other reader of that memory.
 
     Args:
         obj: a tensor or array (torch, NumPy, anything with ``__dlpack__`` or the buffer protocol),
@@ -336,7 +351,8 @@ def digest(obj: object, *, algorithm: str = "blake3", threads: int | None = None
             says.
 
     Raises:
-        TypeError: text, or an object that holds no values.
+        TypeError: text, a model or state dict (:func:`mlprov.digest_model` is for these), or an
+            object that holds no values.
         UnsupportedTensorError: a tensor without values (meta, fake) or of objects.
         ConfigError: a directory, an unknown algorithm, ``threads`` below 1.
         EvidenceError: the file changed while it was read.
@@ -371,11 +387,11 @@ def digest_many(
     ['6437b3ac', 'af1349b9']
     """
     check_options(algorithm, threads)
-    _refuse_text(objs)
+    _refuse(objs)
     items = list(objs)
     digests: dict[int, Digest] = {}
     for index, obj in enumerate(items):
-        _refuse_text(obj)
+        _refuse(obj)
         if isinstance(obj, pathlib.PurePath):
             digests[index] = _hash_path(pathlib.Path(obj), algorithm)
     others = [index for index in range(len(items)) if index not in digests]

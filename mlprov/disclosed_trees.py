@@ -7,6 +7,7 @@ from typing import Any
 
 from mlprov import _core
 from mlprov.errors import EvidenceError, VerificationError
+from mlprov.record_values import shown
 from mlprov.statements import read_json
 from mlprov.tree_references import cited_trees, references_within
 
@@ -82,7 +83,9 @@ def _check_leaves(name: str, leaves: list[bytes]) -> None:
             raise EvidenceError(f"{name}, leaf {index} has no name; others have one")
         current = leaf_name.encode()
         if previous is not None and current <= previous:
-            raise EvidenceError(f"{name}, leaf {index}: {leaf_name!r} is out of order or twice")
+            raise EvidenceError(
+                f"{name}, leaf {index}: {shown(leaf_name)} is out of order or twice"
+            )
         previous = current
 
 

@@ -7,7 +7,7 @@ import pathlib
 import re
 import stat
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,7 +15,14 @@ from mlprov import _core
 from mlprov.errors import ConfigError, EvidenceError
 from mlprov.records import Json
 
-__all__ = ["FileEntry", "check_file_name", "dvc_digests", "hash_entry", "list_files"]
+__all__ = [
+    "FileEntry",
+    "check_file_name",
+    "dvc_digests",
+    "hash_entry",
+    "list_files",
+    "list_model_files",
+]
 
 _SKIPPED: Final = frozenset({".git", ".mlprov"})
 _DVC_MAX: Final = 1024 * 1024  # bytes of a .dvc file that are looked at; they have a few hundred
@@ -36,17 +43,24 @@ class FileEntry:
     status: os.stat_result
 
 
-def list_files(root: pathlib.Path, skip: Sequence[pathlib.Path] = ()) -> list[FileEntry]:
+def list_files(root: pathlib.Path, store: pathlib.Path | None = None) -> list[FileEntry]:
     """Every regular file under a directory, sorted by the UTF-8 bytes of its relative path.
 
-    Folders and files called ``.git`` or ``.mlprov`` are left out, and the folders in ``skip``.
+    Folders called ``.git`` or ``.mlprov`` are left out, but not files and links of these names.
+
+    Args:
+        root: the directory.
+        store: a store that must not be in it under another name. It cannot just be left out:
+            whoever verifies the set later sees a folder like any other (docs/format.md section 10).
 
     Raises:
         ConfigError: a link, a socket or another special file, a name that is not UTF-8, two paths
-            that are one after Unicode NFC; each is named.
+            that are one after Unicode NFC, the store; each is named.
     """
-    left_out = {_place(path.stat()) for path in skip if path.exists()}
-    entries = list(_scan(root, "", left_out))
+    refused = _place(store.stat()) if store is not None and store.exists() else None
+    if refused == _place(root.stat()):
+        raise ConfigError(_store_refusal(root, root))
+    entries = list(_scan(root, "", refused))
     entries.sort(key=lambda entry: entry.path.encode("utf-8"))
     normal: dict[str, str] = {}
     for entry in entries:
@@ -63,24 +77,67 @@ def _place(status: os.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _scan(folder: pathlib.Path, prefix: str, left_out: set[tuple[int, int]]) -> Iterator[FileEntry]:
-    todo = [(folder, prefix)]
+def _store_refusal(root: pathlib.Path, store: pathlib.Path) -> str:
+    return (
+        f"cannot record {root}: {store} is the store that the run is written to, no data; move it"
+        " out of there and name its place with store= or MLPROV_STORE, or call it .mlprov, which is"
+        " left out"
+    )
+
+
+def _scan(root: pathlib.Path, prefix: str, store: tuple[int, int] | None) -> Iterator[FileEntry]:
+    todo = [(root, prefix)]
     while todo:
         folder, prefix = todo.pop()
         with os.scandir(folder) as listing:
             for item in listing:
-                if item.name in _SKIPPED:
-                    continue
                 location = folder / item.name
-                path = prefix + check_file_name(location)
                 status = item.stat(follow_symlinks=False)
+                if item.name in _SKIPPED and stat.S_ISDIR(status.st_mode):
+                    continue
+                path = prefix + check_file_name(location)
                 if stat.S_ISDIR(status.st_mode):
-                    if _place(status) not in left_out:
-                        todo.append((location, path + "/"))
+                    if _place(status) == store:
+                        raise ConfigError(_store_refusal(root, location))
+                    todo.append((location, path + "/"))
                 elif stat.S_ISREG(status.st_mode):
                     yield FileEntry(path, location, status)
                 else:
                     raise ConfigError(_refusal(location, status))
+
+
+def list_model_files(root: pathlib.Path) -> list[tuple[pathlib.Path, str]]:
+    """Every file of a saved model's directory: where it lies, and its path within it, sorted.
+
+    A link to a regular file is that file under the link's own name: the snapshots of a Hugging Face
+    cache are links to its blobs. Nothing is left out (docs/format.md section 10, **Model**).
+
+    Raises:
+        ConfigError: a link to a directory, which might lead out of the model or round in a circle;
+            a dangling link, a special file, a name that is not UTF-8; each is named.
+        OSError: a directory that cannot be read.
+    """
+    found: list[tuple[pathlib.Path, str]] = []
+    todo = [root]
+    while todo:
+        with os.scandir(todo.pop()) as listing:
+            for item in listing:
+                location = pathlib.Path(item.path)
+                check_file_name(location)
+                if item.is_dir(follow_symlinks=False):
+                    todo.append(location)
+                elif item.is_file():
+                    found.append((location, location.relative_to(root).as_posix()))
+                else:
+                    raise ConfigError(_model_refusal(root, location))
+    return sorted(found, key=lambda file: file[1].encode())
+
+
+def _model_refusal(root: pathlib.Path, location: pathlib.Path) -> str:
+    where = f"cannot list the files of {root}: {location.relative_to(root)}"
+    if location.is_dir():
+        return f"{where} is a link to a directory, which is not followed; put the files there"
+    return f"{where} is a dangling link or no regular file; remove it, or give the files one by one"
 
 
 def check_file_name(location: pathlib.Path) -> str:
@@ -89,7 +146,7 @@ def check_file_name(location: pathlib.Path) -> str:
         location.name.encode("utf-8")
     except UnicodeEncodeError as error:
         raise ConfigError(
-            f"cannot record the file {os.fsencode(location)!r}: its name is not UTF-8; rename it"
+            f"cannot list the file {os.fsencode(location)!r}: its name is not UTF-8; rename it"
         ) from error
     return location.name
 

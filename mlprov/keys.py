@@ -18,11 +18,17 @@ from dataclasses import dataclass
 from mlprov import _core
 from mlprov._core import SigningKey
 from mlprov.errors import ConfigError, EvidenceError, StoreError
+from mlprov.records import json_text
+from mlprov.whole_files import write_whole_file
+from mlprov.wording import brief, plural
 
 __all__ = [
     "TrustedKey", "home", "owner_key", "owner_key_path", "owner_vkey", "pinned_keys", "read_vkey",
     "trust", "trusted_keys", "untrust",
 ]  # fmt: skip
+
+_LONG_KEY = 120  # characters of what was given as a key, in messages; a verifier key has 84
+_ASK_FOR_A_KEY = "give the line that its owner's 'mlprov keys' prints, in quotes, or a file with it"
 
 
 def home() -> pathlib.Path:
@@ -132,18 +138,10 @@ def trusted_keys() -> tuple[TrustedKey, ...]:
 def _write_trusted(keys: Iterable[TrustedKey]) -> None:
     path = _trusted_path()
     _private_directory(path.parent)
-    temporary = path.with_name(f".trusted.{secrets.token_hex(8)}")
     text = "".join(f"{key.vkey} {key.label}".rstrip() + "\n" for key in keys)
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as out:
-            out.write(text)
-            out.flush()
-            os.fsync(out.fileno())
-        temporary.replace(path)
+        write_whole_file(path, text.encode(), mode=0o600)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
         raise ConfigError(f"cannot write the trusted keys {path}: {error.strerror}") from error
 
 
@@ -163,16 +161,26 @@ def untrust(key: str | os.PathLike[str]) -> TrustedKey:
     """Remove a pinned key, named by its vkey, its file or its label."""
     keys = trusted_keys()
     found = [k for k in keys if k.label == str(key)]
+    if not found and not _looks_like_a_key(os.fspath(key)):
+        raise ConfigError(
+            f"cannot remove the trusted key {brief(os.fspath(key), _LONG_KEY)!r}: none of "
+            f"{plural(len(keys), 'pinned key')} has that label, and it is neither a key nor a "
+            "file; 'mlprov trust --list' shows the pinned ones"
+        )
     if not found:
         public = _core.parse_vkey(read_vkey(key))[1]
         found = [k for k in keys if k.public_key == public]
     if len(found) != 1:
         raise ConfigError(
-            f"cannot remove the trusted key {os.fspath(key)!r}: {len(found)} of {len(keys)} keys "
-            "match; 'mlprov trust --list' shows them"
+            f"cannot remove the trusted key {os.fspath(key)!r}: {len(found)} of "
+            f"{plural(len(keys), 'pinned key')} match; 'mlprov trust --list' shows them"
         )
     _write_trusted(k for k in keys if k is not found[0])
     return found[0]
+
+
+def _looks_like_a_key(text: str) -> bool:
+    return "+" in text or os.path.lexists(text)
 
 
 def read_vkey(key: str | os.PathLike[str]) -> str:
@@ -182,6 +190,11 @@ def read_vkey(key: str | os.PathLike[str]) -> str:
         ConfigError: neither a vkey nor a readable file with one.
     """
     text = os.fspath(key)
+    if not isinstance(json_text(text), str):
+        raise ConfigError(
+            f"cannot use {brief(repr(text), _LONG_KEY)} as a key: it is no valid Unicode; "
+            f"{_ASK_FOR_A_KEY}"
+        )
     try:
         _core.parse_vkey(text)
         return text
@@ -189,16 +202,29 @@ def read_vkey(key: str | os.PathLike[str]) -> str:
         try:
             with pathlib.Path(text).open(encoding="utf-8") as lines:
                 first = lines.readline(4096).strip()
-        except (OSError, UnicodeError, ValueError):
+        except UnicodeError:
             raise ConfigError(
-                f"cannot use {text!r} as a key: it is neither a verifier key "
-                "(<name>+<8 hex>+<base64>) nor a readable file that holds one"
+                f"cannot use the file {text} as a key: it holds no text; {_ASK_FOR_A_KEY}"
+            ) from not_a_vkey
+        except (OSError, ValueError) as error:
+            seen = f": {not_a_vkey}" if "+" in text else ""
+            reason = getattr(error, "strerror", None) or str(error)
+            raise ConfigError(
+                f"cannot use {brief(text, _LONG_KEY)!r} as a key: it is neither a verifier key "
+                f"(<name>+<8 hex>+<base64>{seen}) nor a readable file that holds one ({reason}); "
+                f"{_ASK_FOR_A_KEY}"
             ) from not_a_vkey
     try:
         _core.parse_vkey(first)
     except EvidenceError as error:
+        secret = "PRIVATE KEY" in first
+        seen = (
+            "it holds a private key, which stays with its owner"
+            if secret
+            else (f"its first line is no verifier key: {error}")
+        )
         raise ConfigError(
-            f"cannot use {text!r} as a key: its first line is no verifier key: {error}"
+            f"cannot use the file {text} as a key: {seen}; {_ASK_FOR_A_KEY}"
         ) from error
     return first
 

@@ -24,12 +24,14 @@ from mlprov.digests import (
     is_torch_tensor,
     split_tensor,
 )
-from mlprov.errors import ConfigError, EvidenceError, UnsupportedTensorError
+from mlprov.errors import ConfigError, UnsupportedTensorError
 from mlprov.items import Items, encode_text
 from mlprov.items import class_name as _class_name
+from mlprov.model_files import read_model
 from mlprov.modules import check_name, is_module
 from mlprov.optimizers import read_optimizer
 from mlprov.trees import InclusionProof, MerkleTree
+from mlprov.wording import brief
 
 __all__ = [
     "Leaves",
@@ -43,7 +45,8 @@ __all__ = [
     "persistent_tensors",
 ]
 
-_PICKLES = frozenset({".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"})
+
+_LONG_PATH = 200  # characters of a path in a message
 
 
 def _utf8(name: str) -> bytes:
@@ -155,7 +158,7 @@ def digest_model(
     Raises:
         UnsupportedTensorError: a tensor without values (meta, fake), by name.
         ConfigError: something else than a model; two tensors of one name; a name that is not valid
-            Unicode.
+            Unicode; a path at which there is no file.
         EvidenceError: the file is no safetensors file, or changed while it was read.
 
     >>> str(digest_model({}).root)
@@ -163,7 +166,7 @@ def digest_model(
     """
     check_options(algorithm, threads)
     if isinstance(obj, (str, os.PathLike)):
-        return _model_of(_file_tensors(pathlib.Path(os.fspath(obj)), algorithm), ())
+        return _model_of(_read_file(pathlib.Path(os.fspath(obj)), algorithm), ())
     tensors = persistent_tensors(obj)
     names = list(tensors)
     values = list(tensors.values())
@@ -188,6 +191,17 @@ def digest_model(
         sorted((tuple(group) for group in groups.values() if len(group) > 1), key=_first)
     )
     return _model_of(digests, aliases)
+
+
+def _read_file(path: pathlib.Path, algorithm: str) -> list[TensorDigest]:
+    try:
+        return read_model(path, algorithm)
+    except (OSError, ValueError) as error:  # ValueError: a NUL or a lone surrogate in the name
+        reason = error.strerror if isinstance(error, OSError) else "it is no name of a file"
+        raise ConfigError(
+            f"cannot read the model {brief(repr(str(path)), _LONG_PATH)}: {reason}; name a "
+            "safetensors file or directory, or pass the module or its state dict"
+        ) from error
 
 
 def _first(group: Sequence[str]) -> bytes:
@@ -257,57 +271,6 @@ def _mapping_tensors(state: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
                 f"cannot read the state dict: {name!r} is {_class_name(value)}, no tensor; pass"
                 " the part that holds the weights, such as checkpoint['model'], or the module"
             )
-
-
-def _file_tensors(path: pathlib.Path, algorithm: str) -> list[TensorDigest]:
-    if not path.is_dir():
-        return _safetensors(path, algorithm)
-    shards = sorted(one for one in path.glob("*.safetensors") if one.is_file())
-    if not shards:
-        raise ConfigError(
-            f"cannot read the model {path}: the directory holds no *.safetensors; pickles are never"
-            " loaded: load them yourself and pass the module or its state dict"
-        )
-    origins: dict[str, pathlib.Path] = {}
-    tensors = []
-    for shard in shards:
-        for tensor in _safetensors(shard, algorithm):
-            if tensor.name in origins:
-                raise EvidenceError(
-                    f"cannot read the model {path}: {origins[tensor.name].name} and {shard.name}"
-                    f" both hold a tensor named {tensor.name!r}; pass one file, or remove the other"
-                )
-            origins[tensor.name] = shard
-            tensors.append(tensor)
-    return tensors
-
-
-def _safetensors(path: pathlib.Path, algorithm: str) -> list[TensorDigest]:
-    if path.suffix in _PICKLES:
-        raise ConfigError(
-            f"cannot read the tensors of {path}: {path.suffix} files are pickles, which are never"
-            " loaded; load it yourself and pass the state dict, or digest() its bytes"
-        )
-    name = os.fsencode(path)
-    before = path.stat()
-    entries, _, expected = _core.safetensors_entries(name)
-    ranges = sorted({(begin, end) for _, _, _, begin, end in entries})
-    try:
-        digests, _, length = _core.hash_file_ranges(name, ranges, [algorithm])
-    except IndexError as error:  # a tensor now ends behind the end of the file
-        raise EvidenceError(f"cannot read {path}: it changed while it was read") from error
-    after = path.stat()
-    if length != expected or _version_of(before) != _version_of(after):
-        raise EvidenceError(f"cannot read {path}: it changed while it was read")
-    of_range = dict(zip(ranges, digests, strict=True))
-    return [
-        TensorDigest(tensor, dtype, shape, end - begin, Digest(algorithm, of_range[begin, end]))
-        for tensor, dtype, shape, begin, end in entries
-    ]
-
-
-def _version_of(status: os.stat_result) -> tuple[int, ...]:
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def class_name(model: object) -> str:

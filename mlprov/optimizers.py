@@ -10,7 +10,28 @@ from mlprov.errors import ConfigError
 from mlprov.items import class_name
 from mlprov.modules import flatten, is_module, parameter_names
 
-__all__ = ["read_optimizer"]
+__all__ = ["check_optimizer", "read_optimizer"]
+
+
+def check_optimizer(optimizer: Any) -> None:
+    """Whether something has what optimizers have; nothing is read.
+
+    Raises:
+        ConfigError: it is neither a torch optimizer nor the ``state_dict()`` of one.
+    """
+    if _is_state(optimizer):
+        return
+    groups = getattr(optimizer, "param_groups", None)
+    state = getattr(optimizer, "state", None)
+    if not isinstance(groups, list) or not isinstance(state, Mapping):
+        raise ConfigError(
+            "cannot record the optimizer: expected a torch optimizer or its state_dict(), seen"
+            f" {class_name(optimizer)}"
+        )
+
+
+def _is_state(optimizer: Any) -> bool:
+    return isinstance(optimizer, Mapping) and {"state", "param_groups"} <= optimizer.keys()
 
 
 def read_optimizer(optimizer: Any, model: Any = None) -> Iterator[tuple[str, Any]]:
@@ -31,17 +52,12 @@ def read_optimizer(optimizer: Any, model: Any = None) -> Iterator[tuple[str, Any
     Raises:
         ConfigError: it is neither.
     """
-    if isinstance(optimizer, Mapping) and {"state", "param_groups"} <= optimizer.keys():
+    check_optimizer(optimizer)
+    if _is_state(optimizer):
         groups, state = optimizer["param_groups"], optimizer["state"]
         names: dict[Any, str] = {}
     else:
-        groups = getattr(optimizer, "param_groups", None)
-        state = getattr(optimizer, "state", None)
-        if not isinstance(groups, list) or not isinstance(state, Mapping):
-            raise ConfigError(
-                "cannot record the optimizer: expected a torch optimizer or its state_dict(), seen"
-                f" {class_name(optimizer)}"
-            )
+        groups, state = optimizer.param_groups, optimizer.state
         names = dict(parameter_names(model)) if is_module(model) else {}
         yield "class", class_name(optimizer)
     yield from _read_groups(groups, names)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+import functools
 from typing import Any
 
-from mlprov import _core, keys
-from mlprov.bundle_checks import ALGORITHMS, check_signer
+from mlprov import _core
+from mlprov.bundle_checks import claimed_time
 from mlprov.errors import EvidenceError, VerificationError
+from mlprov.model_checks import check_tensor
 from mlprov.proofs import FIELDS, KINDS
+from mlprov.questions import Question
+from mlprov.record_values import describe_record, is_count, is_epoch, plain, shown
+from mlprov.recorded_weights import Weights, check_tensor_leaf
+from mlprov.signers import Signers
 from mlprov.statements import (
     Statement,
     check_owner_name,
@@ -21,16 +25,10 @@ from mlprov.statements import (
     read_json,
     read_statement,
 )
-from mlprov.subjects import (
-    Subject,
-    Weights,
-    check_tensor,
-    check_tensor_leaf,
-    describe_record,
-    is_epoch,
-)
+from mlprov.subjects import Subject
 from mlprov.tree_references import read_reference
 from mlprov.verdicts import Checks, NewerVersion, Unchecked, Verdict
+from mlprov.wording import plural
 
 __all__ = ["check_proof"]
 
@@ -47,11 +45,11 @@ class _ProofChecks:
         self.record: dict[str, Any] = {}
         self._data = data
 
-    def make(self, named: dict[bytes, str] | None, pinned: dict[bytes, str]) -> Checks:
+    def make(self, signers: Signers) -> Checks:
         checks = self.checks
         checks.run("proof", self._form)
         checks.run("owner", self._owner, needs=["proof"])
-        checks.run("signer", lambda: check_signer(self.public, named, pinned), needs=["owner"])
+        checks.run("signer", lambda: signers.check(self.public), needs=["owner"])
         checks.run("head", self._head, needs=["owner"])
         checks.run("log", self._log, needs=["head"])
         checks.run("record", self._record, needs=["log"])
@@ -70,7 +68,7 @@ class _ProofChecks:
             raise
         if value.get("kind") not in KINDS:
             raise EvidenceError(
-                f"the proof is of the kind {value.get('kind')!r}; expected one of "
+                f"the proof is of the kind {shown(value.get('kind'))}; expected one of "
                 f"{', '.join(KINDS)}"
             )
         expected = {"format", "version", "kind", "record", "head", "log", "owner", "owner_key"}
@@ -98,7 +96,7 @@ class _ProofChecks:
             parts.append(("claim", value["claim"]))
             field = value["claim"]["field"]
             if not isinstance(field, list) or not all(
-                isinstance(step, (str, int)) and not isinstance(step, bool) for step in field
+                isinstance(step, str) or is_count(step) for step in field
             ):
                 raise EvidenceError("claim has a field that is no list of keys and indices")
         if not all(isinstance(text, str) for text in texts):
@@ -122,7 +120,7 @@ class _ProofChecks:
                 f"the head covers {self.head[0]} records; the proof says "
                 f"{self.value['record']['size']}"
             )
-        return f"signed by the run key, over {self.head[0]} records"
+        return f"signed by the run key, over {plural(self.head[0], 'record')}"
 
     def _log(self) -> str:
         log = self.value["log"]
@@ -133,7 +131,8 @@ class _ProofChecks:
         )
         return (
             f"the head is entry {log['index']} of the owner's own log "
-            f"{self.statement.log_origin} of {size} entries (its name is his claim; no witness)"
+            f"{self.statement.log_origin} of {plural(size, 'entry')} (its name is his claim; no "
+            "witness)"
         )
 
     def _record(self) -> str:
@@ -151,13 +150,14 @@ class _ProofChecks:
             raise EvidenceError("the record is no JSON object with a type")
         if record.get("seq") != part["index"] or isinstance(record.get("seq"), bool):
             raise VerificationError(
-                f"the record says that it is number {record.get('seq')!r}; it is {part['index']}"
+                f"the record says that it is number {plain(record.get('seq'))}; it is "
+                f"{part['index']}"
             )
         check_time(record.get("time"), "the record")
         self.record = record
         metrics = record.get("metrics")
-        shown = f", metrics {json.dumps(metrics)}" if metrics and isinstance(metrics, dict) else ""
-        return f"{describe_record(record)} is in the run log{shown}"
+        told = f", metrics {shown(metrics)}" if metrics and isinstance(metrics, dict) else ""
+        return f"{describe_record(record)} is in the run log{told}"
 
     def _claim(self) -> str:
         claim, kind = self.value["claim"], self.value["kind"]
@@ -165,7 +165,7 @@ class _ProofChecks:
         where = describe_record(self.record)
         reference = read_reference(holder, member, where)
         if reference is None:
-            raise EvidenceError(f"{where} has no tree at {claim['field']}")
+            raise EvidenceError(f"{where} has no tree at {shown(claim['field'])}")
         root, size = reference
         if size != claim["size"]:
             raise VerificationError(
@@ -176,7 +176,7 @@ class _ProofChecks:
         leaf_hash = _core.merkle_leaf_hash(text)
         _core.merkle_verify_inclusion(root, leaf_hash, claim["index"], size, path)
         leaf = read_json(text, "the leaf")
-        field = ".".join(map(str, claim["field"]))
+        field = ".".join(map(str, claim["field"]))  # one of section 9's forms: of few characters
         return f"{_describe(kind, leaf, claim['index'])} is in the {field} of {where}"
 
     def _holder(self, kind: str, field: list[Any]) -> tuple[dict[str, Any], str]:
@@ -195,14 +195,15 @@ class _ProofChecks:
         elif len(field) == 1 and record["type"] in FIELDS.get((kind, field[0]), ()):
             return record, field[0]
         raise EvidenceError(
-            f"a proof of a {kind} cannot point at {field} of a record of type {record['type']}"
+            f"a proof of a {kind} cannot point at {shown(field)} of a record of type "
+            f"{plain(record['type'])}"
         )
 
 
 def _members(value: Any, expected: set[str], what: str) -> None:
     if not isinstance(value, dict) or set(value) != expected:
-        seen = sorted(value) if isinstance(value, dict) else type(value).__name__
-        raise EvidenceError(f"{what} has the members {seen}; expected {sorted(expected)}")
+        seen = shown(sorted(value)) if isinstance(value, dict) else type(value).__name__
+        raise EvidenceError(f"{what} has the members {seen}; expected {shown(sorted(expected))}")
 
 
 def _describe(kind: str, leaf: Any, index: int) -> str:
@@ -211,17 +212,17 @@ def _describe(kind: str, leaf: Any, index: int) -> str:
     if kind == "tensor":
         described = isinstance(leaf.get("digest"), str) or isinstance(leaf.get("parts"), dict)
         if isinstance(leaf.get("name"), str) and described:
-            return f"tensor {leaf['name']!r} {leaf.get('dtype', '')} {leaf.get('shape')} " + str(
-                leaf.get("digest", "in parts")
-            )
+            about = [plain(leaf[member]) for member in ("dtype", "shape") if member in leaf]
+            about.append(plain(leaf.get("digest", "in parts")))
+            return f"tensor {shown(leaf['name'])} {' '.join(about)}"
     elif kind == "batch":
         if "items" in leaf and _is_index(leaf.get("batch"), index):
             return f"batch {index}"
     elif isinstance(leaf.get("digest"), str):
         if "index" in leaf and _is_index(leaf["index"], index):
-            return f"sample {index} {leaf['digest']}"
+            return f"sample {index} {plain(leaf['digest'])}"
         if "index" not in leaf and isinstance(leaf.get("path"), str):
-            return f"sample {leaf['path']!r} {leaf['digest']}"
+            return f"sample {shown(leaf['path'])} {plain(leaf['digest'])}"
     raise EvidenceError(f"the leaf is not that of this {kind}")
 
 
@@ -229,43 +230,33 @@ def _is_index(value: Any, index: int) -> bool:
     return value == index and not isinstance(value, bool)
 
 
-def check_proof(
-    data: bytes,
-    subject: str,
-    *,
-    model: Any,
-    roles: Sequence[str],
-    tensors: Sequence[str],
-    epoch: int | None,
-    named: dict[bytes, str] | None,
-    allow_unpinned: bool,
-) -> Verdict:
+def check_proof(data: bytes, subject: str, question: Question) -> Verdict:
     """All checks of a proof file, and those that the caller asked for."""
     proof = _ProofChecks(data)
-    checks = proof.make(named, keys.pinned_keys() if named is None else {})
-    proved = _proved_tensor(proof)
-    last = "record" if proof.value.get("kind") == "record" else "claim"
-    if model is not None and proof.value.get("kind") != "tensor":
+    checks = proof.make(question.signers())
+    claimed = _claimed_tensor(proof)
+    if question.model is not None and claimed is None:
         checks.run("model", _says_nothing)
-    for role in roles:
+    for role in question.data_by_role:
         checks.run(f"data:{role}", _says_nothing)
-    wanted = list(dict.fromkeys([*([proved] if model is not None and proved else []), *tensors]))
-    for name in wanted:
-        if name != proved:
+    first = [claimed] if question.model is not None and claimed is not None else []
+    for name in dict.fromkeys([*first, *question.tensors]):
+        if name == claimed:
+            check = functools.partial(_compare, proof, name, question)
+            checks.run(f"tensor:{name}", check, needs=["claim"])
+        else:
             checks.run(f"tensor:{name}", _says_nothing)
-            continue
-
-        checks.run(f"tensor:{name}", lambda: _compare(proof, proved, model, epoch), needs=[last])
-    checks.run("time", _time)
+    checks.run("time", claimed_time)
     facts = {
         "run": proof.statement.run,
         "signer": proof.value.get("owner_key"),
         "kind": proof.value.get("kind"),
     }
-    return Verdict(subject, tuple(checks.list), allow_unpinned, checks.newer, facts)
+    return Verdict(subject, tuple(checks.list), question.allow_unpinned, checks.newer, facts)
 
 
-def _proved_tensor(proof: _ProofChecks) -> str | None:
+def _claimed_tensor(proof: _ProofChecks) -> str | None:
+    """The name that the leaf has, whether or not the claim holds."""
     if proof.value.get("kind") != "tensor":
         return None
     try:
@@ -275,24 +266,21 @@ def _proved_tensor(proof: _ProofChecks) -> str | None:
     return name if isinstance(name, str) else None
 
 
-def _compare(proof: _ProofChecks, name: str, model: Any, epoch: int | None) -> str:
+def _compare(proof: _ProofChecks, name: str, question: Question) -> str:
     """The proved tensor against that of the model at hand, if there is one."""
     field, record = proof.value["claim"]["field"], proof.record
     if field not in (["weights"], ["tensors"]):
         raise Unchecked(f"the proof is of a tensor of the {field[0]}, which no model file holds")
+    epoch, model = question.epoch, question.model
     if epoch is not None and not (record["type"] == "epoch" and is_epoch(record, epoch)):
         raise Unchecked(f"the proof is of {describe_record(record)}, not of epoch {epoch}")
     leaf = read_json(proof.value["claim"]["leaf"].encode(), "the leaf")
-    algorithm = str(leaf.get("digest", "")).partition(":")[0]
-    known = algorithm if algorithm in ALGORITHMS else "blake3"
-    read = None if model is None else Subject.read(model, known)
     check_tensor_leaf(leaf, "the proof")
+    # The run's algorithm is not in the proof: the digest names it. Parts are compared with nothing.
+    algorithm = str(leaf.get("digest", "blake3")).partition(":")[0]
+    read = None if model is None else Subject.read(model, algorithm)
     return check_tensor(name, Weights("the proof", {name: leaf}, {}), read)
 
 
 def _says_nothing() -> str:
     raise Unchecked("a proof file says nothing about it; verify the bundle")
-
-
-def _time() -> str:
-    raise Unchecked("record times are claimed by the writer; no anchor bounds them")

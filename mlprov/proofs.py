@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import os
 import pathlib
 import re
@@ -10,13 +11,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mlprov import _core, records, stores
+from mlprov import _core, records, stored_runs
 from mlprov._core import MerkleTree, Store
-from mlprov.archives import read_archive
-from mlprov.bundles import read_bundle_bytes, write_whole
+from mlprov.bundle_files import read_bundle_bytes
+from mlprov.bundles import write_whole
 from mlprov.errors import ConfigError, EvidenceError, StoreError
+from mlprov.imported_runs import read_imported
 from mlprov.records import Json
 from mlprov.statements import read_json
+from mlprov.stored_runs import StoredRun, prove_logged
+from mlprov.wording import meant
 
 if TYPE_CHECKING:
     from mlprov.verdicts import Verdict
@@ -77,7 +81,7 @@ class Proof:
         return cls.from_bytes(read_bundle_bytes(pathlib.Path(path)))
 
     def save(self, path: str | os.PathLike[str]) -> pathlib.Path:
-        """Write the proof file, whole or not at all."""
+        """Write the proof file, whole or not at all; a file of that name is replaced."""
         target = pathlib.Path(path)
         write_whole(target, bytes(self), what="proof")
         return target
@@ -90,11 +94,11 @@ class Proof:
         allow_unpinned: bool = False,
     ) -> Verdict:
         """Check the proof from its own bytes; see :func:`mlprov.verify`."""
-        from mlprov import verification
+        from mlprov.questions import Question
+        from mlprov.verification import verify_bytes
 
-        return verification.verify_bytes(
-            bytes(self), "the proof", model=model, keys=keys, allow_unpinned=allow_unpinned
-        )
+        question = Question(model=model, keys=keys, allow_unpinned=allow_unpinned)
+        return verify_bytes(bytes(self), "the proof", question)
 
 
 _LOG_PROOF = re.compile(r"log/(?P<log>[0-9]+)/(?P<head>[0-9]+)\.proof")
@@ -117,6 +121,8 @@ def prove(
         ConfigError: not exactly one of tensor, batch, sample, record was named, or ``role`` was
             not where there are several.
         StoreError: what it names is not recorded, or its leaves are not kept here.
+        VerificationError: the run's records are not those that its heads signed.
+        EvidenceError: a record, head or leaf is malformed; it is named.
         TypeError: a name that is no text, a number that is no integer.
     """
     _check_types(tensor=tensor, role=role, kind=str)
@@ -128,8 +134,8 @@ def prove(
     if len(chosen) != 1:
         seen = f"{len(chosen)} things at once" if chosen else "nothing"
         raise ConfigError(f"cannot prove {seen}: name one of tensor, batch, sample, record")
-    lines = stores.read_records(store, run_id)
-    decoded = [_core.json_decode(line) for line in lines]
+    run = stored_runs.read_run(store, run_id)
+    decoded = run.records
     if not decoded:
         raise StoreError(f"cannot prove anything of the run {run_id}: it has no records here")
     if tensor is not None:
@@ -141,7 +147,7 @@ def prove(
     else:
         seq, field, index = _find_record(decoded, record or 0)
     value: dict[str, Any] = {"format": "mlprov-proof", "version": 1, "kind": chosen[0]}
-    value |= _chain(store, run_id, lines, decoded[0], seq)
+    value |= _chain(store, run, seq)
     if field:
         value["claim"] = _claim(store, decoded[seq], field, index)
     return Proof(value)
@@ -158,94 +164,159 @@ def _check_types(*, kind: type, **arguments: object) -> None:
 
 def _find_record(decoded: list[Any], seq: int) -> _Place:
     if not 0 <= seq < len(decoded):
-        raise StoreError(f"cannot prove record {seq}: the run has records 0 to {len(decoded) - 1}")
+        raise StoreError(
+            f"cannot prove record {seq}: the run has records 0 to {len(decoded) - 1}; 'mlprov log' "
+            "lists them"
+        )
     return seq, [], 0
 
 
 def _leaves(store: Store, reference: dict[str, Any], what: str) -> list[bytes]:
+    root = reference["root"]
     try:
-        return store.get_leaves(bytes.fromhex(reference["root"][7:]))
+        leaves = store.get_leaves(bytes.fromhex(root[7:]))
+        if len(leaves) != reference["size"]:
+            raise EvidenceError(
+                f"cannot prove {what}: its record cites {reference['size']} leaves of the tree "
+                f"{root}, which has {len(leaves)}; its writer recorded what is not so"
+            )
+        return leaves
     except StoreError as error:
         if error.status != "NOT_FOUND":
             raise
-        raise StoreError(f"cannot prove {what}: its tree is not kept in {store.path}") from error
+        raise StoreError(
+            f"cannot prove {what}: its tree is not kept in {store.path}; an imported run has only "
+            "the trees that its bundle discloses: ask its owner to disclose more, or for the proof"
+        ) from error
+
+
+def _decode_leaf(text: bytes, what: str) -> dict[str, Any]:
+    value: Any = None
+    with contextlib.suppress(EvidenceError):
+        value = _core.json_decode(text)
+    if not isinstance(value, dict):
+        raise EvidenceError(
+            f"cannot prove {what}: the tree that its record cites has the leaf {text!r:.60}, which "
+            "is no JSON object; its writer recorded something else"
+        )
+    return value
 
 
 def _find_tensor(store: Store, decoded: list[Any], name: str, epoch: int | None) -> _Place:
     """The newest tree of each kind is looked through: weights, buffers, optimizer state, file."""
     what = f"the tensor {name!r}" + ("" if epoch is None else f" of epoch {epoch}")
+    _check_epoch(what, decoded, epoch)
     no_tensor = False
+    names: list[str] = []
     for (kind, member), types in FIELDS.items():
         for record in reversed(decoded):
             if kind != "tensor" or record["type"] not in types or not record.get(member):
                 continue
-            if epoch is not None and (record["type"] != "epoch" or record["epoch"] != epoch):
+            if epoch is not None and (record["type"] != "epoch" or record.get("epoch") != epoch):
                 continue
             for index, text in enumerate(_leaves(store, record[member], what)):
-                leaf = _core.json_decode(text)
-                if leaf.get("name") == name and ("digest" in leaf or "parts" in leaf):
+                leaf = _decode_leaf(text, what)
+                is_tensor = "digest" in leaf or "parts" in leaf
+                if leaf.get("name") == name and is_tensor:
                     return record["seq"], [member], index
                 no_tensor |= leaf.get("name") == name
+                names += [str(leaf.get("name"))] if is_tensor else []
             break
     if no_tensor:
-        raise StoreError(f"cannot prove {what}: what is recorded under this name is no tensor")
-    raise StoreError(f"cannot prove {what}: no record has one of that name")
+        raise StoreError(
+            f"cannot prove {what}: what is recorded under this name is no tensor; "
+            f"{meant(name, names)}"
+        )
+    raise StoreError(f"cannot prove {what}: no record has one of that name; {meant(name, names)}")
+
+
+def _check_epoch(what: str, decoded: list[Any], epoch: int | None) -> None:
+    """Whether there is a record of that epoch; if not, say which there are."""
+    numbers = [record.get("epoch") for record in decoded if record["type"] == "epoch"]
+    epochs = [number for number in numbers if number is not None]
+    if epoch is None or epoch in epochs:
+        return
+    seen = f"has the epochs {min(epochs)} to {max(epochs)}" if epochs else "has no epochs"
+    raise StoreError(
+        f"cannot prove {what}: the run {seen}; name one that is recorded, or leave it out"
+    )
 
 
 def _find_batch(decoded: list[Any], batch: int, epoch: int | None, role: str | None) -> _Place:
     """In the named epoch; without one in the last record that has batches, outside epochs too."""
+    _check_epoch(f"batch {batch} of epoch {epoch}", decoded, epoch)
     for record in reversed(decoded):
         kinds = ("epoch", "batches") if epoch is None else ("epoch",)
         if record["type"] not in kinds or epoch not in (None, record.get("epoch")):
             continue
         streams = [
             (position, stream)
-            for position, stream in enumerate(record["streams"])
-            if role in (None, stream["role"]) and stream["tree"] is not None
+            for position, stream in enumerate(record.get("streams") or ())
+            if role in (None, stream.get("role")) and stream.get("tree") is not None
         ]
         if not streams:
             continue
         what = f"batch {batch} of record {record['seq']} ({record['type']})"
-        _one_role(what, "loaders", [stream["role"] for _, stream in streams])
+        _one_role(what, "loaders", [str(stream.get("role")) for _, stream in streams])
         for position, stream in streams:
             if 0 <= batch < stream["tree"]["size"]:
                 return record["seq"], ["streams", position, "tree"], batch
         most = max(stream["tree"]["size"] for _, stream in streams)
-        raise StoreError(f"cannot prove {what}: it has the batches 0 to {most - 1}")
+        seen = f"the batches 0 to {most - 1}; name one of them" if most else "no batches"
+        raise StoreError(f"cannot prove {what}: it has {seen}")
     where = "" if epoch is None else f" of epoch {epoch}"
     of_role = "" if role is None else f" under the role {role!r}"
-    raise StoreError(f"cannot prove batch {batch}{where}: no batches are recorded{of_role}")
+    roles = {
+        str(stream.get("role"))
+        for record in decoded
+        if record["type"] in ("epoch", "batches") and epoch in (None, record.get("epoch"))
+        for stream in record.get("streams") or ()
+        if stream.get("tree") is not None
+    }
+    remedy = meant(role, roles) if roles and role is not None else "run.track() records them"
+    raise StoreError(
+        f"cannot prove batch {batch}{where}: no batches are recorded{of_role}; {remedy}"
+    )
 
 
 def _find_sample(store: Store, decoded: list[Any], sample: int | str, role: str | None) -> _Place:
     """In the last data set of the role."""
     what = f"the sample {sample!r}"
+    kept = [record for record in decoded if record["type"] == "data" and record.get("tree")]
     found = {
-        record["role"]: record
-        for record in decoded
-        if record["type"] == "data" and record["tree"] and role in (None, record["role"])
+        str(record.get("role")): record for record in kept if role in (None, record.get("role"))
     }
     if not found:
         of_role = "" if role is None else f" under the role {role!r}"
-        raise StoreError(f"cannot prove {what}: no data set is recorded{of_role}")
+        roles = {str(record.get("role")) for record in kept}
+        given = role is not None and bool(roles)
+        remedy = meant(str(role), roles) if given else "run.track_data() records one"
+        raise StoreError(f"cannot prove {what}: no data set is recorded{of_role}; {remedy}")
     _one_role(what, "data sets", list(found))
     ((role, record),) = found.items()
     size = record["tree"]["size"]
     if isinstance(sample, int):
         if 0 <= sample < size:
             return record["seq"], ["tree"], sample
-        raise StoreError(f"cannot prove {what}: the data set {role!r} has {size} samples")
+        seen = f"the samples 0 to {size - 1}; name one of them" if size else "no samples"
+        raise StoreError(f"cannot prove {what}: the data set {role!r} has {seen}")
+    paths: list[str] = []
     for index, leaf in enumerate(_leaves(store, record["tree"], what)):
-        if _core.json_decode(leaf).get("path") == sample:
+        path = _decode_leaf(leaf, what).get("path")
+        if path == sample:
             return record["seq"], ["tree"], index
-    raise StoreError(f"cannot prove {what}: the data set {role!r} has no file of that path")
+        paths += [path] if isinstance(path, str) else []
+    remedy = meant(sample, paths) if paths else f"name it by its number, 0 to {size - 1}"
+    raise StoreError(
+        f"cannot prove {what}: the data set {role!r} has no file of that path; {remedy}"
+    )
 
 
 def _one_role(what: str, things: str, roles: list[str]) -> None:
     if len(set(roles)) > 1:
         raise ConfigError(
-            f"cannot prove {what}: there are {things} of several roles; name one of "
-            f"{', '.join(sorted(set(roles)))} as role"
+            f"cannot prove {what}: there are {things} of several roles; name one with --role "
+            f"(role=): {', '.join(sorted(set(roles)))}"
         )
 
 
@@ -253,7 +324,9 @@ def _claim(store: Store, record: dict[str, Any], field: list[Any], index: int) -
     reference: Any = record
     for step in field:
         reference = reference[step]
-    leaves = _leaves(store, reference, f"leaf {index} of the tree {reference['root']}")
+    what = f"leaf {index} of the tree {reference['root']}"
+    leaves = _leaves(store, reference, what)
+    _decode_leaf(leaves[index], what)
     return {
         "field": field,
         "index": index,
@@ -263,11 +336,11 @@ def _claim(store: Store, record: dict[str, Any], field: list[Any], index: int) -
     }
 
 
-def _chain(
-    store: Store, run_id: str, lines: list[bytes], start: dict[str, Any], seq: int
-) -> dict[str, Any]:
+def _chain(store: Store, run: StoredRun, seq: int) -> dict[str, Any]:
     """From the record to the owner: the newest head that covers it and is in the store log."""
-    head, note, log = _imported_head(store, run_id, seq) or _logged_head(store, run_id, seq)
+    find = _imported_head if run.row.imported else _logged_head
+    head, note, log = find(store, run, seq)
+    lines, start = run.lines, run.records[0]
     return {
         "record": {
             "index": seq,
@@ -285,33 +358,31 @@ def _chain(
 _Head = tuple[int, bytes, dict[str, Any]]  # records covered, note, place in the store log
 
 
-def _logged_head(store: Store, run_id: str, seq: int) -> _Head:
+def _logged_head(store: Store, run: StoredRun, seq: int) -> _Head:
+    run.check_heads()
     checkpoint = store.checkpoint()
     if checkpoint is not None:
-        _, log_size, _ = _core.parse_checkpoint(_core.note_text(checkpoint))
-        for head in reversed(stores.read_heads(store, run_id)):
+        _, log_size, log_root = _core.parse_checkpoint(_core.note_text(checkpoint))
+        for head in reversed(run.heads):
             index = head.log_index
             if head.size > seq and index is not None and index < log_size:
-                path = _encode(store.log_proof(index, log_size))
-                log = {"checkpoint": checkpoint.decode(), "index": index, "path": path}
+                path = prove_logged(store, run.row.id, head, log_size, log_root)
+                log = {"checkpoint": checkpoint.decode(), "index": index, "path": _encode(path)}
                 return head.size, head.note, log
     raise StoreError(
-        f"cannot prove record {seq} of the run {run_id}: no signed head that covers it is in the "
-        "store log yet; call run.wait(), or run 'mlprov export' first"
+        f"cannot prove record {seq} of the run {run.row.id}: no signed head that covers it is in "
+        "the store log yet; call run.wait(), or run 'mlprov export' first"
     )
 
 
-def _imported_head(store: Store, run_id: str, seq: int) -> _Head | None:
+def _imported_head(store: Store, run: StoredRun, seq: int) -> _Head:
     """Of an imported run: its heads are in its own store's log, whose proofs its bundle has."""
-    row = stores.find_run(store, run_id)
-    if row.bundle is None:
-        return None
-    entries = read_archive(read_bundle_bytes(pathlib.Path(store.path) / row.bundle)).entries
+    entries = read_imported(store, run)[1].entries
     found = [match for name in entries if (match := _LOG_PROOF.fullmatch(name))]
     sizes = {int(match["head"]): match["log"] for match in found if int(match["head"]) > seq}
     if not sizes:
         raise StoreError(
-            f"cannot prove record {seq} of the run {run_id}: its bundle has no log proof of a "
+            f"cannot prove record {seq} of the run {run.row.id}: its bundle has no log proof of a "
             "head that covers it; import a later bundle of this run"
         )
     head = max(sizes)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pathlib
-import stat
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, BinaryIO, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
-from mlprov import _core, datasets, records
-from mlprov.errors import Error, VerificationError
+from mlprov import _core, datasets, npy_files, records
+from mlprov.errors import Error, EvidenceError, VerificationError
+from mlprov.record_values import is_count, shown
+from mlprov.records import Json
+from mlprov.regular_files import open_regular
 from mlprov.samples import SampleLeaves
-from mlprov.tree_references import TreeReference, is_count
-from mlprov.verdicts import Unchecked
+from mlprov.tree_references import TreeReference
+from mlprov.verdicts import Mismatch, Unchecked
 
 __all__ = ["Samples", "read_samples"]
 
@@ -33,32 +34,60 @@ class Samples(NamedTuple):
 _Column = tuple[str, tuple[int, ...], memoryview]  # element type, shape, canonical bytes
 
 
+class _Rows(NamedTuple):
+    """A column cut into samples along its first dimension."""
+
+    dtype: str
+    shape: list[int]  # of one sample
+    rows: list[memoryview]
+    digests: Sequence[bytes]
+
+    @staticmethod
+    def cut(column: _Column, count: int, algorithm: str) -> _Rows:
+        dtype, shape, content = column
+        size = len(content) // count if count else 0
+        rows = [content[index * size : (index + 1) * size] for index in range(count)]
+        return _Rows(dtype, list(shape[1:]), rows, _core.hash_many(rows, algorithm))
+
+    def item(self, index: int, algorithm: str) -> dict[str, Json]:
+        """One sample of it, as a batch leaf writes a tensor."""
+        tensor: dict[str, Json] = {
+            "digest": f"{algorithm}:{self.digests[index].hex()}",
+            "dtype": self.dtype,
+            "len": len(self.rows[index]),
+            "shape": [*self.shape],
+        }
+        return {"$tensor": tensor}
+
+
 def read_samples(data: Any, record: Mapping[str, Any], algorithm: str) -> Samples:
     """The sample trees of what the caller has: arrays at hand, or a path.
 
     Raises:
+        VerificationError: the record's ``fields`` describe no sample, or other samples than these.
         Unchecked: it is of another form than the record, or cannot be read.
     """
-    kind = record.get("kind")
+    kind, fields = record.get("kind"), record.get("fields")
+    where = f"record {record['seq']}"
     if kind not in ("arrays", "files", "file"):
-        raise Unchecked(
-            f"record {record['seq']} is of the kind {kind!r}, whose samples no file stands for"
-        )
+        raise Unchecked(f"{where} is of the kind {shown(kind)}, whose samples no file stands for")
     if kind == "arrays":
-        _check_fields(record.get("fields"), f"record {record['seq']}")
+        _check_fields(fields, where)
+        if not _ends(fields):
+            raise VerificationError(f"{where} has fields that describe no sample")
     try:
         if isinstance(data, (str, os.PathLike)):
             path = pathlib.Path(data)
             if kind == "arrays":
-                return _read_arrays(path, record.get("fields"), algorithm)
+                return _read_arrays(path, fields, where, algorithm)
             data = path
         capture = datasets.capture_dataset(data, algorithm=algorithm)
     except VerificationError:
         raise
-    except (Error, OSError) as error:
-        raise Unchecked(
-            f"the data cannot be read as record {record['seq']} has it: {error}"
-        ) from error
+    except (Error, OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise Unchecked(f"the data cannot be read as {where} has it: {error}") from error
+    if kind == "arrays":
+        _compare_fields(capture.fields, fields, where)
     return Samples.of(capture.root, capture.sorted_root, capture.size)
 
 
@@ -71,9 +100,9 @@ def _check_fields(fields: Any, where: str) -> None:
     """
     if isinstance(fields, dict) and not _is_end(fields):
         if any(key.startswith("$") and not key.startswith("$$") for key in fields):
-            raise Unchecked(f"{where} has samples of a form that no file has; pass them in Python")
-        fields = list(fields.values())
-    if isinstance(fields, list) and fields:
+            raise Unchecked(f"{where} has samples of another form than lists and objects of arrays")
+        fields = [fields[key] for key in sorted(fields)]
+    if isinstance(fields, list):
         for item in fields:
             _check_fields(item, where)
         return
@@ -82,69 +111,34 @@ def _check_fields(fields: Any, where: str) -> None:
         raise VerificationError(f"{where} has fields that describe no sample")
 
 
-def _read_arrays(path: pathlib.Path, fields: Any, algorithm: str) -> Samples:
-    if path.suffix == ".npy":
+def _compare_fields(seen: Any, expected: Any, where: str) -> None:
+    """The digests cover bytes alone: element type and shape are compared by themselves."""
+    if seen != expected:
+        raise Mismatch(
+            f"the samples given are {shown(seen)}; {where} says {shown(expected)}",
+            seen=shown(seen),
+            expected=shown(expected),
+        )
+
+
+def _read_arrays(path: pathlib.Path, fields: Any, where: str, algorithm: str) -> Samples:
+    with open_regular(path) as file:
+        if file.read(len(npy_files.MAGIC)) != npy_files.MAGIC:
+            return _tree_of(_read_columns(path), fields, path, algorithm)
         if not _is_end(fields):
-            raise Unchecked(f"{path} holds one array; a recorded sample has several")
-        capture = datasets.capture_dataset(_read_npy(path), algorithm=algorithm)
-        return Samples.of(capture.root, capture.sorted_root, capture.size)
-    if path.suffix == ".safetensors":
-        return _tree_of(_read_columns(path), fields, path, algorithm)
-    raise Unchecked(
-        f"{path} is neither .npy nor .safetensors; pass the arrays themselves in Python"
-    )
-
-
-def _read_npy(path: pathlib.Path) -> Any:
-    try:
-        import numpy
-    except ImportError as error:
-        raise Unchecked(f"{path} cannot be read: NumPy is missing; pip install numpy") from error
-    try:
-        with _open_regular(path) as file:
-            array = numpy.lib.format.read_array(file, allow_pickle=False)
-            if file.read(1):
-                raise Unchecked(f"{path} has bytes after its array")
-            return array
-    except (Unchecked, OSError):
-        raise
-    except Exception as error:  # whatever a hostile header makes of NumPy's parser
-        raise Unchecked(f"{path} cannot be read as a .npy file: {type(error).__name__}") from error
-
-
-@contextlib.contextmanager
-def _open_regular(path: pathlib.Path) -> Iterator[BinaryIO]:
-    """A regular file to read, never mapped: one that is cut short meanwhile must not be SIGBUS.
-
-    Raises:
-        Unchecked: it is something else, or changed while it was open.
-    """
-    # Without blocking: a FIFO of that name must not hang the verifier.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as file:
-        before = os.fstat(descriptor)
-        if not stat.S_ISREG(before.st_mode):
-            raise Unchecked(f"{path} is not a regular file")
-        yield file
-        if any(
-            _identity(after) != _identity(before) for after in (os.fstat(descriptor), path.stat())
-        ):
-            raise Unchecked(f"{path} changed while it was read")
-
-
-def _identity(status: os.stat_result) -> tuple[int, ...]:
-    return (
-        status.st_dev,
-        status.st_ino,
-        status.st_size,
-        status.st_mtime_ns,
-        status.st_ctime_ns,
-    )
+            raise Unchecked(f"{path} holds one array; a recorded sample is none")
+        file.seek(0)
+        capture = datasets.capture_dataset(npy_files.read_array(file, path), algorithm=algorithm)
+    _compare_fields(capture.fields, fields, where)
+    return Samples.of(capture.root, capture.sorted_root, capture.size)
 
 
 def _read_columns(path: pathlib.Path) -> dict[str, _Column]:
-    with _open_regular(path) as file:
-        entries, _, _ = _core.safetensors_entries(os.fsencode(path))
+    with open_regular(path) as file:
+        try:
+            entries, _, _ = _core.safetensors_entries(os.fsencode(path))
+        except EvidenceError as error:
+            raise Unchecked(f"{path} is neither .npy nor safetensors: {error}") from error
         content = memoryview(file.read())
     return {name: (dtype, shape, content[begin:end]) for name, dtype, shape, begin, end in entries}
 
@@ -153,46 +147,34 @@ def _is_end(fields: Any) -> bool:
     return isinstance(fields, dict) and isinstance(fields.get("dtype"), str)
 
 
-def _ends(fields: Any, place: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
-    """The key paths to the arrays of a sample."""
+def _name_of(key: str) -> str:
+    """A key of ``fields`` as the user wrote it: a batch leaf doubles a ``$`` in front."""
+    return key[1:] if key.startswith("$$") else key
+
+
+def _ends(fields: Any, place: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], Any]]:
+    """The arrays of a sample: the keys that lead to each, and what is recorded of it."""
     if _is_end(fields):
-        return [place]
+        return [(place, fields)]
     if isinstance(fields, list):
         members = [(str(position), item) for position, item in enumerate(fields)]
-    elif isinstance(fields, dict):
-        members = [(key[1:] if key.startswith("$$") else key, item) for key, item in fields.items()]
     else:
-        raise Unchecked("the record's fields name no arrays")
+        members = [(_name_of(key), item) for key, item in fields.items()]
     return [end for key, item in members for end in _ends(item, (*place, key))]
 
 
 def _tree_of(
-    columns: Mapping[str, _Column], fields: Any, path: pathlib.Path, algorithm: str
+    columns: dict[str, _Column], fields: Any, path: pathlib.Path, algorithm: str
 ) -> Samples:
-    wanted = {".".join(end) for end in _ends(fields)}
-    if _is_end(fields) and len(columns) == 1:
-        columns = {"": next(iter(columns.values()))}
-    if set(columns) != wanted:
-        raise VerificationError(
-            f"{path} holds {sorted(columns)}; a recorded sample has {sorted(wanted)}"
-        )
-    if not all(shape for _, shape, _ in columns.values()):
-        raise Unchecked(f"{path} holds an array without dimensions, so without samples")
-    counts = {shape[0] for _, shape, _ in columns.values()}
-    if len(counts) != 1:
-        raise VerificationError(
-            f"{path} holds arrays of {sorted(counts)} rows; a data set has as many of each"
-        )
-    count = counts.pop()
-    rows = {name: _rows(column, count) for name, column in columns.items()}
-    digests = {name: _core.hash_many(parts, algorithm) for name, parts in rows.items()}
+    columns = _named_columns(columns, fields, path)
+    count = _common_rows(columns, path)
+    rows = {name: _Rows.cut(column, count, algorithm) for name, column in columns.items()}
     if _is_end(fields):
-        length = len(rows[""][0]) if count else 0
-        leaves = SampleLeaves(algorithm, digests[""], length)
+        length = len(rows[""].rows[0]) if count else 0
+        leaves = SampleLeaves(algorithm, rows[""].digests, length)
     else:
         texts = [
-            records.canonical(_items(fields, (), index, columns, digests, rows, algorithm))
-            for index in range(count)
+            records.canonical(_items(fields, (), index, rows, algorithm)) for index in range(count)
         ]
         leaves = SampleLeaves(
             algorithm, _core.hash_many(texts, algorithm), [len(text) for text in texts]
@@ -200,47 +182,52 @@ def _tree_of(
     return Samples.of(_core.merkle_root(leaves), _core.merkle_root(leaves.sorted_digests()), count)
 
 
-def _rows(column: _Column, count: int) -> list[memoryview]:
-    size = len(column[2]) // count if count else 0
-    return [column[2][index * size : (index + 1) * size] for index in range(count)]
+def _named_columns(
+    columns: dict[str, _Column], fields: Any, path: pathlib.Path
+) -> dict[str, _Column]:
+    """The columns by the names that the ends of ``fields`` have, each of the form recorded."""
+    ends = _ends(fields)
+    wanted = {".".join(place): end for place, end in ends}
+    if len(wanted) != len(ends):
+        raise Unchecked("two arrays of a recorded sample would have one name in a file")
+    if _is_end(fields) and len(columns) == 1:
+        columns = {"": next(iter(columns.values()))}
+    if set(columns) != set(wanted):
+        raise VerificationError(
+            f"{path} holds {shown(sorted(columns))}; a recorded sample has {shown(sorted(wanted))}"
+        )
+    if not all(shape for _, shape, _ in columns.values()):
+        raise Unchecked(f"{path} holds an array without dimensions, so without samples")
+    if any(shape[0] and len(content) % shape[0] for _, shape, content in columns.values()):
+        raise Unchecked(f"{path} holds samples that are not whole bytes")
+    for name in sorted(wanted):
+        dtype, shape, _ = columns[name]
+        seen = {"dtype": dtype, "shape": [*shape[1:]]}
+        _compare_fields(seen, wanted[name], f"the record's array {shown(name)}")
+    return columns
+
+
+def _common_rows(columns: Mapping[str, _Column], path: pathlib.Path) -> int:
+    counts = {shape[0] for _, shape, _ in columns.values()}
+    if len(counts) != 1:
+        raise VerificationError(
+            f"{path} holds arrays of {sorted(counts)} rows; a data set has as many of each"
+        )
+    return counts.pop()
 
 
 def _items(
-    fields: Any,
-    place: tuple[str, ...],
-    index: int,
-    columns: Mapping[str, _Column],
-    digests: Mapping[str, Sequence[bytes]],
-    rows: Mapping[str, Sequence[memoryview]],
-    algorithm: str,
+    fields: Any, place: tuple[str, ...], index: int, rows: Mapping[str, _Rows], algorithm: str
 ) -> Any:
     """The items of one sample, as a batch leaf writes them."""
     if _is_end(fields):
-        name = ".".join(place)
-        dtype, shape, _ = columns[name]
-        digest = f"{algorithm}:{digests[name][index].hex()}"
-        return {
-            "$tensor": {
-                "digest": digest,
-                "dtype": dtype,
-                "len": len(rows[name][index]),
-                "shape": list(shape[1:]),
-            }
-        }
+        return rows[".".join(place)].item(index, algorithm)
     if isinstance(fields, list):
         return [
-            _items(item, (*place, str(at)), index, columns, digests, rows, algorithm)
+            _items(item, (*place, str(at)), index, rows, algorithm)
             for at, item in enumerate(fields)
         ]
     return {
-        key: _items(
-            item,
-            (*place, key[1:] if key.startswith("$$") else key),
-            index,
-            columns,
-            digests,
-            rows,
-            algorithm,
-        )
+        key: _items(item, (*place, _name_of(key)), index, rows, algorithm)
         for key, item in fields.items()
     }

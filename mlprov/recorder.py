@@ -11,6 +11,7 @@ import contextlib
 import os
 import pathlib
 import sys
+import threading
 import time
 import types
 import warnings
@@ -18,14 +19,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from mlprov import keys, records, stores
+from mlprov import keys, records, redaction, stores
 from mlprov._core import RunLog, Store
-from mlprov.errors import ConfigError, StoreError
+from mlprov.errors import ConfigError, Error, StoreError
 from mlprov.records import Json
 
 __all__ = ["Owner", "Recorder", "RecordingWarning", "describe_error"]
 
 T = TypeVar("T")
+
+_UNWRITABLE = ("FULL", "IO", "NOT_FOUND", "READONLY")  # csrc/base/status.h
+_PATIENCE = 30.0  # seconds; csrc/store/store.h, MLP_STORE_BUSY_MS
+_MAX_REASON = 500  # characters of a gap's reason
 
 
 class RecordingWarning(UserWarning):
@@ -36,6 +41,28 @@ def describe_error(error: BaseException) -> str:
     """Class and status of an exception, never its message: that may hold data."""
     status = getattr(error, "status", "")
     return f"{type(error).__name__} {status}".strip()
+
+
+def _open_store(path: pathlib.Path) -> Store:
+    """Open the store, or make it; an error says how to name another place."""
+    try:
+        return stores.open_store(path, create=True)
+    except StoreError as error:
+        if error.status not in _UNWRITABLE:
+            raise
+        elsewhere = StoreError(
+            f"{error}; to record elsewhere, set MLPROV_STORE to a directory that can be written, or"
+            " pass store= to mlprov.start()"
+        )
+        elsewhere.status, elsewhere.retryable = error.status, error.retryable
+        raise elsewhere from error
+
+
+def _describe_reason(error: BaseException) -> Json:
+    """Why a data set was not recorded, in mlprov's own words; a foreign message may hold data."""
+    if not isinstance(error, Error):
+        return None
+    return redaction.redact(records.json_text(str(error)[:_MAX_REASON]), where="gap")
 
 
 def _level_of_caller() -> int:
@@ -59,6 +86,9 @@ class Owner:
 class Recorder:
     """The open log of one run, or nothing at all when recording is disabled or could not begin.
 
+    One thread records at a time; the others wait. A signal handler that records does so in the
+    middle of what it interrupted.
+
     Attributes:
         gaps: pieces of evidence that were lost so far.
         seconds: time spent in recording on the calling thread.
@@ -76,9 +106,11 @@ class Recorder:
         self._pid = os.getpid()
         self._store: Store | None = None
         self._log: RunLog | None = None
-        self._last_time: str | None = None
         self._warned: set[str] = set()
-        self._depth = 0
+        self._turn = threading.RLock()
+        self._depth = 0  # attempts around this one, all in the thread whose turn it is
+        self._epoch: int | None = None  # of what is being attempted
+        self._role: str | None = None
         self._status: str | None = None  # what a commit that failed was to write
 
     # ---- opening and closing ----
@@ -86,7 +118,7 @@ class Recorder:
     def open(self, path: pathlib.Path, run_id: str, name: str, project: str | None) -> Owner:
         """Open store and log; returns who answers for the run."""
         owner = keys.owner_key()
-        self._store = stores.open_store(path, create=True)
+        self._store = _open_store(path)
         if self._store.read_only:
             raise StoreError(
                 f"cannot record into {path}: it was written by a newer mlprov and is open"
@@ -105,7 +137,7 @@ class Recorder:
         return Owner(owner.vkey, owner.sign_note(f"mlprov/run-key@v1\n{body}\n").decode())
 
     @property
-    def active(self) -> bool:
+    def is_open(self) -> bool:
         """Whether there is a log to write to."""
         return self._log is not None and not self._closed
 
@@ -124,7 +156,7 @@ class Recorder:
         return self._log
 
     @property
-    def idle(self) -> bool:
+    def records_nothing(self) -> bool:
         """Whether nothing is recorded: switched off, or recording could not begin."""
         return self._disabled
 
@@ -141,6 +173,12 @@ class Recorder:
         if self._store is not None:
             self._store.close()
 
+    def wait_at_most(self, seconds: float | None) -> None:
+        """How long the store waits from now on for another process that holds it; None: as ever."""
+        if self._store is not None and not self._closed:
+            waited = _PATIENCE if seconds is None else max(0.0, seconds)
+            self._store.set_patience(int(1000 * min(waited, _PATIENCE)))
+
     def give_up(self) -> None:
         """Recording could not begin: from now on every attempt does nothing."""
         self._disabled = True
@@ -151,7 +189,14 @@ class Recorder:
 
     # ---- recording ----
 
-    def attempt(self, what: str, action: Callable[[], T], *, epoch: int | None = None) -> T | None:
+    def attempt(
+        self,
+        what: str,
+        action: Callable[[], T],
+        *,
+        epoch: int | None = None,
+        role: str | None = None,
+    ) -> T | None:
         """Run one piece of recording.
 
         Args:
@@ -159,6 +204,7 @@ class Recorder:
                 …).
             action: does the recording.
             epoch: index of the epoch that it belongs to.
+            role: of the data set or loader that it is about.
 
         Returns:
             what ``action`` returned, or None when recording is disabled or failed.
@@ -169,23 +215,30 @@ class Recorder:
         """
         if self._disabled:
             return None
-        self.refuse_strangers()
-        if self._depth:
-            return action()
+        self.refuse_ended_or_forked()  # before the lock: a child may inherit it taken
+        with self._turn:
+            self.refuse_ended_or_forked()
+            return action() if self._depth else self._attempt(what, action, epoch, role)
+
+    def _attempt(
+        self, what: str, action: Callable[[], T], epoch: int | None, role: str | None
+    ) -> T | None:
         started = time.perf_counter()
         self._depth += 1
+        self._epoch, self._role = epoch, role
         try:
             return action()
         except Exception as error:
             if self.raises:
                 raise
-            self.gap(what, error, epoch=epoch)
+            self.gap(what, error)
             return None
         finally:
             self._depth -= 1
+            self._epoch = self._role = None
             self.seconds += time.perf_counter() - started
 
-    def refuse_strangers(self) -> None:
+    def refuse_ended_or_forked(self) -> None:
         """Raise StoreError after the end of the run and in a forked child."""
         if self._disabled:
             return
@@ -197,15 +250,21 @@ class Recorder:
         if self._closed:
             raise StoreError("cannot record: this run has ended; start another with mlprov.start()")
 
-    def gap(
-        self, what: str, error: BaseException, *, epoch: int | None = None, count: int = 1
-    ) -> None:
-        """Count something that was lost, warn once for its kind, and note it in the log."""
+    def gap(self, what: str, error: BaseException, *, count: int = 1) -> None:
+        """Count something that was lost, warn once for its kind and role, note it in the log.
+
+        Epoch and role are those of the attempt that it happened in.
+        """
         self.gaps += count
-        if self.active:
+        epoch, role, kind = self._epoch, self._role, describe_error(error)
+        if self.is_open:
             with contextlib.suppress(Exception):
-                self.append("gap", what=what, epoch=epoch, count=count, error=describe_error(error))
-        self.warn(f"not recorded: {what}: {error}", once=f"{what} {describe_error(error)}")
+                reason = _describe_reason(error) if what == "data" else None
+                self.append(
+                    "gap", what=what, epoch=epoch, role=role, count=count, error=kind, reason=reason
+                )
+        named = what if role is None else f"{what} {role!r}"
+        self.warn(f"not recorded: {named}: {error}", once=f"{named} {kind}")
 
     def warn(self, message: str, *, once: str) -> None:
         """Warn the user, once for each kind of trouble."""
@@ -215,11 +274,17 @@ class Recorder:
 
     def append(self, type: str, **fields: Json) -> int:  # noqa: A002
         """Add a record to those that the next :meth:`commit` writes; returns its seq."""
-        moment = records.next_time(self._last_time)
-        record = records.canonical({"type": type, "seq": self.log.size, "time": moment, **fields})
-        seq = self.log.append(record, type=type, time=moment)
-        self._last_time = moment
-        return seq
+        while True:
+            seq = self.log.size  # before the time: what comes in between is told by seq alone
+            moment = records.next_time(self.log.last_time)
+            record = records.canonical({"type": type, "seq": seq, "time": moment, **fields})
+            try:
+                self.log.append(record, seq=seq, type=type, time=moment)
+            except StoreError as error:
+                if error.status != "BUSY":
+                    raise
+                continue  # a signal handler's record came in between
+            return seq
 
     def commit(self, status: str | None = None) -> None:
         """Write what is pending under a signed head, and the run's new status, if there is one.

@@ -182,7 +182,8 @@ def next_time(previous: str | None) -> str:
     """
     now_ms = time.time_ns() // 1_000_000
     if previous is not None:
-        parsed = datetime.datetime.strptime(previous, "%Y-%m-%dT%H:%M:%S.%f%z")
+        # Not strptime: it holds a lock, and a signal handler may record in the middle of it.
+        parsed = datetime.datetime.fromisoformat(previous)
         epoch = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
         now_ms = max(now_ms, (parsed - epoch) // datetime.timedelta(milliseconds=1) + 1)
     seconds, milliseconds = divmod(now_ms, 1000)

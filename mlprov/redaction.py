@@ -18,6 +18,10 @@ __all__ = ["REDACTED", "redact", "redact_arguments", "redact_text", "strip_crede
 
 REDACTED = "[redacted]"
 
+_MAX_TEXT = (
+    2**16
+)  # characters; a longer text is no setting, and searching it would hold training up
+
 # ---- names ----
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
@@ -259,7 +263,9 @@ def _redact(value: Json, name: str, where: str, found: list[str], *, inside: boo
     if value is None or isinstance(value, bool) or value == "":
         return value
     cleaned: Json = value
-    if secret or (isinstance(value, str) and _is_token_name(words)):
+    if isinstance(value, str) and len(value) > _MAX_TEXT:
+        cleaned = f"[left out: a text of {len(value)} characters]"
+    elif secret or (isinstance(value, str) and _is_token_name(words)):
         cleaned = REDACTED
     elif isinstance(value, str):
         cleaned = redact_text(value, name)

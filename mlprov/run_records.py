@@ -9,10 +9,11 @@ import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from mlprov import checkpoints, datasets, environment, models, records, redaction
+from mlprov import _core, checkpoints, datasets, environment, models, records, redaction
 from mlprov._version import __version__
 from mlprov.configuration import Settings
 from mlprov.epochs import Epoch, metric_values
+from mlprov.errors import StoreError
 from mlprov.models import Leaves, ModelDigest
 from mlprov.recorder import Owner, Recorder
 from mlprov.records import Json
@@ -45,10 +46,22 @@ class RunRecords:
         self._model = model
         self._optimizer = optimizer
         self._algorithm = settings.algorithm
+        self._datasets: dict[str, bytes] = {}  # role → root of the last one recorded
 
     def _keep(self, leaves: Sequence[bytes]) -> Json:
-        """Keep the leaves of a tree in the store; the reference is what a record names."""
-        return TreeReference(self._recorder.store.put_leaves(leaves), len(leaves)).json()
+        """Keep the leaves of a tree in the store; the reference is what a record names.
+
+        Where they cannot be kept the record has the root all the same, and a gap says that nothing
+        can be proved of single leaves (docs/format.md section 5, ``gap``).
+        """
+        try:
+            root = self._recorder.store.put_leaves(leaves)
+        except StoreError as error:
+            if self._recorder.raises:
+                raise
+            root = _core.merkle_root(leaves)
+            self._recorder.gap("leaves", error)
+        return TreeReference(root, len(leaves)).json()
 
     def _keep_state(self, state: Leaves | None) -> Json:
         return None if state is None else self._keep(state.leaves)
@@ -122,7 +135,10 @@ class RunRecords:
 
     def data(self, role: str, data: Any) -> None:
         """``data``: one data set."""
-        capture = datasets.capture_dataset(data, algorithm=self._algorithm)
+        capture = datasets.capture_dataset(
+            data, algorithm=self._algorithm, store=pathlib.Path(self._recorder.store.path)
+        )
+        self._warn_of_another(role, capture.root)
         self._recorder.append(
             "data",
             role=role,
@@ -135,6 +151,17 @@ class RunRecords:
             source=capture.source,
             weak=capture.weak,
         )
+
+    def _warn_of_another(self, role: str, root: bytes) -> None:
+        """Of the data sets of one role each is recorded, and the last one is what counts."""
+        if self._datasets.setdefault(role, root) != root:
+            self._recorder.warn(
+                f"the role {role!r} has another data set now: both are recorded, and verification"
+                " compares with the last; give each a role of its own, such as"
+                f" {role + '_2'!r}, if both count",
+                once=f"role {role}",
+            )
+            self._datasets[role] = root
 
     def epoch(self, epoch: Epoch, *, interrupted: bool) -> bool:
         """``epoch``: the state of everything at its end.

@@ -14,6 +14,7 @@ from typing import Any
 
 from mlprov import _core, records
 from mlprov.errors import EvidenceError, VerificationError
+from mlprov.record_values import is_count, is_integer, shown
 from mlprov.verdicts import NewerVersion
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
 
 RUN_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 _TIME = re.compile(r"(\d{4})-(\d{2})-(\d{2})T(\d{2}):(\d{2}):(\d{2})\.(\d{3})Z", re.ASCII)
+_MAX_PATH = 64  # hashes: a tree of 2^53 leaves has fewer
 _MAX_NOTE = 65_535  # so that a note fits a log entry, whose length is a uint16
 _MEMBERS = {"log_key", "log_origin", "run", "run_key", "time", "version"}
 
@@ -62,16 +64,16 @@ def check_time(value: Any, what: str) -> str:
         else:
             return value
     raise EvidenceError(
-        f"{what} has the time {value!r}; expected the form 2026-11-21T09:30:00.000Z"
+        f"{what} has the time {shown(value)}; expected the form 2026-11-21T09:30:00.000Z"
     )
 
 
 def check_version(value: Any, what: str) -> None:
     """Version 1; raises NewerVersion above it."""
-    if isinstance(value, int) and not isinstance(value, bool) and value > 1:
+    if is_integer(value) and value > 1:
         raise NewerVersion(value)
     if value != 1 or isinstance(value, bool):
-        raise EvidenceError(f"{what} has version {value!r}; expected 1")
+        raise EvidenceError(f"{what} has version {shown(value)}; expected 1")
 
 
 def check_owner_name(vkey: str) -> bytes:
@@ -129,7 +131,8 @@ def read_statement(note: str, owner_vkey: str) -> Statement:
     kind, _, body = text.partition("\n")
     if kind != "mlprov/run-key@v1" or not body.endswith("\n") or "\n" in body[:-1]:
         raise EvidenceError(
-            f"the owner's statement is of type {kind!r}; expected mlprov/run-key@v1 and one line"
+            f"the owner's statement is of type {shown(kind)}; expected mlprov/run-key@v1 and one "
+            "line"
         )
     value = read_json(body[:-1].encode(), "the owner's statement")
     if not isinstance(value, dict):
@@ -137,7 +140,8 @@ def read_statement(note: str, owner_vkey: str) -> Statement:
     check_version(value.get("version"), "the owner's statement")
     if set(value) != _MEMBERS:
         raise EvidenceError(
-            f"the owner's statement has the members {sorted(value)}; expected {sorted(_MEMBERS)}"
+            f"the owner's statement has the members {shown(sorted(value))}; expected "
+            f"{shown(sorted(_MEMBERS))}"
         )
     for member in _MEMBERS - {"version"}:
         if not isinstance(value[member], str):
@@ -145,7 +149,7 @@ def read_statement(note: str, owner_vkey: str) -> Statement:
     check_time(value["time"], "the owner's statement")
     if not RUN_ID.fullmatch(value["run"]):
         raise EvidenceError(
-            f"the owner's statement names the run {value['run']!r}, which is no UUIDv7"
+            f"the owner's statement names the run {shown(value['run'])}, which is no UUIDv7"
         )
     expected = {"run_key": f"mlprov/run/{value['run']}", "log_key": value["log_origin"]}
     for member, name in expected.items():
@@ -168,9 +172,11 @@ def read_head(note: bytes, vkey: str) -> tuple[int, bytes]:
 
 
 def decode_path(value: Any, what: str) -> list[bytes]:
-    """A proof's path: a list of base64 texts of 32 bytes each, in their one spelling."""
+    """A proof's path: at most 64 base64 texts of 32 bytes each, in their one spelling."""
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise EvidenceError(f"{what} has a path that is no list of text")
+    if len(value) > _MAX_PATH:
+        raise EvidenceError(f"{what} has a path of {len(value)} hashes; {_MAX_PATH} are the most")
     hashes = []
     for item in value:
         try:
@@ -185,6 +191,6 @@ def decode_path(value: Any, what: str) -> list[bytes]:
 
 def decode_index(value: Any, what: str) -> int:
     """A whole number from 0."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise EvidenceError(f"{what} has the index {value!r}; expected a whole number from 0")
+    if not is_count(value):
+        raise EvidenceError(f"{what} has the index {shown(value)}; expected a whole number from 0")
     return value

@@ -7,16 +7,14 @@ import pathlib
 from dataclasses import dataclass
 from typing import Any
 
-from mlprov import _core
 from mlprov._core import Store
 from mlprov.errors import StoreError
-from mlprov.records import Json
+from mlprov.wording import nearest
 
 __all__ = [
     "HeadRow",
     "Reading",
     "RunRow",
-    "decode_records",
     "find_run",
     "find_store",
     "head_sizes",
@@ -29,6 +27,7 @@ __all__ = [
 
 STORE_NAME = ".mlprov"
 _MIN_PREFIX = 4
+_COPY = "restore the store from a copy"
 
 
 def find_store(start: str | os.PathLike[str] | None = None) -> pathlib.Path:
@@ -122,12 +121,32 @@ class RunRow:
         return self.bundle is not None
 
 
+def _rows(store: Store, query: str, *parameters: str) -> list[tuple[Any, ...]]:
+    try:
+        return store.query(query, parameters)
+    except ValueError as error:  # the statement is ours: the tables are not
+        raise StoreError(
+            f"cannot read {store.path}: its tables are not those of a store ({error}); {_COPY}"
+        ) from error
+
+
 def read_runs(store: Store) -> list[RunRow]:
-    """Every run of a store, newest first."""
-    rows = store.query(
+    """Every run of a store, newest first: what the list says, which nobody signed.
+
+    Raises:
+        StoreError: the list is no such list.
+    """
+    rows = _rows(
+        store,
         "SELECT id, name, project, status, created, updated, bundle FROM runs "
-        "ORDER BY created DESC, id DESC"
+        "ORDER BY created DESC, id DESC",
     )
+    for row in rows:
+        if not all(value is None or isinstance(value, str) for value in row):
+            raise StoreError(
+                f"cannot read the list of runs in {store.path}: the run {row[0]!r:.60} has a "
+                f"column that is no text; {_COPY}"
+            )
     return [RunRow(*row) for row in rows]
 
 
@@ -159,8 +178,10 @@ def find_run(store: Store, which: str) -> RunRow:
             f"cannot tell which run {which!r} is: {len(matching)} of {store.path} match; name one "
             f"by its id: {seen}{', …' if len(matching) > 5 else ''}"
         )
+    near = nearest(which, [run.name for run in runs])
+    hint = f"did you mean {near[0]!r}? The" if near else "the"
     raise StoreError(
-        f"cannot find the run {which!r} in {store.path}; the newest are {seen}, and 'mlprov ls' "
+        f"cannot find the run {which!r} in {store.path}; {hint} newest are {seen}, and 'mlprov ls' "
         "lists all"
     )
 
@@ -169,17 +190,8 @@ def read_records(store: Store, run_id: str) -> list[bytes]:
     """The exact bytes of every record of a run, in order of seq."""
     return [
         row[0]
-        for row in store.query("SELECT bytes FROM records WHERE run = ? ORDER BY seq", (run_id,))
+        for row in _rows(store, "SELECT bytes FROM records WHERE run = ? ORDER BY seq", run_id)
     ]
-
-
-def decode_records(store: Store, run_id: str) -> list[dict[str, Json]]:
-    """The records of a run as objects."""
-    decoded: list[dict[str, Json]] = []
-    for record in read_records(store, run_id):
-        value: Any = _core.json_decode(record)
-        decoded.append(value)
-    return decoded
 
 
 @dataclass(frozen=True)
@@ -194,12 +206,12 @@ class HeadRow:
 
 def read_heads(store: Store, run_id: str) -> list[HeadRow]:
     """Every signed head of a run, smallest first."""
-    rows = store.query(
-        "SELECT size, root, note, log_index FROM heads WHERE run = ? ORDER BY size", (run_id,)
+    rows = _rows(
+        store, "SELECT size, root, note, log_index FROM heads WHERE run = ? ORDER BY size", run_id
     )
     return [HeadRow(size, root, note, index) for size, root, note, index in rows]
 
 
 def head_sizes(store: Store) -> dict[str, int]:
     """Run id → records under its last signed head."""
-    return dict(store.query("SELECT run, MAX(size) FROM heads GROUP BY run"))
+    return dict(_rows(store, "SELECT run, MAX(size) FROM heads GROUP BY run"))

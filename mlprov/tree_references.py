@@ -7,13 +7,12 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from mlprov.errors import EvidenceError
+from mlprov.record_values import is_count
 from mlprov.records import Json
 
 __all__ = [
     "TreeReference",
     "cited_trees",
-    "is_count",
-    "is_integer",
     "read_reference",
     "references_within",
 ]
@@ -28,16 +27,6 @@ _KINDS = {
     "tree": "samples",
     "sorted": "sorted",
 }
-
-
-def is_integer(value: Any) -> bool:
-    """Whether a JSON value is an integer; true and false are none."""
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def is_count(value: Any) -> bool:
-    """Whether a JSON value is an integer from 0."""
-    return is_integer(value) and value >= 0
 
 
 class TreeReference(NamedTuple):

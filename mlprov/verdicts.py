@@ -5,16 +5,22 @@ The rules are docs/format.md section 10.
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from mlprov.errors import Error, EvidenceError, VerificationError
 from mlprov.escapes import escape
+from mlprov.wording import brief
 
 __all__ = ["Check", "Checks", "Mismatch", "NewerVersion", "Unchecked", "Verdict"]
 
 State = Literal["holds", "fails", "unchecked"]
+
+_LONG_SUBJECT = 80  # characters of a subject in one line
+_LONG_NAME = 100  # characters of a name out of the evidence
+_LONG_CELL = 600  # characters of a cell in a notebook: evidence may have megabytes
 
 
 @dataclass(frozen=True)
@@ -57,9 +63,12 @@ class Mismatch(VerificationError):  # noqa: N818 - what it is called in a verdic
         self.expected = expected
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Verdict:
     """The answer to "does this hold?".
+
+    ``repr`` is one line, ``str`` every check on a line of its own; notebooks show a table. All
+    three are escaped: names in evidence are whatever somebody else wrote.
 
     Attributes:
         subject: what was verified, as the caller named it.
@@ -134,12 +143,61 @@ class Verdict:
     def __bool__(self) -> bool:
         return self.ok
 
-    def __str__(self) -> str:
-        width = max((len(check.name) for check in self.checks), default=0)
-        lines = [
-            f"{check.state:<9}  {check.name:<{width}}  {check.detail}" for check in self.checks
+    @property
+    def summary(self) -> str:
+        """Subject, name of the run, result and the checks that it is owed to, in one line."""
+        name = self.facts.get("name")
+        decisive = [brief(check.name, _LONG_NAME) for check in self.failing or self._missing]
+        if self.newer is not None and not self.failing:
+            decisive = [f"format version {self.newer}"]
+        parts = [
+            self.subject,
+            f" ({brief(str(name), _LONG_NAME)})" if name else "",
+            f": {self.result}",
         ]
-        return "\n".join(map(escape, [*lines, f"{self.subject}: {self.result}"]))
+        if decisive:
+            parts.append(f" ({', '.join(decisive)})")
+        if self.facts.get("ended") is False and not self.failing:
+            parts.append("; the run had not ended when this was exported")
+        return escape("".join(parts))
+
+    def __str__(self) -> str:
+        names = [brief(check.name, _LONG_NAME) for check in self.checks]
+        width = max(map(len, names), default=0)
+        lines = [
+            f"{check.state:<9}  {name:<{width}}  {check.detail}"
+            for name, check in zip(names, self.checks, strict=True)
+        ]
+        return "\n".join([*map(escape, lines), self.summary])
+
+    def __repr__(self) -> str:
+        states = [check.state for check in self.checks]
+        counts = (
+            f"{states.count('holds')} hold, {states.count('fails')} fail, "
+            f"{states.count('unchecked')} unchecked"
+        )
+        subject = brief(escape(self.subject), _LONG_SUBJECT)
+        return f"<mlprov.Verdict {self.result}: {subject}; of {len(states)} checks {counts}>"
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: ARG002 - IPython's form
+        """What IPython prints on a terminal: the full text."""
+        printer.text(str(self))
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: a table, every cell escaped twice, for a page and for a reader."""
+        rows = [
+            "".join(
+                f'<td style="text-align:left">{_cell(text)}</td>'
+                for text in (check.state, check.name, check.detail)
+            )
+            for check in self.checks
+        ]
+        body = "".join(f"<tr>{row}</tr>" for row in rows)
+        return f"<p><b>{_cell(self.summary)}</b></p><table>{body}</table>"
+
+
+def _cell(text: str) -> str:
+    return html.escape(brief(escape(text), _LONG_CELL))
 
 
 class Checks:

@@ -4,7 +4,7 @@
     python scripts/format_examples.py --check    exit 1 where one differs
 
 Every fenced block with ``example=<name>`` in its info string is the value of that name. The values
-are made with the second verifier's functions alone; tests hold them against mlprov's.
+are made with the functions of verifier/ alone; tests hold them against mlprov's.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "verifier"))
 
+import evidence_maker as maker  # noqa: E402
 import mlprov_verify as verifier  # noqa: E402
 from mlprov_verify import Json, JsonObject, canonical_json  # noqa: E402
 
@@ -110,7 +111,7 @@ class Keys:
 @functools.cache
 def keys() -> Keys:
     """The keys, named as section 6 names them."""
-    owner, run, log = map(verifier.public_key, (OWNER_SEED, RUN_SEED, LOG_SEED))
+    owner, run, log = map(maker.public_key, (OWNER_SEED, RUN_SEED, LOG_SEED))
     return Keys(
         verifier.Key(verifier.owner_name(owner), owner),
         verifier.Key(f"mlprov/run/{RUN}", run),
@@ -130,7 +131,7 @@ def statement() -> bytes:
         "version": 1,
     }
     text = verifier.STATEMENT_TYPE + canonical_json(members) + b"\n"
-    return verifier.sign_note(text, keys().owner.name, OWNER_SEED)
+    return maker.sign_note(text, keys().owner.name, OWNER_SEED)
 
 
 def start_record() -> JsonObject:
@@ -223,20 +224,20 @@ def heads() -> tuple[bytes, ...]:
     notes = []
     for size in (1, 2, 3):
         root = verifier.merkle_root(records()[:size])
-        text = verifier.checkpoint_text(keys().run.name, size, root)
-        notes.append(verifier.sign_note(text, keys().run.name, RUN_SEED))
+        text = maker.checkpoint_text(keys().run.name, size, root)
+        notes.append(maker.sign_note(text, keys().run.name, RUN_SEED))
     return tuple(notes)
 
 
 def log_checkpoint() -> bytes:
     """The store log: its entries are the three heads."""
-    text = verifier.checkpoint_text(ORIGIN, 3, verifier.merkle_root(heads()))
-    return verifier.sign_note(text, ORIGIN, LOG_SEED)
+    text = maker.checkpoint_text(ORIGIN, 3, verifier.merkle_root(heads()))
+    return maker.sign_note(text, ORIGIN, LOG_SEED)
 
 
 def log_proof(index: int) -> JsonObject:
     """Where a head is in the store log."""
-    return {"index": index, "path": encoded(verifier.inclusion_proof(index, heads()))}
+    return {"index": index, "path": encoded(maker.inclusion_proof(index, heads()))}
 
 
 def entries() -> dict[str, bytes]:
@@ -246,7 +247,7 @@ def entries() -> dict[str, bytes]:
         "SPEC.md": SPEC,
         "run.jsonl": b"".join(record + b"\n" for record in records()),
         "log/3/checkpoint": log_checkpoint(),
-        f"trees/{root}.leaves": verifier.write_leaves(weight_leaves()),
+        f"trees/{root}.leaves": maker.write_leaves(weight_leaves()),
     }
     for name, key in (("owner", keys().owner), ("run", keys().run), ("log", keys().log)):
         found[f"keys/{name}.vkey"] = f"{key}\n".encode()
@@ -279,13 +280,13 @@ def manifest_signature() -> bytes:
     """manifest.sig."""
     digest = hashlib.sha256(manifest()).hexdigest()
     text = verifier.MANIFEST_TYPE + f"sha256:{digest}\n".encode()
-    return verifier.sign_note(text, keys().owner.name, OWNER_SEED)
+    return maker.sign_note(text, keys().owner.name, OWNER_SEED)
 
 
 def bundle() -> bytes:
     """The bundle's bytes."""
     signed = {"manifest.json": manifest(), "manifest.sig": manifest_signature()}
-    return verifier.write_archive({**entries(), **signed})
+    return maker.write_archive({**entries(), **signed})
 
 
 def proof_file() -> bytes:
@@ -295,13 +296,13 @@ def proof_file() -> bytes:
         "field": ["weights"],
         "index": 2,
         "leaf": leaves[2].decode(),
-        "path": encoded(verifier.inclusion_proof(2, leaves)),
+        "path": encoded(maker.inclusion_proof(2, leaves)),
         "size": 3,
     }
     record: JsonObject = {
         "index": 1,
         "leaf": records()[1].decode(),
-        "path": encoded(verifier.inclusion_proof(1, records())),
+        "path": encoded(maker.inclusion_proof(1, records())),
         "size": 3,
     }
     log: JsonObject = {"checkpoint": log_checkpoint().decode(), **log_proof(2)}
@@ -338,8 +339,8 @@ def examples() -> dict[str, str]:
         "tied-leaves": b"\n".join(leaves),
         "tied-aliases": canonical_json([["embed.weight", "head.weight"]]),
         "weights-tree": canonical_json(reference(leaves)),
-        "weights-path": canonical_json(encoded(verifier.inclusion_proof(2, leaves))),
-        "leaves-file": wrapped_hex(verifier.write_leaves(leaves)),
+        "weights-path": canonical_json(encoded(maker.inclusion_proof(2, leaves))),
+        "leaves-file": wrapped_hex(maker.write_leaves(leaves)),
         "batch-leaf": batch_leaf(),
         "sample-items": sample_items(0),
         "sample-leaf": samples[0],

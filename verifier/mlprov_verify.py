@@ -3,8 +3,8 @@
 
 One file, Python 3.11 or newer, the standard library and two packages from PyPI: ``cryptography``
 (Ed25519) and ``blake3``. It shares no code with mlprov, opens no socket, unpickles nothing, maps no
-file into memory, and is plain rather than fast: it is also the slow reference that mlprov's tests
-compare with. "Section" in the comments is a section of docs/format.md.
+file into memory, signs nothing, and is plain rather than fast: it is also the slow reference that
+mlprov's tests compare with. "Section" in the comments is a section of docs/format.md.
 
     mlprov_verify.py digits.mlprov --key owner.vkey --model model.safetensors
 
@@ -39,10 +39,7 @@ from typing import Any, NamedTuple, NoReturn, Protocol, TypeAlias, TypeGuard
 try:
     from blake3 import blake3
     from cryptography.exceptions import InvalidSignature
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import (
-        Ed25519PrivateKey,
-        Ed25519PublicKey,
-    )
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 except ImportError as missing:
     sys.stderr.write(
         f"mlprov_verify: cannot start: {missing}\n"
@@ -58,6 +55,11 @@ MAX_NOTE = 65_535
 MAX_BUNDLE = 1024 * 1024 * 1024
 MAX_ENTRIES = 60_000
 MAX_DEPTH = 64
+MAX_PATH = 64
+# Section 10, "Model" and "Data".
+MAX_DIMENSIONS = 64
+MAX_NPY_DIMENSIONS = 32
+MAX_NPY_HEADER = 10_000
 MAX_INTEGER = 2**53 - 1
 # Section 6: C2SP signed-note asks for a limit; Go's implementation has 100 too.
 MAX_SIGNATURES = 100
@@ -81,6 +83,10 @@ class RefusedError(Exception):
         self.detail = detail
         self.seen = None if seen is None else str(seen)
         self.expected = None if expected is None else str(expected)
+
+    def within(self, what: str) -> RefusedError:
+        """The same refusal, saying first what it is about."""
+        return RefusedError(f"{what}: {self.detail}", self.seen, self.expected)
 
 
 class UncheckableError(Exception):
@@ -170,8 +176,9 @@ def _check_structure(text: str) -> None:
 def _object_from_pairs(pairs: list[tuple[str, Any]]) -> JsonObject:
     result: JsonObject = dict(pairs)
     if len(result) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        # Each name is looked up once: an object may have a million.
+        last = {name: place for place, (name, _) in enumerate(pairs)}
+        twice = next(name for place, (name, _) in enumerate(pairs) if last[name] != place)
         raise RefusedError(f"JSON object has the key {printable(twice)!r} twice")
     if any("\0" in name for name in result):
         raise RefusedError("JSON key contains U+0000")
@@ -293,8 +300,7 @@ def read_canonical_object(data: Buffer, what: str) -> JsonObject:
     try:
         value = read_canonical(data)
     except RefusedError as error:
-        detail = f"{what}: {error.detail}"
-        raise RefusedError(detail, error.seen, error.expected) from None
+        raise error.within(what) from None
     return _as_object(value, what)
 
 
@@ -466,7 +472,7 @@ def node_hash(left: bytes, right: bytes) -> bytes:
     return hashlib.sha256(b"\x01" + left + right).digest()
 
 
-def _split(size: int) -> int:
+def split_point(size: int) -> int:
     """The largest power of two below ``size``, for sizes above 1."""
     return int(1 << (size - 1).bit_length() - 1)
 
@@ -477,42 +483,14 @@ def merkle_root(leaves: Sequence[Buffer]) -> bytes:
         return EMPTY_ROOT
     if len(leaves) == 1:
         return leaf_hash(leaves[0])
-    k = _split(len(leaves))
+    k = split_point(len(leaves))
     return node_hash(merkle_root(leaves[:k]), merkle_root(leaves[k:]))
-
-
-def inclusion_proof(index: int, leaves: Sequence[Buffer]) -> list[bytes]:
-    """PATH(index, leaves) of RFC 6962 section 2.1.1."""
-    if not 0 <= index < len(leaves):
-        raise IndexError(f"leaf {index} of a tree of {len(leaves)} leaves")
-    if len(leaves) == 1:
-        return []
-    k = _split(len(leaves))
-    if index < k:
-        return [*inclusion_proof(index, leaves[:k]), merkle_root(leaves[k:])]
-    return [*inclusion_proof(index - k, leaves[k:]), merkle_root(leaves[:k])]
-
-
-def consistency_proof(old_size: int, leaves: Sequence[Buffer]) -> list[bytes]:
-    """PROOF(old_size, leaves) of RFC 6962 section 2.1.2; empty where the trees are equal."""
-    if not 0 < old_size <= len(leaves):
-        raise IndexError(f"no consistency proof from {old_size} to {len(leaves)} leaves")
-    return _subproof(old_size, leaves, whole=True)
-
-
-def _subproof(old_size: int, leaves: Sequence[Buffer], *, whole: bool) -> list[bytes]:
-    if old_size == len(leaves):
-        return [] if whole else [merkle_root(leaves)]
-    k = _split(len(leaves))
-    if old_size <= k:
-        return [*_subproof(old_size, leaves[:k], whole=whole), merkle_root(leaves[k:])]
-    return [*_subproof(old_size - k, leaves[k:], whole=False), merkle_root(leaves[:k])]
 
 
 def _path_length(index: int, size: int) -> int:
     length = 0
     while size > 1:
-        k = _split(size)
+        k = split_point(size)
         index, size = (index, k) if index < k else (index - k, size - k)
         length += 1
     return length
@@ -521,7 +499,7 @@ def _path_length(index: int, size: int) -> int:
 def _climb(index: int, size: int, start: bytes, path: Sequence[bytes]) -> bytes:
     if size == 1:
         return start
-    k = _split(size)
+    k = split_point(size)
     if index < k:
         return node_hash(_climb(index, k, start, path[:-1]), path[-1])
     return node_hash(path[-1], _climb(index - k, size - k, start, path[:-1]))
@@ -543,45 +521,6 @@ def verify_inclusion(
 ) -> bool:
     """Whether ``leaf`` is leaf ``index`` of the tree (root, size): bounds first, exact length."""
     return verify_inclusion_hash(leaf_hash(leaf), index, size, root, path)
-
-
-def verify_consistency(
-    old_size: int, old_root: bytes, new_size: int, new_root: bytes, path: Sequence[bytes]
-) -> bool:
-    """Whether the tree (new_root, new_size) extends the tree (old_root, old_size).
-
-    Every tree extends the empty one, with an empty path; a tree extends itself likewise.
-    """
-    if not 0 <= old_size <= new_size:
-        return False
-    if any(len(item) != 32 for item in (old_root, new_root, *path)):
-        return False
-    if old_size == 0:
-        return not path and old_root == EMPTY_ROOT
-    left = list(path)
-    roots = _rebuild(old_size, new_size, old_root, left, whole=True)
-    return roots == (old_root, new_root) and not left
-
-
-def _rebuild(
-    old_size: int, new_size: int, old_root: bytes, path: list[bytes], *, whole: bool
-) -> tuple[bytes, bytes] | None:
-    """The two roots that a consistency path leads to; takes its hashes from the end of ``path``."""
-    if old_size == new_size:
-        if whole:
-            return old_root, old_root
-        return (path[-1], path.pop()) if path else None
-    if not path:
-        return None
-    k = _split(new_size)
-    sibling = path.pop()
-    if old_size <= k:
-        below = _rebuild(old_size, k, old_root, path, whole=whole)
-        return None if below is None else (below[0], node_hash(below[1], sibling))
-    below = _rebuild(old_size - k, new_size - k, old_root, path, whole=False)
-    if below is None:
-        return None
-    return node_hash(sibling, below[0]), node_hash(sibling, below[1])
 
 
 class Frontier:
@@ -643,15 +582,6 @@ def crc32c(data: Buffer) -> int:
     return value ^ 0xFFFFFFFF
 
 
-def write_leaves(leaves: Iterable[bytes]) -> bytes:
-    """The leaves file of these leaves."""
-    parts = []
-    for leaf in leaves:
-        framed = struct.pack(">I", len(leaf)) + leaf
-        parts.append(framed + struct.pack(">I", crc32c(framed)))
-    return b"".join(parts)
-
-
 def read_leaves(data: Buffer) -> Iterator[bytes]:
     """The leaves of a leaves file, in order.
 
@@ -702,11 +632,6 @@ def verify_ed25519(public: bytes, message: bytes, signature: bytes) -> bool:
     return True
 
 
-def public_key(seed: bytes) -> bytes:
-    """The public key of a 32-byte Ed25519 seed."""
-    return Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
-
-
 @dataclasses.dataclass(frozen=True)
 class Key:
     """A public key with its name: what a vkey says."""
@@ -727,6 +652,12 @@ class Key:
 def owner_name(public: bytes) -> str:
     """The name that an owner key must have: computed from its public key."""
     return f"mlprov/owner/{hashlib.sha256(public).hexdigest()[:16]}"
+
+
+def _check_owner_name(key: Key) -> None:
+    expected = owner_name(key.public)
+    if key.name != expected:
+        raise RefusedError("name of the owner key", printable(key.name), expected)
 
 
 # What no key name has: control characters (C0, DEL, C1) and the character that ends a name.
@@ -821,25 +752,12 @@ def open_note(data: Buffer, key: Key) -> bytes:
     return note.text
 
 
-def sign_note(text: bytes, name: str, seed: bytes) -> bytes:
-    """A note with one signature, by the Ed25519 key of a 32-byte seed."""
-    key = Key(name, public_key(seed))
-    signature = Ed25519PrivateKey.from_private_bytes(seed).sign(text)
-    encoded = base64.b64encode(key.key_id + signature)
-    return text + b"\n\xe2\x80\x94 " + name.encode() + b" " + encoded + b"\n"
-
-
 class Checkpoint(NamedTuple):
     """The text of a C2SP checkpoint."""
 
     origin: str
     size: int
     root: bytes
-
-
-def checkpoint_text(origin: str, size: int, root: bytes) -> bytes:
-    """Origin, size and root, a line each."""
-    return f"{origin}\n{size}\n{base64.b64encode(root).decode('ascii')}\n".encode()
 
 
 def parse_checkpoint(text: bytes) -> Checkpoint:
@@ -882,8 +800,7 @@ def open_statement(note: bytes, owner: Key) -> Statement:
         UncheckableError: the statement is of a later version.
     """
     what = "owner's statement"
-    if owner.name != owner_name(owner.public):
-        raise RefusedError("name of the owner key", printable(owner.name), owner_name(owner.public))
+    _check_owner_name(owner)
     text = open_note(note, owner)
     if not text.startswith(STATEMENT_TYPE):
         raise RefusedError(f"{what} has another type line", printable(repr(text[:40])))
@@ -950,11 +867,6 @@ def archive_chunks(entries: dict[str, Buffer]) -> Iterator[Buffer]:
     yield _END.pack(b"PK\x05\x06", 0, 0, count, count, size, offset, 0)
 
 
-def write_archive(entries: dict[str, Buffer]) -> bytes:
-    """The archive of these entries."""
-    return b"".join(archive_chunks(entries))
-
-
 def read_archive(data: Buffer) -> dict[str, Buffer]:
     """The entries of an archive that is byte for byte the one section 8 makes of them.
 
@@ -1006,6 +918,11 @@ def _compare_chunks(view: memoryview, chunks: Iterator[Buffer]) -> None:
 # ---------------------------------------------------------------------------------------------
 
 
+def _cannot_read(path: object, error: OSError | ValueError) -> UncheckableError:
+    reason = error.strerror if isinstance(error, OSError) else str(error)
+    return UncheckableError(f"cannot read {printable(str(path))}: {reason}")
+
+
 class Source:
     """A regular file open for reading.
 
@@ -1020,7 +937,7 @@ class Source:
         try:
             self._descriptor = os.open(path, flags)
         except (OSError, ValueError) as error:
-            raise self._trouble(error) from None
+            raise _cannot_read(path, error) from None
         self._before = os.fstat(self._descriptor)
         if not stat.S_ISREG(self._before.st_mode):
             self.close()
@@ -1037,10 +954,6 @@ class Source:
         """Give the descriptor back."""
         os.close(self._descriptor)
 
-    def _trouble(self, error: OSError | ValueError) -> UncheckableError:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        return UncheckableError(f"cannot read {printable(str(self.path))}: {reason}")
-
     def read_at(self, offset: int, length: int) -> bytes:
         """Exactly ``length`` bytes from ``offset``."""
         parts = []
@@ -1048,7 +961,7 @@ class Source:
             try:
                 part = os.pread(self._descriptor, min(length, READ_SIZE), offset)
             except OSError as error:
-                raise self._trouble(error) from None
+                raise _cannot_read(self.path, error) from None
             if not part:
                 raise UncheckableError(f"{printable(str(self.path))} ends sooner than it should")
             parts.append(part)
@@ -1113,8 +1026,7 @@ def walk_files(root: Path, *, follow: bool) -> dict[str, Path]:
                         f"{printable(entry.path)} is a link or a special file, not a file"
                     )
     except OSError as error:
-        name = printable(str(error.filename))
-        raise UncheckableError(f"cannot read {name}: {error.strerror}") from None
+        raise _cannot_read(error.filename, error) from None
     return found
 
 
@@ -1206,6 +1118,10 @@ def _safetensor(source: Source, name: str, value: Json, start: int) -> FileTenso
     if dtype not in SAFETENSORS_BITS:
         raise RefusedError(f"element type of {what}", printable(dtype, 40))
     dimensions, (begin, end) = _wholes(shape, what), _pair(_wholes(offsets, what), what)
+    # From left to right, so that a later 0 does not hide a product that is too large.
+    products = itertools.accumulate(dimensions, lambda product, length: product * length)
+    if len(dimensions) > MAX_DIMENSIONS or any(product >= 2**64 for product in products):
+        raise RefusedError(f"shape of {what} has too many dimensions or elements")
     bits = math.prod(dimensions) * SAFETENSORS_BITS[dtype]
     if begin > end or (end - begin) * 8 != bits:
         raise RefusedError(f"range of {what} does not fit its shape")
@@ -1224,11 +1140,20 @@ def _pair(value: list[int], what: str) -> tuple[int, int]:
     return value[0], value[1]
 
 
-# NumPy's .npy format (numpy.lib.format): a literal that NumPy always writes in this form.
-_NPY_HEADER = re.compile(
-    rb"\{'descr': '([<>|])([biufcMmSUV])([0-9]{0,9})(\[[0-9]*[a-zA-Z]+\])?',"
-    rb" 'fortran_order': (True|False), 'shape': \(((?:[0-9]{1,16}(?:, ?|(?=\))))*)\),? ?\} *\n?"
+# Section 10, "Data": the header of a .npy file, in the one form that NumPy writes. Types: those
+# without byte order, numbers, text, times.
+_NPY_TYPE = (
+    rb"(\|)([biu])(1)|(\|)([SV])([1-9][0-9]{0,8})|([<>])([iu])([248])|([<>])(f)([248])"
+    rb"|([<>])(c)(8|16)|([<>])(U)([1-9][0-9]{0,8})"
+    rb"|([<>])([mM])(8)(\[(?:[2-9]|[1-9][0-9]{1,8})?(?:[YMWDhms]|[munpfa]s)\])?"
 )
+_NPY_SIZE = rb"(?:0|[1-9][0-9]{0,15})"
+_NPY_HEADER = re.compile(
+    rb"\{'descr': '(?:" + _NPY_TYPE + rb")', 'fortran_order': (?P<fortran>True|False), 'shape': "
+    rb"\((?P<shape>|" + _NPY_SIZE + rb",|" + _NPY_SIZE + rb"(?:, " + _NPY_SIZE + rb")+)\), \} *\n"
+)
+NPY_MAGIC = b"\x93NUMPY"
+_NPY_VERSIONS = (b"\x01\x00", b"\x02\x00", b"\x03\x00")
 
 
 class Rows(NamedTuple):
@@ -1247,29 +1172,34 @@ def read_npy(source: Source) -> Rows:
     Raises:
         UncheckableError: it is not one, or of a form that has no canonical bytes here.
     """
+    what = printable(str(source.path))
     fixed = source.read_at(0, min(12, source.size))
-    if fixed[:6] != b"\x93NUMPY" or len(fixed) < 12 or fixed[6] not in (1, 2, 3):
-        raise UncheckableError(f"{printable(str(source.path))} is not a .npy file")
+    if fixed[:6] != NPY_MAGIC or len(fixed) < 12 or fixed[6:8] not in _NPY_VERSIONS:
+        raise UncheckableError(f"{what} is not a .npy file")
     wide = fixed[6] > 1
     start = 12 if wide else 10
     (length,) = struct.unpack_from("<I" if wide else "<H", fixed, 8)
-    if length > 65_536 or start + length > source.size:
-        raise UncheckableError(f"header of {printable(str(source.path))} is too long")
+    if length > MAX_NPY_HEADER or start + length > source.size:
+        raise UncheckableError(f"header of {what} is too long")
     match = _NPY_HEADER.fullmatch(source.read_at(start, length))
     if match is None:
-        raise UncheckableError(f"{printable(str(source.path))}: an array of another form")
-    order, kind, width, unit, fortran, dimensions = (part or b"" for part in match.groups())
-    dtype, item, swap = _npy_type(kind.decode(), int(width or 0), unit.decode())
-    shape = [int(part) for part in dimensions.replace(b" ", b"").split(b",") if part]
+        raise UncheckableError(f"{what}: an array of another form")
+    *described, fortran, dimensions = match.groups()
+    order, kind, width, *unit = (part.decode() for part in described if part is not None)
+    dtype, item, swap = _npy_type(kind, int(width), "".join(unit))
+    shape = [int(part) for part in dimensions.split(b",") if part]
+    # A dimension of 0 does not hide the others: no array is so large.
+    if len(shape) > MAX_NPY_DIMENSIONS or math.prod(n or 1 for n in shape) * item >= 2**63:
+        raise UncheckableError(f"{what} has a shape that no array has")
     if math.prod(shape) * item != source.size - start - length:
-        raise UncheckableError(f"{printable(str(source.path))} does not fit its shape")
+        raise UncheckableError(f"{what} does not fit its shape")
     if not shape:
         raise UncheckableError("an array without dimensions has no samples")
     fetch = _fetch_rows(source, start + length, shape, item, columns_first=fortran == b"True")
-    unit_length = swap if order == b">" else 1
+    unit_length = swap if order == ">" else 1
 
     def row(index: int) -> bytes:
-        return _little_endian(fetch(index), unit_length, boolean=kind == b"b")
+        return _little_endian(fetch(index), unit_length, boolean=kind == "b")
 
     return Rows(source, dtype, shape, item * math.prod(shape[1:]), row)
 
@@ -1284,8 +1214,6 @@ def _npy_type(kind: str, width: int, unit: str) -> tuple[str, int, int]:
     if kind == "U":
         return f"U{width}_UCS4", 4 * width, 4
     name = "BOOL" if kind == "b" else f"{kind.upper()}{8 * width}"
-    if name not in (*SAFETENSORS_BITS, "C128"):
-        raise UncheckableError(f"arrays of {kind}{width} differ between platforms")
     return name, width, width // 2 if kind == "c" else width
 
 
@@ -1326,10 +1254,10 @@ def safetensor_rows(tensor: FileTensor) -> Rows:
     """A tensor of a safetensors file as samples."""
     if not tensor.shape:
         raise UncheckableError("a tensor without dimensions has no samples")
-    bits = math.prod(tensor.shape[1:]) * SAFETENSORS_BITS[tensor.dtype]
-    if bits % 8:
+    count = tensor.shape[0]
+    if count and tensor.length % count:
         raise UncheckableError("samples that are not whole bytes")
-    length = bits // 8
+    length = tensor.length // count if count else 0
     source, start = tensor.source, tensor.offset
     return Rows(
         source,
@@ -1372,13 +1300,17 @@ class Request:
 
 
 class Verdict:
-    """The checks made so far, and the result that they add up to."""
+    """The checks made so far, and the result that they add up to.
+
+    Where there was nothing to check, ``reason`` says why and there are no checks.
+    """
 
     def __init__(self, request: Request) -> None:
         self.request = request
         self.checks: list[Check] = []
         self.required: list[str] = []
         self.requested: list[str] = []
+        self.reason = ""
         self.excused: set[str] = {"signer"} if request.allow_unpinned else set()
 
     def state(self, name: str) -> str:
@@ -1465,7 +1397,6 @@ class BundleVerifier:
         self._has_gap = False
         self._roots: dict[int, bytes] = {}
         self._cited: set[TreeReference] = set()
-        self._found_weights: Weights | None = None
 
     def verify(self) -> Verdict:
         """Make every check."""
@@ -1561,10 +1492,7 @@ class BundleVerifier:
 
     def _check_signature(self) -> str:
         self._owner = self._key("owner")
-        if self._owner.name != owner_name(self._owner.public):
-            raise RefusedError(
-                "name of the owner key", printable(self._owner.name), owner_name(self._owner.public)
-            )
+        _check_owner_name(self._owner)
         text = open_note(self._entries["manifest.sig"], self._owner)
         digest = hashlib.sha256(self._entries["manifest.json"]).hexdigest()
         if text != MANIFEST_TYPE + f"sha256:{digest}\n".encode():
@@ -1674,8 +1602,7 @@ class BundleVerifier:
             try:
                 head = open_checkpoint(self._entries[name], self._statement.run_key)
             except RefusedError as error:
-                detail = f"{name}: {error.detail}"
-                raise RefusedError(detail, error.seen, error.expected) from None
+                raise error.within(name) from None
             if head.size != size or size not in self._roots:
                 raise RefusedError(f"size of {name}", head.size, f"1 to {self._record_count}")
             if head.root != self._roots[size]:
@@ -1774,22 +1701,18 @@ class BundleVerifier:
 
     # -- what was asked for
 
+    @functools.cached_property
     def _weights(self) -> Weights:
-        """The weights that are compared with (section 10, "Model").
+        """The weights that are compared with (section 10, "Model"), found once.
 
         Raises:
             UncheckableError: they are not at hand.
             RefusedError: the record or its leaves are malformed.
         """
-        if self._found_weights is None:
-            self._found_weights = self._find_weights()
-        return self._found_weights
-
-    def _find_weights(self) -> Weights:
         epoch = self._request.epoch
         types = ("model", "epoch", "checkpoint") if epoch is None else ("epoch",)
         for record in reversed(self._records):
-            if record["type"] not in types or not self._is_of_epoch(record):
+            if record["type"] not in types or not _is_of_epoch(record, epoch):
                 continue
             reference = tree_member(record, "weights")
             if reference is not None:
@@ -1799,13 +1722,9 @@ class BundleVerifier:
         which = "no record" if epoch is None else f"no last epoch record {epoch}"
         raise UncheckableError(f"{which} has a weights tree")
 
-    def _is_of_epoch(self, record: JsonObject) -> bool:
-        """Whether the record is of the epoch that the caller named, if he named one."""
-        epoch = self._request.epoch
-        return epoch is None or (_is_integer(record.get("epoch")) and record["epoch"] == epoch)
-
     def _checkpoints(self) -> list[JsonObject]:
-        return [r for r in self._records if r["type"] == "checkpoint" and self._is_of_epoch(r)]
+        epoch = self._request.epoch
+        return [r for r in self._records if r["type"] == "checkpoint" and _is_of_epoch(r, epoch)]
 
     def _leaves_at_hand(self, reference: TreeReference) -> list[bytes] | None:
         """The disclosed leaves of a tree: those of its root, if there are as many as it says."""
@@ -1834,7 +1753,7 @@ class BundleVerifier:
         beside = f"; {others} other files in the directory were not compared" if others else ""
         lacking: RefusedError | UncheckableError | None
         try:
-            weights = self._weights()
+            weights = self._weights
             lacking = _difference(seen, weights)
             if lacking is None:
                 return f"{len(seen)} tensors equal those of {_cited(weights.record)}{beside}"
@@ -1861,19 +1780,18 @@ class BundleVerifier:
         mapping = found[-1].get("mapping")
         equal = mapping.get("equal") if isinstance(mapping, dict) else None
         live = "how many equal the live model's is not recorded"
-        if _is_whole(equal):
+        if _is_whole(equal) and equal <= len(seen):
             live = f"{equal} of {len(seen)} equal the live model's, as recorded"
         return f"not the live model, but the tensors of the file of {_cited(found[-1])}; {live}"
 
     def _check_files(self, path: Path) -> str:
         """Compare files that are not safetensors, as bytes, with the checkpoint records."""
+        seen = {name: _file_identity(file) for name, file in _files_of_model(path)[0].items()}
         checkpoints = [(record, _listed_files(record)) for record in self._checkpoints()]
         if not checkpoints:
             raise UncheckableError("not safetensors, and no checkpoint record names files")
-        found = _files_below(path)
-        if not found:
+        if not seen:
             raise UncheckableError("the directory has no files")
-        seen = {name: _file_identity(file) for name, file in found.items()}
         for record, listed in reversed(checkpoints):
             same = seen == listed if path.is_dir() else set(seen.values()) <= set(listed.values())
             if same:
@@ -1884,7 +1802,7 @@ class BundleVerifier:
         )
 
     def _check_tensor(self, name: str) -> str:
-        weights, path = self._weights(), self._request.model
+        weights, path = self._weights, self._request.model
         where = _cited(weights.record)
         leaf = weights.leaves.get(name)
         if leaf is None:
@@ -1913,11 +1831,11 @@ class BundleVerifier:
             raise UncheckableError("no data record has that role")
         record = records[-1]
         reference, kind = tree_member(record, "tree"), record.get("kind")
+        ordered = tree_member(record, "sorted")
         if reference is None:
             raise UncheckableError("its data record has no sample tree")
         if kind not in ("arrays", "files", "file"):
             raise UncheckableError(f"data of kind {printable(str(kind), 40)} cannot be recomputed")
-        ordered = tree_member(record, "sorted")
         disclosed = None
         if self.verdict.state("trees") == HOLDS:
             disclosed = self._leaves_at_hand(reference)
@@ -1961,6 +1879,11 @@ def _check_sorted(digests: Iterable[bytes], expected: TreeReference) -> None:
 
 def _is_integer(value: Json) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_of_epoch(record: JsonObject, epoch: int | None) -> bool:
+    """Whether the record is of the epoch that the caller named, if he named one."""
+    return epoch is None or (_is_integer(record.get("epoch")) and record["epoch"] == epoch)
 
 
 def _count_batches(record: JsonObject) -> int:
@@ -2023,8 +1946,8 @@ def _check_revision(manifest: JsonObject) -> None:
 
 def _hashes(value: JsonObject, what: str) -> list[bytes]:
     path = _member(value, "path", what)
-    if not isinstance(path, list) or len(path) > 64:
-        raise RefusedError(f"'path' of {what} is not a list of at most 64 hashes")
+    if not isinstance(path, list) or len(path) > MAX_PATH:
+        raise RefusedError(f"'path' of {what} is not a list of at most {MAX_PATH} hashes")
     hashes = []
     for item in path:
         if not isinstance(item, str):
@@ -2074,42 +1997,43 @@ def _kind_of_path(path: Path) -> str:
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise UncheckableError(f"cannot read {printable(str(path))}: {reason}") from None
+        raise _cannot_read(path, error) from None
     return "directory" if stat.S_ISDIR(mode) else "file"
+
+
+def _files_of_model(path: Path) -> tuple[dict[str, Path], list[str]]:
+    """The files of a model by name, and which of them may be safetensors: the one, or the shards.
+
+    Raises:
+        UncheckableError: the path cannot be read, or the directory has something else in it.
+    """
+    if _kind_of_path(path) != "directory":
+        return {path.name: path}, [path.name]
+    files = walk_files(path, follow=True)
+    return files, sorted(n for n in files if "/" not in n and n.endswith(".safetensors"))
 
 
 def open_model(path: Path, stack: contextlib.ExitStack) -> dict[str, FileTensor] | None:
     """The tensors of a safetensors file or of a directory's shards, or None for other files."""
-    shards = [path]
-    if _kind_of_path(path) == "directory":
-        try:
-            shards = sorted(p for p in path.iterdir() if p.name.endswith(".safetensors"))
-        except OSError as error:
-            raise UncheckableError(f"cannot read {path}: {error.strerror}") from None
+    files, shards = _files_of_model(path)
+    sources = [stack.enter_context(Source(files[shard])) for shard in shards]
+    try:
+        found = [read_safetensors(source) for source in sources]
+    except RefusedError:
+        return None
     tensors: dict[str, FileTensor] = {}
-    for shard in shards:
-        try:
-            found = read_safetensors(stack.enter_context(Source(shard)))
-        except RefusedError:
-            return None
-        for name in sorted(found):
+    for shard in found:
+        for name in sorted(shard):
             if name in tensors:
                 raise RefusedError(f"tensor {printable(name)} is in two files of the model")
-        tensors.update(found)
+        tensors.update(shard)
     return tensors if shards else None
 
 
 def _other_files(path: Path) -> int:
     """How many files lie in a directory of shards that are none of the shards."""
-    if _kind_of_path(path) != "directory":
-        return 0
-    return sum(
-        1
-        for folder, _, names in os.walk(path)
-        for name in names
-        if Path(folder) != path or not name.endswith(".safetensors")
-    )
+    files, shards = _files_of_model(path)
+    return len(files) - len(shards)
 
 
 def alias_groups(record: JsonObject) -> list[list[str]]:
@@ -2150,24 +2074,29 @@ class Weights:
         self.aliases = {name: group for group in self.groups for name in group}
 
 
-_TENSOR_MEMBERS = ("digest", "dtype", "len", "name", "shape")
+def _check_tensor_leaf(leaf: JsonObject, algorithm: str | None, what: str) -> str:
+    """Refuse what is no leaf of a tree of tensors (section 10); its name.
 
-
-def _check_tensor_leaf(leaf: JsonObject, algorithm: str, what: str) -> str:
-    """Refuse what is no leaf of a tree of tensors (section 10); its name."""
+    The digest is of the algorithm given, or of any where none is.
+    """
     name = _text(leaf, "name", what)
-    if sorted(leaf) == sorted(_TENSOR_MEMBERS):
+    if set(leaf) == {"digest", "dtype", "len", "name", "shape"}:
         _text(leaf, "dtype", what)
         _whole(leaf, "len", what)
         _wholes(leaf["shape"], what)
         digest = _text(leaf, "digest", what)
-        if not re.fullmatch(rf"{algorithm}:[0-9a-f]{{{2 * DIGEST_BYTES[algorithm]}}}", digest):
+        named, _, hexadecimal = digest.partition(":")
+        length = DIGEST_BYTES.get(named)
+        if length is None or not re.fullmatch(rf"[0-9a-f]{{{2 * length}}}", hexadecimal):
+            raise RefusedError(f"digest of {what} is malformed", printable(digest, 80))
+        if algorithm not in (None, named):
             raise RefusedError(f"digest of {what}", printable(digest, 80), f"{algorithm}:…")
         return name
-    for member in ("layout", "parts", "shape"):
-        _member(leaf, member, what)
-    if not _as_object(leaf["parts"], f"'parts' of {what}"):
+    _text(leaf, "layout", what)
+    if not _as_object(_member(leaf, "parts", what), f"'parts' of {what}"):
         raise RefusedError(f"{what} has no parts")
+    if not isinstance(_member(leaf, "shape", what), list) or "digest" in leaf:
+        raise RefusedError(f"{what} has a shape that is no list, or a digest beside its parts")
     return name
 
 
@@ -2242,12 +2171,6 @@ def _listed_files(record: JsonObject) -> dict[str, FileIdentity]:
     return found
 
 
-def _files_below(path: Path) -> dict[str, Path]:
-    if _kind_of_path(path) == "directory":
-        return walk_files(path, follow=True)
-    return {path.name: path}
-
-
 def _file_identity(path: Path) -> FileIdentity:
     with Source(path) as source:
         sha256, other = source.digests(0, source.size, ["sha256", "blake3"])
@@ -2280,6 +2203,11 @@ def _file_leaves(path: Path, algorithm: str) -> Iterator[bytes]:
         yield canonical_json(leaf)
 
 
+def _is_end(fields: Json) -> TypeGuard[JsonObject]:
+    """Whether ``fields`` is an array of a sample, not a level of its nesting."""
+    return isinstance(fields, dict) and isinstance(fields.get("dtype"), str)
+
+
 def field_ends(fields: Json, where: tuple[str, ...] = ()) -> Iterator[tuple[str, JsonObject]]:
     """The ends of ``fields`` with the names that a safetensors file has for them.
 
@@ -2287,7 +2215,7 @@ def field_ends(fields: Json, where: tuple[str, ...] = ()) -> Iterator[tuple[str,
         RefusedError: it is no nesting of ``{"dtype":text,"shape":[integers]}``.
         UncheckableError: it is one of a form that arrays in a file cannot have.
     """
-    if isinstance(fields, dict) and isinstance(fields.get("dtype"), str):
+    if _is_end(fields):
         _exactly(fields, ("dtype", "shape"), "an end of 'fields'")
         _wholes(fields["shape"], "'shape' in 'fields'")
         yield ".".join(where), fields
@@ -2304,38 +2232,43 @@ def field_ends(fields: Json, where: tuple[str, ...] = ()) -> Iterator[tuple[str,
 
 
 def _open_arrays(
-    ends: dict[str, JsonObject], path: Path, stack: contextlib.ExitStack
+    fields: Json, ends: dict[str, JsonObject], path: Path, stack: contextlib.ExitStack
 ) -> dict[str, Rows]:
+    """The arrays of a file by the names of ``ends``; its content says of which form it is."""
     source = stack.enter_context(Source(path))
-    if path.name.endswith(".npy"):
-        if len(ends) != 1:
-            raise UncheckableError(f"a sample has {len(ends)} arrays, a .npy file one")
-        return dict.fromkeys(ends, read_npy(source))
+    if source.read_at(0, min(len(NPY_MAGIC), source.size)) == NPY_MAGIC:
+        if not _is_end(fields):
+            raise UncheckableError("a sample is no bare array; a .npy file holds one")
+        return {"": read_npy(source)}
     try:
         tensors = read_safetensors(source)
     except RefusedError:
         raise UncheckableError(f"{printable(str(path))} is neither .npy nor safetensors") from None
-    arrays = {name: safetensor_rows(tensor) for name, tensor in tensors.items()}
-    if set(ends) == {""} and len(arrays) == 1:
-        return {"": next(iter(arrays.values()))}
-    for name in sorted({*ends} ^ {*arrays}):
+    if _is_end(fields) and len(tensors) == 1:
+        tensors = {"": next(iter(tensors.values()))}
+    for name in sorted({*ends} ^ {*tensors}):
         where = "the record alone" if name in ends else "the file alone"
         raise RefusedError(f"array {printable(name)} is in {where}")
-    return arrays
+    return {name: safetensor_rows(tensor) for name, tensor in tensors.items()}
 
 
 def _array_leaves(
     fields: Json, path: Path, algorithm: str, stack: contextlib.ExitStack
 ) -> Iterator[bytes]:
-    ends = dict(field_ends(fields))
+    found = list(field_ends(fields))
+    ends = dict(found)
     if not ends:
         raise RefusedError("'fields' of the data record names no array")
-    arrays = _open_arrays(ends, path, stack)
+    if len(ends) != len(found):
+        raise UncheckableError("two arrays of a sample would have one name in a file")
+    arrays = _open_arrays(fields, ends, path, stack)
     for name, end in ends.items():
         rows = arrays[name]
         seen: JsonObject = {"dtype": rows.dtype, "shape": list(rows.shape[1:])}
         if not _same(seen, end):
-            raise RefusedError(f"samples of array {printable(name)!r}", seen, printable(str(end)))
+            raise RefusedError(
+                f"samples of array {printable(name)!r}", printable(str(seen)), printable(str(end))
+            )
     counts = {rows.shape[0] for rows in arrays.values()}
     if len(counts) != 1:
         raise RefusedError("arrays have different numbers of samples", sorted(counts))
@@ -2346,7 +2279,7 @@ def _array_leaves(
 
 
 def _array_leaf(index: int, fields: Json, arrays: dict[str, Rows], algorithm: str) -> bytes:
-    if set(arrays) == {""}:
+    if _is_end(fields):
         row = arrays[""].row(index)
         digest, length = digest_text(row, algorithm), len(row)
     else:
@@ -2360,7 +2293,7 @@ def _sample_items(
     fields: Json, where: tuple[str, ...], index: int, arrays: dict[str, Rows], algorithm: str
 ) -> Json:
     """Items of one sample by the rules of a batch leaf; ``fields`` gives the nesting."""
-    if isinstance(fields, dict) and not isinstance(fields.get("dtype"), str):
+    if isinstance(fields, dict) and not _is_end(fields):
         return {
             key: _sample_items(value, (*where, key.removeprefix("$")), index, arrays, algorithm)
             for key, value in fields.items()
@@ -2444,9 +2377,16 @@ class ProofVerifier:
         raise UncheckableError("a proof file of this kind says nothing about it")
 
     def _leaf_name(self) -> str | None:
-        if self.verdict.state("claim") == HOLDS and self._proof["kind"] == "tensor":
-            return str(self._leaf["name"])
-        return None
+        """The name of the claimed tensor, whether or not the claim holds."""
+        if self._proof.get("kind") != "tensor":
+            return None
+        claim = _as_object(self._proof["claim"], "claim")
+        try:
+            leaf = strict_json(_utf(_text(claim, "leaf", "claim"), "utf-8"))
+        except RefusedError:
+            return None
+        name = leaf.get("name") if isinstance(leaf, dict) else None
+        return name if isinstance(name, str) else None
 
     def _check_proof(self) -> str:
         proof = read_canonical_object(self._data, "proof file")
@@ -2537,10 +2477,10 @@ class ProofVerifier:
         field = _as_object(self._proof["claim"], "claim")["field"]
         if field in (["optimizer"], ["buffers"]):
             raise UncheckableError("the claim is about training state, not about the model")
-        epoch, seen = self._request.epoch, self._record.get("epoch")
-        is_asked = self._record["type"] == "epoch" and _is_integer(seen) and seen == epoch
-        if epoch is not None and not is_asked:
-            raise UncheckableError(f"the claim is about {_cited(self._record)}, not epoch {epoch}")
+        record, epoch = self._record, self._request.epoch
+        if epoch is not None and not (record["type"] == "epoch" and _is_of_epoch(record, epoch)):
+            raise UncheckableError(f"the claim is about {_cited(record)}, not epoch {epoch}")
+        _check_tensor_leaf(self._leaf, None, "leaf of the claim")
         path = self._request.model
         return "the claim of this proof" if path is None else self._check_file(name, path)
 
@@ -2647,8 +2587,7 @@ def verify_file(path: Path, request: Request | None = None) -> Verdict:
 
 def _not_checked(reason: str, request: Request) -> Verdict:
     verdict = Verdict(request)
-    verdict.checks.append(Check("archive", UNCHECKED, detail=reason))
-    verdict.required = ["archive"]
+    verdict.reason = reason
     return verdict
 
 
@@ -2703,13 +2642,14 @@ def _request(options: argparse.Namespace) -> Request:
 def format_json(verdict: Verdict) -> str:
     """One JSON object, ASCII, so that no name can reach a terminal unescaped."""
     checks = [dataclasses.asdict(check) for check in verdict.checks]
-    return json.dumps({"result": verdict.result, "checks": checks}, indent=2)
+    members = {"result": verdict.result, "checks": checks}
+    return json.dumps(members | ({"reason": verdict.reason} if verdict.reason else {}), indent=2)
 
 
 def format_text(verdict: Verdict) -> str:
     """A line for each check, then the result."""
-    width = min(32, max(len(printable(check.name, 80)) for check in verdict.checks))
-    lines = []
+    width = min(32, max((len(printable(check.name, 80)) for check in verdict.checks), default=0))
+    lines = [verdict.reason] if verdict.reason else []
     for check in verdict.checks:
         line = f"{check.state:<9}  {printable(check.name, 80):<{width}}  {check.detail}"
         if check.seen is not None:

@@ -4,6 +4,7 @@
 #include "sign/note.h"
 #include "store/store.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -40,6 +41,11 @@ const char *mlp_runlog_vkey(const struct mlp_runlog *log)
 uint64_t mlp_runlog_size(const struct mlp_runlog *log)
 {
     return log->now.frontier.size;
+}
+
+const char *mlp_runlog_last_time(const struct mlp_runlog *log)
+{
+    return log->now.last_time;
 }
 
 void mlp_runlog_head(const struct mlp_runlog *log, uint64_t *size, uint8_t root32[32])
@@ -105,10 +111,16 @@ static int reserve_pending(struct mlp_runlog *log)
     return 0;
 }
 
-int mlp_runlog_append(struct mlp_runlog *log, uint64_t *seq, const void *record, size_t record_len,
+int mlp_runlog_append(struct mlp_runlog *log, uint64_t seq, const void *record, size_t record_len,
                       const char *type, const char *time, struct mlp_error *error)
 {
     uint8_t hash32[32];
+    if (seq != log->now.frontier.size)
+        return mlp_fail(error, MLP_E_BUSY,
+                        "cannot add record %" PRIu64
+                        " to run %s: its next record is number %" PRIu64
+                        "; another caller added one in between: write the record anew",
+                        seq, log->run_id, log->now.frontier.size);
     int status = check_record(log, record_len, time, error);
     if (status == 0)
         status = mlp_merkle_leaf_hash(hash32, record, record_len, error);
@@ -118,7 +130,6 @@ int mlp_runlog_append(struct mlp_runlog *log, uint64_t *seq, const void *record,
         copy_record(&log->pending[log->pending_count], record, record_len, type, time) != 0)
         return mlp_fail(error, MLP_E_MEMORY, "cannot add a record to run %s: out of memory",
                         log->run_id);
-    uint64_t position = log->now.frontier.size;
     log->pending_count++;
     status = mlp_merkle_frontier_append(&log->now.frontier, hash32, error);
     if (status != 0) {
@@ -127,8 +138,6 @@ int mlp_runlog_append(struct mlp_runlog *log, uint64_t *seq, const void *record,
     }
     memcpy(log->now.last_time, time, MLP_TIME_SIZE);
     log->now.ended = strcmp(type, "run.end") == 0;
-    if (seq != NULL)
-        *seq = position;
     return 0;
 }
 

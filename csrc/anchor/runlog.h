@@ -20,6 +20,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define MLP_TIME_SIZE 25 /* 2026-11-21T09:30:00.000Z and a NUL */
+
 struct mlp_store;
 struct mlp_runlog; /* opaque, heap */
 
@@ -42,15 +44,18 @@ int mlp_runlog_open(struct mlp_runlog **log, struct mlp_store *store, const char
 const char *mlp_runlog_run_id(const struct mlp_runlog *log);
 const char *mlp_runlog_vkey(const struct mlp_runlog *log); /* verifier key text */
 uint64_t mlp_runlog_size(const struct mlp_runlog *log);    /* records, acknowledged or not */
+/* The last one's time, MLP_TIME_SIZE bytes; "" before the first. */
+const char *mlp_runlog_last_time(const struct mlp_runlog *log);
 /* The last committed head; size 0 with the empty tree's root before the first. */
 void mlp_runlog_head(const struct mlp_runlog *log, uint64_t *size, uint8_t root32[32]);
 
-/* Adds one record's exact bytes (copied) to the pending ones. type and time are those in the
+/* Adds one record's exact bytes (copied) to the pending ones. seq, type and time are those in the
  * record.
- * Returns: 0 and its seq (may be NULL); MLP_E_ARGUMENT (longer than 16 MiB, time malformed or not
- *          later than that of the record before); MLP_E_CLOSED (after run.end).
+ * Returns: 0; MLP_E_BUSY (seq is not the log's size: another caller came in between; write the
+ *          record anew); MLP_E_ARGUMENT (longer than 16 MiB, time malformed or not later than that
+ *          of the record before); MLP_E_CLOSED (after run.end).
  */
-int mlp_runlog_append(struct mlp_runlog *log, uint64_t *seq, const void *record, size_t record_len,
+int mlp_runlog_append(struct mlp_runlog *log, uint64_t seq, const void *record, size_t record_len,
                       const char *type, const char *time, struct mlp_error *error);
 
 /* Drops pending records. Where a failed commit turns out to be in the database after all, they stay

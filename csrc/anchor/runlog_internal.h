@@ -11,7 +11,6 @@
 #include <sys/types.h>
 
 #define MLP_RUN_PREFIX "mlprov/run/"
-#define MLP_TIME_SIZE  25 /* 2026-11-21T09:30:00.000Z and a NUL */
 
 /* What the log is after some record. */
 struct mlp_runlog_state {

@@ -134,7 +134,8 @@ static int keep_vkey(struct mlp_tlog *tlog, struct mlp_error *error)
 static int begin_log(struct mlp_tlog *tlog, int directory_fd, struct mlp_error *error)
 {
     int lock = -1;
-    int status = mlp_lock_acquire(&lock, directory_fd, MLP_LOG_LOCK, MLP_STORE_BUSY_MS, error);
+    int status =
+        mlp_lock_acquire(&lock, directory_fd, MLP_LOG_LOCK, mlp_store_patience(tlog->store), error);
     if (status != 0)
         return mlp_store_explain(tlog->store, status, error);
     status = read_vkey(tlog, error);
@@ -417,7 +418,8 @@ static int take_lock(const struct mlp_tlog *tlog, int *lock, int directory_fd,
 {
     int status = mlp_file_make_private_directory(directory_fd, "log", error);
     if (status == 0)
-        status = mlp_lock_acquire(lock, directory_fd, MLP_LOG_LOCK, MLP_STORE_BUSY_MS, error);
+        status = mlp_lock_acquire(lock, directory_fd, MLP_LOG_LOCK, mlp_store_patience(tlog->store),
+                                  error);
     return mlp_store_explain(tlog->store, status, error);
 }
 

@@ -15,6 +15,7 @@ struct run_log_object {
     PyObject *run_id;
     PyObject *vkey;
     uint64_t size;
+    char last_time[MLP_TIME_SIZE];
     uint64_t head_size;
     uint8_t head_root[MLP_MERKLE_HASH_LEN];
 };
@@ -27,6 +28,7 @@ static struct run_log_object *as_log(PyObject *object)
 static void remember(struct run_log_object *self)
 {
     self->size = mlp_runlog_size(self->log);
+    memcpy(self->last_time, mlp_runlog_last_time(self->log), MLP_TIME_SIZE);
     mlp_runlog_head(self->log, &self->head_size, self->head_root);
 }
 
@@ -109,25 +111,28 @@ static int leave(PyObject *self, int status, const struct mlp_error *error)
 
 static PyObject *MlpCore_RunLog_append(PyObject *self, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"", "type", "time", NULL};
+    static char *names[] = {"", "seq", "type", "time", NULL};
     PyObject *record;
+    Py_ssize_t seq;
     const char *type, *time;
     Py_buffer buffer;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O$ss:append", names, &record, &type, &time) ||
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O$nss:append", names, &record, &seq, &type,
+                                     &time) ||
         mlp_py_buffer(&buffer, record, "RunLog.append: record") != 0)
         return NULL;
     if (enter(self) != 0) {
         PyBuffer_Release(&buffer);
         return NULL;
     }
-    uint64_t seq = 0;
     struct mlp_error error;
     PyThreadState *released = mlp_py_gil_release((size_t)buffer.len);
-    int status = mlp_runlog_append(as_log(self)->log, &seq, buffer.buf, (size_t)buffer.len, type,
-                                   time, &error);
+    int status = mlp_runlog_append(as_log(self)->log, (uint64_t)seq, buffer.buf, (size_t)buffer.len,
+                                   type, time, &error);
     mlp_py_gil_take(released);
     PyBuffer_Release(&buffer);
-    return leave(self, status, &error) == 0 ? PyLong_FromUnsignedLongLong(seq) : NULL;
+    if (leave(self, status, &error) != 0)
+        return NULL;
+    Py_RETURN_NONE;
 }
 
 static PyObject *MlpCore_RunLog_rollback(PyObject *self, PyObject *Py_UNUSED(ignored))
@@ -201,6 +206,13 @@ static PyObject *MlpCore_RunLog_size(PyObject *self, void *Py_UNUSED(closure))
     return PyLong_FromUnsignedLongLong(as_log(self)->size);
 }
 
+static PyObject *MlpCore_RunLog_last_time(PyObject *self, void *Py_UNUSED(closure))
+{
+    if (as_log(self)->last_time[0] == '\0')
+        Py_RETURN_NONE;
+    return PyUnicode_FromString(as_log(self)->last_time);
+}
+
 static PyObject *MlpCore_RunLog_head(PyObject *self, void *Py_UNUSED(closure))
 {
     return Py_BuildValue("KN", (unsigned long long)as_log(self)->head_size,
@@ -211,8 +223,8 @@ static PyObject *MlpCore_RunLog_head(PyObject *self, void *Py_UNUSED(closure))
 
 static PyMethodDef methods[] = {
     {"append", MLP_PY_WITH_KEYWORDS(MlpCore_RunLog_append), METH_VARARGS | METH_KEYWORDS,
-     PyDoc_STR("append($self, record, /, *, type, time)\n--\n\n"
-               "Add a record to the pending ones; returns its seq.")},
+     PyDoc_STR("append($self, record, /, *, seq, type, time)\n--\n\n"
+               "Add a record to the pending ones.")},
     {"rollback", MlpCore_RunLog_rollback, METH_NOARGS,
      PyDoc_STR("rollback($self, /)\n--\n\nDrop pending records; returns the size.")},
     {"commit", MlpCore_RunLog_commit, METH_VARARGS,
@@ -229,6 +241,8 @@ static PyGetSetDef properties[] = {
     {"run_id", MlpCore_RunLog_run_id, NULL, PyDoc_STR("The run's id."), NULL},
     {"vkey", MlpCore_RunLog_vkey, NULL, PyDoc_STR("Verifier key of the run."), NULL},
     {"size", MlpCore_RunLog_size, NULL, PyDoc_STR("Records, acknowledged or not."), NULL},
+    {"last_time", MlpCore_RunLog_last_time, NULL, PyDoc_STR("Time of the last record, or None."),
+     NULL},
     {"head", MlpCore_RunLog_head, NULL, PyDoc_STR("(size, root) of the committed head."), NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };

@@ -9,6 +9,8 @@
 #include "store/leaves.h"
 #include "store/stream.h"
 
+#include <limits.h>
+
 struct store_object {
     PyObject_HEAD struct mlp_store *store;
     struct mlp_tlog *tlog;
@@ -127,6 +129,21 @@ static PyObject *MlpCore_Store_log_origin(PyObject *self, void *Py_UNUSED(closur
 static PyObject *MlpCore_Store_log_vkey(PyObject *self, void *Py_UNUSED(closure))
 {
     return PyUnicode_FromString(mlp_tlog_vkey(as_store(self)->tlog));
+}
+
+static PyObject *MlpCore_Store_set_patience(PyObject *self, PyObject *milliseconds)
+{
+    struct mlp_py_state *state = mlp_py_state_of(self);
+    uint64_t given = 0;
+    if (mlp_py_uint64(state, &given, milliseconds, "Store.set_patience: milliseconds",
+                      MLP_E_ARGUMENT) != 0)
+        return NULL;
+    int patience = given < INT_MAX ? (int)given : INT_MAX;
+    struct mlp_error error;
+    PyThreadState *released = mlp_py_gil_release(MLP_PY_LONG_WORK);
+    int status = mlp_store_set_patience(as_store(self)->store, patience, &error);
+    mlp_py_gil_take(released);
+    return status == 0 ? Py_NewRef(Py_None) : raise_error(self, &error);
 }
 
 /* ---- runs and streams ---- */
@@ -308,6 +325,8 @@ static PyMethodDef methods[] = {
      PyDoc_STR("checkpoint($self, /)\n--\n\nThe last signed checkpoint of the store log.")},
     {"log_proof", MlpCore_Store_log_proof, METH_VARARGS,
      PyDoc_STR("log_proof($self, index, size, /)\n--\n\nInclusion path in the store log.")},
+    {"set_patience", MlpCore_Store_set_patience, METH_O,
+     PyDoc_STR("set_patience($self, milliseconds, /)\n--\n\nHow long to wait for others.")},
     {"close", MlpCore_Store_close, METH_NOARGS,
      PyDoc_STR("close($self, /)\n--\n\nClose; later calls raise StoreError.")},
     {"__enter__", MlpCore_Store_enter, METH_NOARGS, NULL},

@@ -155,6 +155,22 @@ void mlp_store_let_go(struct mlp_store *store)
     pthread_mutex_unlock(&store->mutex);
 }
 
+int mlp_store_set_patience(struct mlp_store *store, int patience_ms, struct mlp_error *error)
+{
+    int status = mlp_store_hold(store, false, error);
+    if (status != 0)
+        return status;
+    store->patience_ms = patience_ms;
+    (void)sqlite3_busy_timeout(store->db, patience_ms);
+    mlp_store_let_go(store);
+    return 0;
+}
+
+int mlp_store_patience(const struct mlp_store *store)
+{
+    return store->patience_ms;
+}
+
 /* ---- statements ---- */
 
 static int bind_all(sqlite3_stmt *statement, const char *format, va_list arguments)
@@ -429,6 +445,7 @@ int mlp_database_open(struct mlp_store *store, struct mlp_error *error)
         return status;
     }
     (void)sqlite3_extended_result_codes(store->db, 1);
+    store->patience_ms = MLP_STORE_BUSY_MS;
     (void)sqlite3_busy_timeout(store->db, MLP_STORE_BUSY_MS);
     int status = harden(store, error);
     if (status == 0 && sqlite3_db_readonly(store->db, "main") == 1)

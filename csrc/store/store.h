@@ -13,13 +13,13 @@
  * transaction. Never wait for another lock (the GIL, log/.lock) while holding it; release the GIL
  * before every call.
  * Processes: any number may have one store open; SQLite's locks decide, waiting at most
- * MLP_STORE_BUSY_MS. Within a process nothing else may open store.db, not even to read a byte:
+ * MLP_STORE_BUSY_MS or what mlp_store_set_patience said. Within a process nothing else may open store.db, not even to read a byte:
  * closing any descriptor of it drops the process's POSIX locks.
  * Fork: in a child every call answers MLP_E_FORKED and touches neither handle nor file;
  * mlp_store_close and mlp_store_free do nothing there.
  *
  * Errors, where nothing else is said: MLP_E_FORKED, MLP_E_CLOSED (after mlp_store_close),
- * MLP_E_BUSY (another process held the database for MLP_STORE_BUSY_MS), MLP_E_FULL, MLP_E_READONLY,
+ * MLP_E_BUSY (another process held the database for that long), MLP_E_FULL, MLP_E_READONLY,
  * MLP_E_IO, MLP_E_MEMORY, MLP_E_CORRUPT (store.db is damaged; the text names it and says what to
  * do), MLP_E_NOT_FOUND (the directory was moved or deleted while open). After a failed write the
  * database is as it was before.
@@ -69,6 +69,16 @@ bool mlp_store_newer(const struct mlp_store *store);       /* written by a newer
  * Returns: 0, MLP_E_FORKED, MLP_E_CLOSED, MLP_E_READONLY.
  */
 int mlp_store_usable(struct mlp_store *store, bool write, struct mlp_error *error);
+
+/* From now on wait at most patience_ms for another process, in place of MLP_STORE_BUSY_MS: once for
+ * the database in each transaction, once for log/.lock. 0: do not wait. Waits for a transaction of
+ * another thread.
+ * Returns: 0, MLP_E_FORKED, MLP_E_CLOSED.
+ */
+int mlp_store_set_patience(struct mlp_store *store, int patience_ms, struct mlp_error *error);
+
+/* What was set last. */
+int mlp_store_patience(const struct mlp_store *store);
 
 /* A descriptor of the store's directory, for files beside the database; the caller closes it. It
  * stays good when another thread closes the store.

@@ -11,6 +11,7 @@
 
 #include <pthread.h>
 #include <sqlite3.h>
+#include <stdatomic.h>
 #include <sys/types.h>
 
 #define MLP_STORE_DATABASE "store.db"
@@ -25,7 +26,8 @@ struct mlp_store {
     pid_t pid; /* of the process that opened it */
     bool read_only;
     bool newer;
-    bool answering; /* a query runs: the authorizer lets only reading through */
+    atomic_int patience_ms; /* written with the mutex held, read by any thread */
+    bool answering;         /* a query runs: the authorizer lets only reading through */
     pthread_mutex_t mutex;
 };
 

@@ -38,11 +38,13 @@ _EXIT_CODES = "exit codes: 0 holds or done, 1 does not hold, 2 could not check o
 class _Parser(argparse.ArgumentParser):
     """Wrong use takes two lines, as every other error does."""
 
+    hint = "mlprov"  # whose --help says more: the verb's, also where the whole line is at fault
+
     def error(self, message: str) -> NoReturn:
         """Say what is wrong and where to look; exit code 2."""
         from mlprov.cli import output
 
-        output.error(f"cannot understand the command: {message}; '{self.prog} --help' says more")
+        output.error(f"cannot understand the command: {message}; '{self.hint} --help' says more")
         self.exit(2)
 
 
@@ -50,12 +52,14 @@ def _parser(verb: str | None) -> _Parser:
     summary = "Prove how a machine-learning model came to be."
     parser = _Parser(prog="mlprov", description=summary, epilog=_EXIT_CODES, allow_abbrev=False)
     parser.add_argument("-V", "--version", action="version", version=f"mlprov {__version__}")
+    parser.hint = f"mlprov {verb}" if verb else "mlprov"
     verbs = parser.add_subparsers(dest="verb", metavar="VERB")
     for name, text in VERBS.items():
         text_of_verb = f"{text[0].upper()}{text[1:]}."
         added = verbs.add_parser(
             name, help=text, description=text_of_verb, epilog=_EXIT_CODES, allow_abbrev=False
         )
+        added.hint = added.prog
         if name == verb:
             importlib.import_module(f"mlprov.cli.{name}_verb").add_arguments(added)
             common = added.add_argument_group("with every verb")

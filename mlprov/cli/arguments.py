@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-__all__ = ["add_run"]
+__all__ = ["add_force", "add_run"]
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:
@@ -17,3 +17,8 @@ def add_run(parser: argparse.ArgumentParser) -> None:
         help="an id, a unique prefix of one (from 4 characters), a unique name, or @: the newest, "
         "which is the default",
     )
+
+
+def add_force(parser: argparse.ArgumentParser) -> None:
+    """``--force``: a file that is there is replaced; without it that is an error."""
+    parser.add_argument("--force", action="store_true", help="replace a file of that name")

@@ -23,6 +23,10 @@ _HEX = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{20,}\b")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
+    parser.description = (
+        "Show what changed between two runs, epochs or models: added (+), removed (-) and changed "
+        "(~) tensors, data, settings, code, packages, metrics. Exit code 1 where something differs."
+    )
     side = "a run or RUN:EPOCH, a bundle or BUNDLE:EPOCH, a safetensors file or directory"
     parser.add_argument("left", metavar="A", help=side)
     parser.add_argument("right", metavar="B", help="the same")
@@ -38,6 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
                 "left": found.left,
                 "right": found.right,
                 "same": found.same,
+                "tied": found.tied,
                 "unknown": found.unknown,
             }
         )
@@ -47,9 +52,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _print(found: mlprov.Difference) -> None:
+    if not found.changes:
+        output.text("nothing differs")
     output.table(
         [(_MARKS[c.change], c.kind, c.name, _values(c.before, c.after)) for c in found.changes]
     )
+    if found.tied:
+        pairs = ", ".join(f"{name} = {alias}" for name, alias in found.tied.items())
+        output.text(f"tied, and one copy is enough: {pairs}")
     same = [output.plural(count, _NOUNS[kind]) for kind, count in found.same.items() if count]
     output.text(f"the same: {', '.join(same) or 'nothing'}")
     reasons: dict[str, list[str]] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import pathlib
+import shlex
 
 from mlprov import bundles, stores
 from mlprov.cli import arguments as shared
@@ -14,16 +15,25 @@ _LONGEST_NAME = 100  # characters of a run's name that its bundle is called by
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
+    parser.description = (
+        "Write a run as one file, a bundle, which anybody can verify without this store. It is "
+        "signed by the owner key that began the run."
+    )
     shared.add_run(parser)
     parser.add_argument(
-        "path", nargs="?", metavar="NAME.mlprov", help="default: the run's name, here"
+        "path",
+        nargs="?",
+        metavar="NAME.mlprov",
+        help="the file to write (default: the run's name, here)",
     )
+    shared.add_force(parser)
     parser.add_argument(
         "--disclose",
         action="append",
         default=[],
         choices=bundles.DISCLOSABLE,
-        help="include these leaves too: anybody who has the bundle can then check them",
+        help="include these leaves too, which anybody who has the bundle can then check; repeat it "
+        "for several",
     )
 
 
@@ -32,13 +42,18 @@ def run(arguments: argparse.Namespace) -> int:
     with stores.open_with_log(arguments.store) as store:
         row = stores.find_run(store, arguments.run)
         path = pathlib.Path(arguments.path or _default_name(row))
-        bundles.export_run(store, row.id, path, disclose=arguments.disclose)
+        bundles.export_run(
+            store, row.id, path, disclose=arguments.disclose, replace=arguments.force
+        )
     size = path.stat().st_size
     if arguments.json:
-        output.emit_json({"path": path, "run": row.id, "size": size})
+        facts = {"path": path, "run": row.id, "size": size, "status": row.status}
+        output.emit_json(facts)
     elif not arguments.quiet:
-        output.text(f"wrote {path} ({size} bytes)")
-        output.text(f"check it with: mlprov verify {path}")
+        output.text(f"wrote {path} ({output.plural(size, 'byte')})")
+        if row.status == "running":
+            output.text("the run has not ended: export it again when it has")
+        output.text(f"check it with: mlprov verify {shlex.quote(str(path))}")
     return 0
 
 

@@ -12,13 +12,14 @@ from typing import Any
 
 import mlprov
 from mlprov.cli import output
-from mlprov.errors import ConfigError, Error
+from mlprov.errors import ConfigError, Error, EvidenceError
 
 ALGORITHMS = ("blake3", "sha256", "sha384", "sha512")
 _LINE = re.compile(r"(?P<mark>\\?)(?P<hex>[0-9a-fA-F]+) [ *](?P<path>.+)", re.DOTALL)
 _ESCAPED = re.compile(r"\\(.)")
 _UNESCAPED = {"\\": "\\", "n": "\n", "r": "\r"}
 _CHUNK = 1 << 20
+_MOST_LINES_SAID = 5  # of a list that cannot be read: the wrong file has thousands
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -68,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _note(failures: list[str], error: Error | OSError | str) -> None:
     """Say what is wrong with one file; the others go on."""
-    output.error(error)
+    output.error(error, attempt="hash")
     failures.append(str(error))
 
 
@@ -121,6 +122,11 @@ def _tensors(arguments: argparse.Namespace) -> int:
     for path in arguments.paths:
         try:
             model = mlprov.digest_model(pathlib.Path(path), algorithm=arguments.algorithm)
+        except EvidenceError as error:
+            remedy = "name safetensors, or leave --tensors out"
+            reason = str(error).removeprefix(f"{path}: ")
+            _note(failures, f"cannot list the tensors of {path}: {reason}; {remedy}")
+            continue
         except (Error, OSError) as error:
             _note(failures, error)
             continue
@@ -175,18 +181,31 @@ def _read_list(path: str) -> list[str]:
 def _check(arguments: argparse.Namespace) -> int:
     lines = _read_list(arguments.check)
     if not lines:
-        raise ConfigError(f"cannot check {arguments.check}: it has no lines")
+        raise ConfigError(
+            f"cannot check {arguments.check}: it has no lines; give a list as 'mlprov hash' or "
+            "b3sum prints it"
+        )
     results = []
+    unreadable = 0
     for number, line in enumerate(lines, start=1):
         parsed = _parse(line)
         if parsed is None:
-            output.error(f"cannot read line {number} of {arguments.check}: not '<hex>  <path>'")
+            unreadable += 1
+            if unreadable <= _MOST_LINES_SAID:
+                remedy = "; give a list as 'mlprov hash' or b3sum prints it"
+                output.error(
+                    f"cannot read line {number} of {arguments.check}: not '<hex>  <path>'"
+                    f"{remedy if unreadable == 1 else ''}"
+                )
             results.append({"line": number, "path": None, "result": "unreadable"})
             continue
         result = _check_file(*parsed, arguments.algorithm)
         results.append({"line": number, "path": parsed[1], "result": result})
         if not arguments.json and not (arguments.quiet and result == "OK"):
             output.text(f"{parsed[1]}: {result}")
+    if unreadable > _MOST_LINES_SAID:
+        more = output.plural(unreadable - _MOST_LINES_SAID, "more line")
+        output.error(f"cannot read {more} of {arguments.check}")
     counts = {
         result: sum(1 for entry in results if entry["result"] == result)
         for result in ("FAILED", "unreadable")
@@ -195,7 +214,11 @@ def _check(arguments: argparse.Namespace) -> int:
         facts = {"failed": counts["FAILED"], "unreadable": counts["unreadable"]}
         output.emit_json({"algorithm": arguments.algorithm, "results": results, **facts})
     if counts["FAILED"]:
-        output.error(f"{counts['FAILED']} of {output.plural(len(lines), 'digest')} do not match")
+        do = "does" if counts["FAILED"] == 1 else "do"
+        output.error(
+            f"{counts['FAILED']} of {output.plural(len(lines), 'digest')} {do} not match; those "
+            "files changed, or the list is not of --algorithm " + arguments.algorithm
+        )
         return 1
     return 2 if counts["unreadable"] else 0
 
@@ -204,5 +227,5 @@ def _check_file(expected: str, path: str, algorithm: str) -> str:
     try:
         return "OK" if _digest(path, algorithm) == expected else "FAILED"
     except (Error, OSError) as error:
-        output.error(error)
+        output.error(error, attempt="hash")
         return "unreadable"

@@ -11,6 +11,10 @@ from mlprov.cli import output
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments: it has none of its own."""
+    parser.description = (
+        "Make a store in this directory, and the owner key if you have none. A training script "
+        "does both itself when it first starts a run."
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -12,6 +12,11 @@ from mlprov.errors import ConfigError
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
+    parser.description = (
+        "Show or make the owner key, which signs your runs. What is printed is its verifier key: "
+        "public, for those who are to accept your runs. The first run makes the key where there is "
+        "none."
+    )
     parser.add_argument(
         "action",
         nargs="?",
@@ -42,5 +47,5 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         output.text(vkey)
         if not arguments.quiet:
-            output.text(f"from {path}; others pin it: mlprov trust, and the line above in quotes")
+            output.text(f"from {path}; others pin it with: mlprov trust '{vkey}' --label NAME")
     return 0

@@ -37,7 +37,8 @@ def run(arguments: argparse.Namespace) -> int:
     elif rows:
         output.table([_cells(row, sizes.get(row.id, 0)) for row in rows], header=_HEADER)
     else:
-        output.text(f"no runs in {path}")
+        of_project = "" if arguments.project is None else f" of the project {arguments.project}"
+        output.text(f"no runs{of_project} in {path}")
     return 0
 
 

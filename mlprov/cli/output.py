@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import errno
 import json
 import os
 import sys
@@ -13,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from mlprov.escapes import escape
+from mlprov.wording import brief, plural
 
 __all__ = [
     "abandon_output",
@@ -99,35 +101,43 @@ def table(rows: Sequence[Sequence[object]], *, header: Sequence[str] | None = No
         _write("  ".join([*padded, row[-1]]).rstrip())
 
 
-def brief(value: str, most: int) -> str:
-    """The text, or its beginning where it is longer."""
-    return value if len(value) <= most else f"{value[: most - 1]}…"
-
-
-def plural(count: int, thing: str) -> str:
-    """A count with its noun.
-
-    >>> plural(1, "run"), plural(3, "run"), plural(0, "batch")
-    ('1 run', '3 runs', '0 batches')
-    """
-    ending = "" if count == 1 else "es" if thing.endswith("ch") else "s"
-    return f"{count} {thing}{ending}"
-
-
 # ---- errors ----
 
 
-def _sentence(problem: BaseException | str) -> str:
+# What to do about the errors of the system that a command may meet.
+_REMEDIES = {
+    errno.ENOENT: "check the name, and the directory that you are in",
+    errno.EISDIR: "it is a directory: name a file in it",
+    errno.ENOTDIR: "check the path: a part of it is a file, no directory",
+    errno.EACCES: "check whose it is and who may read or write it: ls -ld",
+    errno.EPERM: "check whose it is and who may read or write it: ls -ld",
+    errno.EROFS: "name a place that can be written",
+    errno.ENOSPC: "make room on the disk, and run it again",
+    errno.EDQUOT: "make room within your quota, and run it again",
+    errno.ELOOP: "the links lead in a circle: name the file itself",
+    errno.ENAMETOOLONG: "name something shorter",
+    errno.EMFILE: "close other programs, or raise the limit of open files: ulimit -n",
+    errno.EIO: "the disk has an error: look at the system's log",
+}
+
+
+def _sentence(problem: BaseException | str, attempt: str = "read or write") -> str:
     if isinstance(problem, OSError) and problem.strerror:
         name = "" if problem.filename is None else f" {os.fsdecode(problem.filename)}"
-        return f"cannot read or write{name}: {problem.strerror}"
+        remedy = _REMEDIES.get(problem.errno or 0)
+        return f"cannot {attempt}{name}: {problem.strerror}{f'; {remedy}' if remedy else ''}"
     return str(problem) or type(problem).__name__
 
 
-def error(problem: BaseException | str) -> None:
-    """What was attempted, seen and expected on standard error; what to do, on a line of its own."""
+def error(problem: BaseException | str, *, attempt: str = "read or write") -> None:
+    """What was attempted, seen and expected on standard error; what to do, on a line of its own.
+
+    Args:
+        problem: the exception, or the whole sentence: what, a semicolon, what to do.
+        attempt: what was attempted, for an error of the system that only names a file.
+    """
     _clear()
-    what, semicolon, remedy = _sentence(problem).partition("; ")
+    what, semicolon, remedy = _sentence(problem, attempt).partition("; ")
     print(f"mlprov: {brief(escape(what), _LONG_LINE)}", file=sys.stderr)
     if semicolon:
         print(f"mlprov: {brief(escape(remedy), _LONG_LINE)}", file=sys.stderr)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import pathlib
 import re
+import shlex
 
-from mlprov import proofs, stores
+from mlprov import bundles, proofs, stores
 from mlprov.cli import arguments as shared
 from mlprov.cli import output
 
@@ -15,6 +16,10 @@ _INDEX = re.compile("[0-9]{1,18}")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
+    parser.description = (
+        "Write the proof of one tensor, batch, sample or record: a file of a few kilobytes, which "
+        "'mlprov verify' checks alone, and which discloses nothing else of the run."
+    )
     shared.add_run(parser)
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--tensor", metavar="NAME", help="a tensor of weights, buffers or optimizer")
@@ -23,7 +28,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--record", type=int, metavar="SEQ", help="a record, by its number")
     parser.add_argument("--epoch", type=int, metavar="N", help="of which epoch (default: the last)")
     parser.add_argument("--role", metavar="ROLE", help="of which data set or loader, as train")
-    parser.add_argument("-o", "--output", metavar="FILE", help="default: KIND.proof.json, here")
+    parser.add_argument(
+        "-o", "--output", metavar="FILE", help="the file to write (default: KIND.proof.json, here)"
+    )
+    shared.add_force(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -42,12 +50,13 @@ def run(arguments: argparse.Namespace) -> int:
             role=arguments.role,
         )
     path = pathlib.Path(arguments.output or f"{proof.kind}.proof.json")
-    proof.save(path)
-    size = len(bytes(proof))
+    data = bytes(proof)
+    bundles.write_whole(path, data, what="proof", replace=arguments.force)
+    size = len(data)
     if arguments.json:
         facts = {"kind": proof.kind, "leaf": proof.leaf, "path": path, "run": row.id, "size": size}
         output.emit_json(facts)
     elif not arguments.quiet:
-        output.text(f"wrote {path} ({size} bytes)")
-        output.text(f"check it with: mlprov verify {path}")
+        output.text(f"wrote {path} ({output.plural(size, 'byte')})")
+        output.text(f"check it with: mlprov verify {shlex.quote(str(path))}")
     return 0

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-from mlprov import stores
+from mlprov import stored_runs, stores
 from mlprov.cli import arguments as shared
 from mlprov.cli import output
 
@@ -21,9 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Show name, head, code, data, model, epochs and end of a run."""
     with stores.open_store(arguments.store, read_only=True) as store:
-        row = stores.find_run(store, arguments.run)
-        records: list[Record] = stores.decode_records(store, row.id)
-        heads = stores.read_heads(store, row.id)
+        stored = stored_runs.read_run(store, stores.find_run(store, arguments.run).id)
+    row, records, heads = stored.row, stored.records, stored.heads
     logged = sum(1 for head in heads if head.log_index is not None)
     if arguments.json:
         facts = {"heads": len(heads), "imported": row.imported, "in_log": logged}
@@ -36,7 +35,9 @@ def run(arguments: argparse.Namespace) -> int:
         root = f"sha256:{heads[-1].root.hex()} over {output.plural(heads[-1].size, 'record')}"
         lines.append(("head", root))
         if not row.imported:
-            lines.append(("log", f"{logged} of {len(heads)} heads are in the store log"))
+            have = "is" if len(heads) == 1 else "are"
+            entered = f"{logged} of {output.plural(len(heads), 'head')} {have} in the store log"
+            lines.append(("log", entered))
     lines += [(str(record["type"]), describe(record)) for record in records[1:]]
     output.table(lines)
     return 0
@@ -87,6 +88,10 @@ def _value(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
+def _count(value: Any, thing: str) -> str:
+    return output.plural(value, thing) if isinstance(value, int) else f"{value} {thing}s"
+
+
 def _describe_start(record: Record) -> str:
     return f"{record.get('name')}, {_code(record.get('code') or {})}"
 
@@ -94,20 +99,29 @@ def _describe_start(record: Record) -> str:
 def _describe_data(record: Record) -> str:
     samples = output.plural(int(record.get("count") or 0), "sample")
     return (
-        f"{record.get('role')}: {samples}, {record.get('bytes')} bytes, {_root(record.get('tree'))}"
+        f"{record.get('role')}: {samples}, {_count(record.get('bytes'), 'byte')}, "
+        f"{_root(record.get('tree'))}"
     )
 
 
 def _describe_model(record: Record) -> str:
     weights = f"weights {_root(record.get('weights'))}"
-    return f"{record.get('class')}, {record.get('parameters')} parameters, {weights}"
+    return f"{record.get('class')}, {_count(record.get('parameters'), 'parameter')}, {weights}"
 
 
 def _describe_epoch(record: Record) -> str:
     mark = " (interrupted)" if record.get("interrupted") else ""
-    batches = sum(int(stream.get("batches", 0)) for stream in record.get("streams") or ())
+    batches = sum(stream.get("batches") or 0 for stream in record.get("streams") or ())
     facts = f"{output.plural(batches, 'batch')}, weights {_root(record.get('weights'))}"
     return f"{record.get('epoch')}{mark}: {facts}  {_pairs(record.get('metrics'))}".rstrip()
+
+
+def _describe_batches(record: Record) -> str:
+    """Batches that no epoch has: how many of each role."""
+    return "outside epochs: " + ", ".join(
+        f"{stream.get('role')} {_count(stream.get('batches'), 'batch')}"
+        for stream in record.get("streams") or ()
+    )
 
 
 def _describe_metrics(record: Record) -> str:
@@ -141,6 +155,7 @@ _DESCRIBERS: dict[str, Callable[[Record], str]] = {
     "data": _describe_data,
     "model": _describe_model,
     "epoch": _describe_epoch,
+    "batches": _describe_batches,
     "metrics": _describe_metrics,
     "checkpoint": _describe_checkpoint,
     "gap": _describe_gap,

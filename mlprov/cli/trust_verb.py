@@ -11,8 +11,16 @@ from mlprov.errors import ConfigError
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
+    parser.description = (
+        "Pin the key of somebody whose runs you accept: the check 'signer' then holds for what it "
+        "signs. Without a key, list the pinned ones."
+    )
     parser.add_argument(
-        "key", nargs="?", metavar="VKEY|FILE", help="the key to pin, as its owner gave it to you"
+        "key",
+        nargs="?",
+        metavar="VKEY|FILE",
+        help="the key to pin, as 'mlprov keys' printed it for its owner, or a file with it; "
+        "without one the pinned keys are listed",
     )
     parser.add_argument("--label", default="", help="what to call it")
     parser.add_argument("--remove", action="store_true", help="unpin it (by key, file or label)")

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import os
 import pathlib
 from typing import Any
 
 import mlprov
+from mlprov import stores
 from mlprov.cli import output
-from mlprov.errors import ConfigError
+from mlprov.errors import ConfigError, Error
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
+    parser.description = (
+        "Check a bundle or proof, and a model or data against it. Every check is printed: it "
+        "holds, fails or is unchecked, and the last line is the result. It takes no store and "
+        "no network."
+    )
     parser.add_argument("evidence", metavar="BUNDLE|PROOF", help="NAME.mlprov, or a proof file")
     parser.add_argument(
         "--model", metavar="FILE|DIR", help="the model to hold against the recorded weights"
@@ -22,16 +29,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="[ROLE=]PATH",
-        help="data to hold against the recorded samples; without ROLE= where the run has one role",
+        help="data to hold against the recorded samples: .npy, .safetensors, a file or a "
+        "directory; ROLE is what stands before the first '=', and may be left out where the run "
+        "has one role (then write ./PATH if there is a '=' in it); repeat it for several roles",
     )
     parser.add_argument(
-        "--tensor", action="append", default=[], metavar="NAME", help="a single tensor to check"
+        "--tensor",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a tensor that must be among the recorded weights; repeat it for several",
     )
     parser.add_argument(
         "--epoch", type=int, metavar="N", help="compare with the weights of epoch N, not the last"
     )
     parser.add_argument(
-        "--key", action="append", metavar="VKEY|FILE", help="the signer's key: no other counts then"
+        "--key",
+        action="append",
+        metavar="VKEY|FILE",
+        help="the signer's key, as 'mlprov keys' prints it there: no other counts then (default: "
+        "your own key, and those pinned with 'mlprov trust')",
     )
     parser.add_argument(
         "--allow-unpinned", action="store_true", help="accept a signer whose key nobody pinned"
@@ -40,6 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print every check and the result; the exit code says it too."""
+    _refuse_what_is_no_file(arguments.evidence, arguments.store)
     verdict = mlprov.verify(
         arguments.evidence,
         model=None if arguments.model is None else pathlib.Path(arguments.model),
@@ -63,6 +81,24 @@ def run(arguments: argparse.Namespace) -> int:
     return verdict.exit_code
 
 
+def _refuse_what_is_no_file(evidence: str, store_path: str | None) -> None:
+    """A run is verified as the file that it is exported to: say so where its name was given."""
+    if os.path.lexists(evidence):
+        return
+    attempt = f"cannot verify {evidence}: there is no such file"
+    if pathlib.Path(f"{evidence}.mlprov").is_file():
+        raise ConfigError(f"{attempt}; did you mean {evidence}.mlprov?")
+    try:
+        with stores.open_store(store_path, read_only=True) as store:
+            run_id = stores.find_run(store, evidence).id
+    except Error:
+        return
+    raise ConfigError(
+        f"{attempt}, but a run of that name; 'mlprov export {run_id}' writes it as a file, which "
+        "can be verified"
+    )
+
+
 def _data(given: list[str]) -> Any:
     """By role, or one path alone."""
     by_role: dict[str, pathlib.Path] = {}
@@ -80,7 +116,4 @@ def _data(given: list[str]) -> Any:
 
 def _print(verdict: mlprov.Verdict) -> None:
     output.table([(check.state, check.name, check.detail) for check in verdict.checks])
-    name = verdict.facts.get("name")
-    shown = f"{verdict.subject} ({name})" if name else verdict.subject
-    failing = ", ".join(check.name for check in verdict.failing)
-    output.text(f"{shown}: {verdict.result}{f' ({failing})' if failing else ''}")
+    output.text(verdict.summary)

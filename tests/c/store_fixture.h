@@ -119,7 +119,7 @@ static inline int add_record(struct mlp_runlog *log, const char *type, struct ml
     uint64_t seq = mlp_runlog_size(log);
     int len = snprintf(record, sizeof record, "{\"seq\":%llu,\"type\":\"%s\"}",
                        (unsigned long long)seq, type);
-    return mlp_runlog_append(log, NULL, record, (size_t)len, type, time_text(seq), error);
+    return mlp_runlog_append(log, seq, record, (size_t)len, type, time_text(seq), error);
 }
 
 /* One number that a query answers; -1 where it fails or answers none. */

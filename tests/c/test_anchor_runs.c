@@ -28,15 +28,13 @@ static void a_commit_writes_run_records_and_a_head_that_verifies(void)
     struct mlp_vkey vkey;
     struct mlp_note note;
     struct mlp_checkpoint head;
-    uint64_t seq = 9;
     uint64_t size = 9;
     uint8_t root32[32];
     uint8_t expected32[32];
     set_up();
     struct mlp_runlog *log = new_run(1);
-    CHECK(FINE(mlp_runlog_append(log, &seq, "{}", 2, "run.start", time_text(0), &error)) &&
-          seq == 0);
-    CHECK(FINE(mlp_runlog_append(log, &seq, "[]", 2, "data", time_text(1), &error)) && seq == 1);
+    CHECK(FINE(mlp_runlog_append(log, 0, "{}", 2, "run.start", time_text(0), &error)));
+    CHECK(FINE(mlp_runlog_append(log, 1, "[]", 2, "data", time_text(1), &error)));
     mlp_runlog_head(log, &size, root32);
     CHECK(size == 0 && mlp_runlog_size(log) == 2);
     CHECK(FINE(mlp_runlog_commit(log, &bytes, NULL, &error)));
@@ -88,12 +86,28 @@ static void a_record_must_be_later_than_the_one_before(void)
     set_up();
     struct mlp_runlog *log = new_run(1);
     for (size_t i = 0; i < sizeof malformed / sizeof malformed[0]; i++)
-        CHECK(mlp_runlog_append(log, NULL, "{}", 2, "a", malformed[i], &error) == MLP_E_ARGUMENT);
-    CHECK(FINE(mlp_runlog_append(log, NULL, "{}", 2, "a", time_text(5), &error)));
-    CHECK(mlp_runlog_append(log, NULL, "{}", 2, "a", time_text(5), &error) == MLP_E_ARGUMENT);
-    CHECK(mlp_runlog_append(log, NULL, "{}", 2, "a", time_text(4), &error) == MLP_E_ARGUMENT);
-    CHECK(FINE(mlp_runlog_append(log, NULL, "{}", 2, "run.end", time_text(6), &error)));
-    CHECK(mlp_runlog_append(log, NULL, "{}", 2, "a", time_text(7), &error) == MLP_E_CLOSED);
+        CHECK(mlp_runlog_append(log, 0, "{}", 2, "a", malformed[i], &error) == MLP_E_ARGUMENT);
+    CHECK(FINE(mlp_runlog_append(log, 0, "{}", 2, "a", time_text(5), &error)));
+    CHECK(mlp_runlog_append(log, 1, "{}", 2, "a", time_text(5), &error) == MLP_E_ARGUMENT);
+    CHECK(mlp_runlog_append(log, 1, "{}", 2, "a", time_text(4), &error) == MLP_E_ARGUMENT);
+    CHECK(FINE(mlp_runlog_append(log, 1, "{}", 2, "run.end", time_text(6), &error)));
+    CHECK(mlp_runlog_append(log, 2, "{}", 2, "a", time_text(7), &error) == MLP_E_CLOSED);
+    CHECK(mlp_runlog_size(log) == 2);
+    mlp_runlog_free(log);
+    tear_down();
+}
+
+static void a_record_says_which_one_of_the_log_it_is(void)
+{
+    struct mlp_error error = {0};
+    set_up();
+    struct mlp_runlog *log = new_run(1);
+    CHECK(FINE(mlp_runlog_append(log, 0, "{}", 2, "a", time_text(1), &error)));
+    static const uint64_t others[] = {0, 2, UINT64_MAX};
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
+        CHECK(mlp_runlog_append(log, others[i], "{}", 2, "a", time_text(2), &error) == MLP_E_BUSY);
+    SAYS("its next record is number 1");
+    CHECK(FINE(mlp_runlog_append(log, 1, "{}", 2, "a", time_text(2), &error)));
     CHECK(mlp_runlog_size(log) == 2);
     mlp_runlog_free(log);
     tear_down();
@@ -117,7 +131,7 @@ static void a_run_goes_on_after_it_was_closed(void)
     CHECK(FINE(mlp_runlog_open(&log, store, run_id(1), &error)));
     mlp_runlog_head(log, &size, after32);
     CHECK(size == 5 && mlp_runlog_size(log) == 5 && memcmp(before32, after32, 32) == 0);
-    CHECK(mlp_runlog_append(log, NULL, "{}", 2, "a", time_text(4), &error) == MLP_E_ARGUMENT);
+    CHECK(mlp_runlog_append(log, 5, "{}", 2, "a", time_text(4), &error) == MLP_E_ARGUMENT);
     CHECK(FINE(add_record(log, "run.end", &error)) &&
           FINE(mlp_runlog_commit(log, NULL, "finished", &error)));
     mlp_runlog_free(log);
@@ -311,6 +325,7 @@ int main(void)
     RUN(a_commit_writes_run_records_and_a_head_that_verifies);
     RUN(rolled_back_records_leave_no_trace);
     RUN(a_record_must_be_later_than_the_one_before);
+    RUN(a_record_says_which_one_of_the_log_it_is);
     RUN(a_run_goes_on_after_it_was_closed);
     RUN(changed_records_are_noticed_when_a_run_is_opened);
     RUN(a_missing_or_other_key_cannot_go_on);

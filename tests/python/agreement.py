@@ -12,6 +12,7 @@ from bundles_for_tests import v
 
 import mlprov
 from mlprov import verification
+from mlprov.questions import Question
 
 
 def mlprov_verdict(data: bytes, request: v.Request) -> tuple[str, dict[str, str]]:
@@ -20,12 +21,14 @@ def mlprov_verdict(data: bytes, request: v.Request) -> tuple[str, dict[str, str]
         verdict = verification.verify_bytes(
             data,
             "the evidence",
-            model=request.model,
-            data=dict(request.data) or None,
-            tensors=list(request.tensors),
-            epoch=request.epoch,
-            keys=[str(key) for key in request.keys] or None,
-            allow_unpinned=request.allow_unpinned,
+            Question(
+                model=request.model,
+                data=dict(request.data) or None,
+                tensors=list(request.tensors),
+                epoch=request.epoch,
+                keys=[str(key) for key in request.keys] or None,
+                allow_unpinned=request.allow_unpinned,
+            ),
         )
     except mlprov.EvidenceError:
         return "could not check", {}  # neither a bundle nor a proof: there is nothing to check

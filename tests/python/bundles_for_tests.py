@@ -20,13 +20,16 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "verifier"))
 
+import evidence_maker as w  # noqa: E402
 import mlprov_verify as v  # noqa: E402
 
 VECTORS = ROOT.parent / "shared" / "vectors"
 
-OWNER_SEED, RUN_SEED, LOG_SEED = bytes([1]) * 32, bytes([2]) * 32, bytes([3]) * 32
+OWNER_SEED, RUN_SEED, LOG_SEED, OTHER_SEED = (bytes([number]) * 32 for number in (1, 2, 3, 9))
 RUN_ID = "019aa5c1-5a40-7000-8000-000000000001"
 ORIGIN = "mlprov/store/0123456789abcdef"
+# The checks that a bundle must pass (docs/format.md section 10), in order.
+CORE = ["archive", "manifest", "signature", "signer", "owner", "records", "heads", "log", "trees"]
 
 FLOATS = struct.pack("<4f", 1.0, -2.0, 0.5, -0.0)
 
@@ -85,16 +88,16 @@ class BundleBuilder:
 
     @property
     def owner_key(self) -> v.Key:
-        public = v.public_key(self.owner_seed)
+        public = w.public_key(self.owner_seed)
         return v.Key(v.owner_name(public), public)
 
     @property
     def run_key(self) -> v.Key:
-        return v.Key(f"mlprov/run/{self.run}", v.public_key(self.run_seed))
+        return v.Key(f"mlprov/run/{self.run}", w.public_key(self.run_seed))
 
     @property
     def log_key(self) -> v.Key:
-        return v.Key(self.origin, v.public_key(self.log_seed))
+        return v.Key(self.origin, w.public_key(self.log_seed))
 
     def statement(self, **changes: Any) -> str:
         """The owner's statement, a signed note."""
@@ -108,7 +111,7 @@ class BundleBuilder:
         } | changes
         members = {name: value for name, value in members.items() if value is not ...}
         text = v.STATEMENT_TYPE + v.canonical_json(members) + b"\n"
-        return v.sign_note(text, self.owner_key.name, self.owner_seed).decode()
+        return w.sign_note(text, self.owner_key.name, self.owner_seed).decode()
 
     # -- records and trees
 
@@ -184,8 +187,8 @@ class BundleBuilder:
 
     def head(self, size: int, root: bytes) -> bytes:
         """One signed head."""
-        text = v.checkpoint_text(self.run_key.name, size, root)
-        return v.sign_note(text, self.run_key.name, self.run_seed)
+        text = w.checkpoint_text(self.run_key.name, size, root)
+        return w.sign_note(text, self.run_key.name, self.run_seed)
 
     def log(self) -> list[bytes]:
         """Every entry of the store log."""
@@ -196,8 +199,8 @@ class BundleBuilder:
         return self._checkpoint_of(self.log())
 
     def _checkpoint_of(self, log: list[bytes]) -> bytes:
-        text = v.checkpoint_text(self.origin, len(log), v.merkle_root(log))
-        return v.sign_note(text, self.origin, self.log_seed)
+        text = w.checkpoint_text(self.origin, len(log), v.merkle_root(log))
+        return w.sign_note(text, self.origin, self.log_seed)
 
     def log_proof(self, head: bytes) -> dict[str, Any]:
         """Where a head is in the store log."""
@@ -207,7 +210,7 @@ class BundleBuilder:
     def proof_in(log: list[bytes], head: bytes) -> dict[str, Any]:
         """Where a head is in a log with these entries."""
         index = log.index(head)
-        return {"index": index, "path": encoded(v.inclusion_proof(index, log))}
+        return {"index": index, "path": encoded(w.inclusion_proof(index, log))}
 
     def entries(self) -> dict[str, bytes]:
         """Every entry but the manifest and its signature."""
@@ -226,7 +229,7 @@ class BundleBuilder:
             entries[f"heads/{size}.note"] = head
             entries[f"{folder}/{size}.proof"] = v.canonical_json(self.proof_in(log, head))
         for root, leaves in self.trees.items():
-            entries[f"trees/{root}.leaves"] = v.write_leaves(leaves)
+            entries[f"trees/{root}.leaves"] = w.write_leaves(leaves)
         return entries
 
     def manifest(self, entries: dict[str, bytes]) -> dict[str, Any]:
@@ -249,13 +252,13 @@ class BundleBuilder:
         """Sign the manifest (bytes are taken as they are) and make the archive."""
         value = self.manifest(entries) if manifest is None else manifest
         text = value if isinstance(value, bytes) else v.canonical_json(value)
-        return v.write_archive({**entries, "manifest.json": text, "manifest.sig": self.sign(text)})
+        return w.write_archive({**entries, "manifest.json": text, "manifest.sig": self.sign(text)})
 
     def sign(self, manifest: bytes) -> bytes:
         """manifest.sig."""
         digest = hashlib.sha256(manifest).hexdigest()
         text = v.MANIFEST_TYPE + f"sha256:{digest}\n".encode()
-        return v.sign_note(text, self.owner_key.name, self.owner_seed)
+        return w.sign_note(text, self.owner_key.name, self.owner_seed)
 
     def build(self) -> bytes:
         """The bundle."""
@@ -274,7 +277,7 @@ class BundleBuilder:
             "record": {
                 "index": seq,
                 "leaf": lines[seq].decode(),
-                "path": encoded(v.inclusion_proof(seq, lines[:size])),
+                "path": encoded(w.inclusion_proof(seq, lines[:size])),
                 "size": size,
             },
             "head": heads[size].decode(),
@@ -291,7 +294,7 @@ class BundleBuilder:
                 "field": field,
                 "index": index,
                 "leaf": leaves[index].decode(),
-                "path": encoded(v.inclusion_proof(index, leaves)),
+                "path": encoded(w.inclusion_proof(index, leaves)),
                 "size": len(leaves),
             }
         return proof
@@ -429,9 +432,14 @@ Tensors = dict[str, tuple[bytes, str, list[int]]]
 PAIRS: Tensors = {"0": (SAMPLES, "F32", [3, 2]), "1": (LABELS, "I64", [3])}
 
 
+def pinned(**asked: Any) -> v.Request:
+    """A request that pins the key of the standard run."""
+    return v.Request(keys=[BundleBuilder().owner_key], **asked)
+
+
 def verify(bundle: bytes, **asked: Any) -> v.Verdict:
     """The verdict on a bundle of the pinned owner."""
-    return v.verify_bytes(bundle, v.Request(keys=[BundleBuilder().owner_key], **asked))
+    return v.verify_bytes(bundle, pinned(**asked))
 
 
 def check(verdict: v.Verdict, name: str) -> v.Check:

@@ -122,6 +122,7 @@ CALLS = [
     Call("store.create_run", (RUN, "name", None), ("text", "text", "text?")),
     Call("store.open_run", (RUN,), ("text",)),
     Call("store.open_stream", (RUN, "new"), ("text", "text")),
+    Call("store.set_patience", (0,), ("int",)),
     Call("store.put_leaves", ([b"leaf"],), ("buffers",)),
     Call("store.get_leaves", (HASH,), ("hash",)),
     Call("store.has_leaves", (HASH,), ("hash",)),

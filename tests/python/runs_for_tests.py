@@ -20,6 +20,7 @@ from bundles_for_tests import write_safetensors
 
 import mlprov
 from mlprov import archives, keys
+from mlprov.questions import Question
 
 DTYPES = {"float32": "F32", "float64": "F64", "int64": "I64"}
 NEEDED = ("archive", "manifest", "signature", "signer", "owner", "records", "heads", "log", "trees")
@@ -148,7 +149,7 @@ def record(directory: Path, home: Path | None = None, name: str = "little") -> R
 def ask_both(evidence: bytes | Path, *, keys: list[str] | None = None, **asked: Any) -> Any:
     """mlprov's verdict, after the second verifier gave the same result, check by check."""
     data = evidence if isinstance(evidence, bytes) else evidence.read_bytes()
-    verdict = mlprov.verification.verify_bytes(data, "it", keys=keys, **asked)
+    verdict = mlprov.verification.verify_bytes(data, "it", Question(keys=keys, **asked))
     request = v.Request(keys=[v.parse_vkey(key) for key in keys or []], **asked)
     theirs = v.verify_bytes(data, request)
     assert verdict.result == theirs.result, (str(verdict), [str(c) for c in theirs.checks])
@@ -162,7 +163,7 @@ def refused_by_both(data: bytes, **asked: Any) -> None:
     request = {**asked, "keys": [v.parse_vkey(key) for key in asked.get("keys") or []]}
     theirs = v.verify_bytes(data, v.Request(**request))
     try:
-        verdict = mlprov.verification.verify_bytes(data, "it", **asked)
+        verdict = mlprov.verification.verify_bytes(data, "it", Question(**asked))
     except mlprov.EvidenceError:
         assert theirs.result == "could not check"
         return

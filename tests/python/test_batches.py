@@ -17,11 +17,12 @@ from typing import Any, NamedTuple
 import blake3
 import pytest
 import rfc8785
+from batches_for_tests import batch_items
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mlprov import _core
-from mlprov.batches import batch_items, capture_batch, index_leaf
+from mlprov.batches import capture_batch
 from mlprov.errors import ConfigError, UnsupportedTensorError
 from mlprov.items import float_text
 
@@ -380,21 +381,6 @@ def test_the_run_s_algorithm_makes_every_digest():
     leaf = capture_batch(0, [b"a", torch.ones(2), torch.eye(2).to_sparse()], "sha256").leaf
     assert leaf.count(b"sha256:") == 4
     assert b"blake3:" not in leaf
-
-
-@pytest.mark.parametrize(
-    ("indices", "expected"),
-    [
-        ([3, 1, 2], [3, 1, 2]),
-        (torch.tensor([3, 1]), [3, 1]),
-        (np.array([3, 1]), [3, 1]),
-        ([np.int64(4), torch.tensor(5)], [4, 5]),
-        (["a", (0, 1)], ["a", [0, 1]]),
-        ([], []),
-    ],
-)
-def test_an_index_leaf_lists_the_samples_as_the_sampler_named_them(indices, expected):
-    assert index_leaf(9, indices) == canonical({"batch": 9, "indices": expected})
 
 
 @pytest.mark.timing

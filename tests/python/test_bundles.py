@@ -8,6 +8,7 @@ import random
 import struct
 import zipfile
 
+import numpy as np
 import pytest
 from agreement import v
 from bundles_for_tests import standard_run
@@ -392,11 +393,27 @@ def test_only_the_key_that_began_a_run_exports_it(recorded, tmp_path):
     assert not (tmp_path / "x.mlprov").exists()
 
 
-@pytest.mark.parametrize("disclose", [["weights"], ["batches", "secrets"]])
+def test_without_its_owner_key_a_finished_run_is_not_exported_again(recorded, tmp_path):
+    with user(tmp_path / "nobody"):
+        store = mlprov.stores.open_store(recorded.store, read_only=True)
+        with store, pytest.raises(mlprov.ConfigError) as caught:
+            bundles.export_run(store, recorded.run, tmp_path / "x.mlprov")
+    said = str(caught.value)
+    for part in (f"owner key {recorded.vkey}", "there is none at", "point MLPROV_OWNER_KEY at"):
+        assert part in said
+    assert not (tmp_path / "nobody").exists()  # no new key is made for it
+
+
+@pytest.mark.parametrize(
+    "disclose",
+    [["weights"], ["batches", "secrets"], "batches", [5], [["batches"]], 5, None, np.ones(2)],
+    ids=lambda value: type(value).__name__,
+)
 def test_only_known_things_are_disclosed(as_owner, tmp_path, disclose):
     store = mlprov.stores.open_store(as_owner.store, read_only=True)
     with store, pytest.raises(mlprov.ConfigError, match="cannot disclose"):
         bundles.export_run(store, as_owner.run, tmp_path / "x", disclose=disclose)
+    assert not (tmp_path / "x").exists()
 
 
 def test_a_bundle_discloses_no_batch_and_no_sample_unless_asked(recorded):
@@ -425,6 +442,25 @@ def test_a_bundle_is_not_written_over_a_directory(tmp_path, monkeypatch, name):
     (tmp_path / "there").mkdir()
     with pytest.raises(mlprov.StoreError, match="directory"):
         bundles.write_whole(tmp_path.__class__(name), b"x", what="bundle")
+
+
+def test_a_file_is_replaced_unless_that_is_refused(tmp_path):
+    target = tmp_path / "x"
+    bundles.write_whole(target, b"first", what="bundle", replace=False)
+    with pytest.raises(mlprov.ConfigError, match="there is such a file"):
+        bundles.write_whole(target, b"second", what="bundle", replace=False)
+    assert target.read_bytes() == b"first"
+    bundles.write_whole(target, b"third", what="bundle")
+    assert target.read_bytes() == b"third"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_pipe_is_not_replaced_by_a_file(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(mlprov.ConfigError, match="device or a pipe"):
+        bundles.write_whole(pipe, b"x", what="proof")
+    assert pipe.is_fifo()
 
 
 def test_names_of_255_bytes_can_be_written(tmp_path):

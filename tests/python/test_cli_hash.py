@@ -88,7 +88,7 @@ def test_check_says_what_failed_and_what_it_could_not_read(mlp, odd, tmp_path):
     assert result.code == 1
     assert "plain: FAILED" in result.out
     assert "with space: OK" in result.out
-    assert "1 of 3 digests do not match" in result.err
+    assert "1 of 3 digests does not match" in result.err
     quiet = mlp("hash", "--check", path, "-q")
     assert "OK" not in quiet.out
     assert "plain: FAILED" in quiet.out

@@ -98,7 +98,7 @@ def test_a_model_is_compared_by_its_tensors_alone(recorded, tmp_path):
             "metric",
         }
     found = mlprov.diff(recorded.run, recorded.model, store=recorded.store)
-    assert names(found, "tensor") == [("removed", "head.weight")]
+    assert names(found, "tensor") == []
     arrays = {**arrays, "bias": arrays["bias"].astype(np.float64)}
     found = mlprov.diff(everything, arrays)
     assert names(found, "tensor") == [("changed", "bias")]
@@ -193,3 +193,67 @@ def test_twins_differ_in_nothing_that_was_trained(recorded, tmp_path):
     assert {change.kind for change in found.changes} <= {"environment", "code"}
     shutil.rmtree(twin.store)
     assert mlprov.diff(twin.bundle, twin.model).same["tensor"] == 3
+
+
+# ---- tied weights ----
+
+
+def test_a_tied_name_that_a_saved_file_leaves_out_is_tied_not_removed(recorded):
+    found = mlprov.diff(recorded.run, recorded.model, store=recorded.store)
+    assert found.changes == ()
+    assert found.tied == {"head.weight": "embed.weight"}
+    assert found.same["tensor"] == 3
+    back = mlprov.diff(recorded.model, recorded.run, store=recorded.store)
+    assert back.changes == ()
+    assert back.tied == found.tied
+
+
+def test_a_tied_tensor_that_changed_is_said_once(recorded, tmp_path):
+    model = saved(little_model(7))
+    path = write_model(tmp_path / "m.safetensors", model)
+    found = mlprov.diff(little_model(2), path)
+    changed = [("changed", "bias"), ("changed", "counter"), ("changed", "embed.weight")]
+    assert names(found, "tensor") == changed
+    assert found.tied == {"head.weight": "embed.weight"}
+
+
+def test_a_name_whose_whole_group_is_gone_is_removed(tmp_path):
+    path = write_model(tmp_path / "m.safetensors", {"bias": little_model()["bias"]})
+    found = mlprov.diff(little_model(), path)
+    removed = [("removed", name) for name in ("counter", "embed.weight", "head.weight")]
+    assert names(found, "tensor") == removed
+    assert found.tied == {}
+
+
+def test_a_tensor_of_its_own_is_added_beside_a_file_that_calls_it_tied(tmp_path):
+    """A file's metadata is the writer's word: only an equal tensor is taken for the tied one."""
+    save_file = pytest.importorskip("safetensors.numpy").save_file
+    arrays = little_model()
+    one = tmp_path / "one.safetensors"
+    save_file(saved(arrays), one, metadata={"head.weight": "embed.weight"})
+    assert mlprov.diff(one, arrays).tied == {"head.weight": "embed.weight"}
+    assert not mlprov.diff(one, arrays)
+    both = write_model(tmp_path / "both.safetensors", arrays)
+    assert mlprov.diff(both, one).tied == {"head.weight": "embed.weight"}
+    arrays["head.weight"] = arrays["embed.weight"] + 1
+    other = write_model(tmp_path / "other.safetensors", arrays)
+    found = mlprov.diff(one, other)
+    assert names(found, "tensor") == [("added", "head.weight")]
+    assert found.tied == {}
+
+
+def test_the_command_line_shows_tied_names_and_exits_with_0(recorded, capsys):
+    from mlprov.cli.__main__ import main
+
+    arguments = ["diff", recorded.run, str(recorded.model), "--store", str(recorded.store)]
+    assert main(arguments) == 0
+    shown = capsys.readouterr().out
+    assert "head.weight = embed.weight" in shown
+    assert "removed" not in shown
+
+
+@pytest.mark.parametrize("side", ["x" * 100_000, "x" * 100_000 + ":1", "a\0b", "\ud800"])
+def test_a_side_that_can_be_no_file_is_no_run_either(recorded, side):
+    with user(recorded.home), pytest.raises(mlprov.StoreError, match="no file here") as error:
+        mlprov.diff(side, recorded.run, store=recorded.store)
+    assert len(str(error.value)) < 2000

@@ -8,17 +8,19 @@ import pathlib
 import socket
 import timeit
 import tracemalloc
+import warnings
 from typing import Any
 
 import blake3
 import numpy as np
 import pytest
 import rfc8785
+from batches_for_tests import batch_items
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import mlprov
 from mlprov import _core, datasets
-from mlprov.batches import batch_items
 from mlprov.datasets import capture_dataset
 from mlprov.errors import ConfigError, EvidenceError, UnsupportedTensorError
 from mlprov.samples import SampleLeaves
@@ -341,12 +343,13 @@ def test_the_files_of_a_directory_are_sorted_by_their_utf_8_path(tmp_path):
         "a.txt": b"1",
         "a-": b"2",
         ".hidden": b"h",
+        "a/.git": b"a file, as worktrees have it",
         "\uffff": b"3",
         "\U0001f600": b"4",
         'q"\\\n': b"5",
     }
     write(tmp_path, files)
-    write(tmp_path, {".git/config": b"x", "a/.git": b"x", ".mlprov/store.db": b"x"})
+    write(tmp_path, {".git/config": b"x", "b/.git/x": b"x", ".mlprov/store.db": b"x"})
     capture = capture_dataset(tmp_path)
     ordered = sorted(files, key=str.encode)
     assert list(capture.leaves) == [file_leaf(files[path], path) for path in ordered]
@@ -375,9 +378,25 @@ def test_an_empty_directory_is_an_empty_set(tmp_path):
     assert (capture.size, capture.bytes, list(capture.leaves)) == (0, 0, [])
 
 
-def test_a_store_of_another_name_is_left_out(tmp_path):
-    write(tmp_path, {"a": b"a", "evidence/store.db": b"x"})
-    assert capture_dataset(tmp_path, skip=[tmp_path / "evidence", tmp_path / "none"]).size == 1
+def test_the_run_s_store_under_another_name_is_no_data_and_refused_by_name(tmp_path):
+    """Leaving it out would make a set that its own directory does not verify against."""
+    write(tmp_path, {"a": b"a", "sub/evidence/store.db": b"x", ".mlprov/store.db": b"x"})
+    evidence = tmp_path / "sub" / "evidence"
+    for root in (tmp_path, evidence):
+        with pytest.raises(ConfigError, match=r"evidence is the store .* MLPROV_STORE"):
+            capture_dataset(root, store=evidence)
+    assert capture_dataset(tmp_path, store=tmp_path / ".mlprov").size == 2
+    assert capture_dataset(tmp_path, store=tmp_path / "none").size == 2
+
+
+def test_a_run_says_that_its_store_lies_within_its_data(tmp_path):
+    write(tmp_path / "set", {"a": b"a"})
+    with mlprov.start("inside", store=tmp_path / "set" / "evidence") as run:
+        with pytest.warns(mlprov.RecordingWarning, match="evidence is the store"):
+            run.track_data(train=tmp_path / "set")
+        run.track_data(train=tmp_path / "set" / "a")
+    types = [record["type"] for record in run.records]
+    assert types == ["run.start", "gap", "data", "run.end"]
 
 
 @pytest.mark.parametrize("target", ["a/inside", "../outside", "a", ".", "missing"])
@@ -480,3 +499,20 @@ def test_the_digests_of_dvc_are_listed_as_weak(tmp_path):
 def test_a_dvc_file_of_another_form_says_nothing(tmp_path, text):
     write(tmp_path, {"a": b"abc", "a.dvc": text})
     assert capture_dataset(tmp_path).weak == []
+
+
+@pytest.mark.parametrize("layout", ["sparse_coo", "sparse_csr", "_mkldnn", "nested"])
+def test_a_tensor_without_rows_of_memory_is_refused_by_name(layout):
+    torch = pytest.importorskip("torch")
+    make = {
+        "sparse_coo": lambda: torch.eye(2).to_sparse(),
+        "sparse_csr": lambda: torch.eye(2).to_sparse_csr(),
+        "_mkldnn": lambda: torch.eye(2).to_mkldnn(),
+        "nested": lambda: torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]),
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        data = make[layout]()
+    for one in (data, [torch.ones(2), data]):
+        with pytest.raises(UnsupportedTensorError, match=rf"is {layout}, .*; pass a dense tensor"):
+            datasets.check_dataset_kind(one)

@@ -159,6 +159,13 @@ def test_an_array_of_objects_is_named_by_its_position():
         digest_many([np.array([None])])
 
 
+def test_a_model_is_sent_to_digest_model(torch):
+    for model in (torch.nn.Linear(2, 2), {"a": np.zeros(2)}, torch.nn.Linear(1, 1).state_dict()):
+        for call in (digest, digest_many, lambda one: digest_many([b"", one])):
+            with pytest.raises(TypeError, match=r"mlprov\.digest_model\(\)"):
+                call(model)
+
+
 def test_a_tensor_has_the_digest_of_its_bytes(torch):
     tensor = torch.arange(300, dtype=torch.int16).reshape(2, 150)
     assert str(digest(tensor)) == reference("blake3", tensor.numpy().tobytes())

@@ -5,6 +5,7 @@ they print. ``…`` stands for any text within a line, a line of ``…`` alone f
 """
 
 import ast
+import importlib
 import os
 import re
 import shlex
@@ -197,3 +198,27 @@ def test_the_tests_of_pages_notice_what_is_not_printed(demonstration):
     assert not as_pattern(["a … c"]).fullmatch("a b d\n")
     assert not as_pattern(["a"]).fullmatch("a\nb\n")
     assert Path(demonstration, "digits.mlprov").exists()
+
+
+def test_the_commands_that_the_demonstration_prints_can_be_pasted(tmp_path, monkeypatch):
+    """Through a shell they come out as the words that were meant, whatever the directory."""
+    pytest.importorskip("torch", reason="the demonstration trains with torch")
+    pytest.importorskip("sklearn", reason="the demonstration's data are scikit-learn's")
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    digits = importlib.import_module("digits")
+    base = tmp_path / "it's $HOME; here"
+    setting, *lines = digits.next_commands(base)
+    assert shlex.split(setting) == [
+        "export", f"MLPROV_HOME={base / 'home'}", f"MLPROV_STORE={base / 'store'}",
+    ]  # fmt: skip
+    for line in lines:
+        words = subprocess.run(
+            ["/bin/sh", "-c", f"printf '%s\\n' {line}"], capture_output=True, text=True, check=True
+        ).stdout.splitlines()
+        verb = next(word for word in words if word in VERBS)
+        assert Path(words[0]).exists()
+        if verb == "verify":
+            assert words[-3:] == [
+                str(base / "digits.mlprov"), "--model", str(base / "model.safetensors"),
+            ]  # fmt: skip
+    assert len(lines) == 4

@@ -12,6 +12,7 @@ import pytest
 from bundles_for_tests import v
 
 from mlprov import verification
+from mlprov.questions import Question
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 OWNER = "mlprov/owner/34750f98bd59fcfc+e57ecb15+AYqI4910CfGV/VLbLTy6XXLKZwm/HZQSG/N0iAG0D29c"
@@ -25,7 +26,7 @@ DIGESTS = {
 def test_golden_evidence_is_untouched_and_holds_for_both_verifiers(name: str) -> None:
     data = (GOLDEN / name).read_bytes()
     assert hashlib.sha256(data).hexdigest() == DIGESTS[name]
-    assert verification.verify_bytes(data, name, keys=[OWNER]).result == "holds"
+    assert verification.verify_bytes(data, name, Question(keys=[OWNER])).result == "holds"
     assert v.verify_bytes(data, v.Request(keys=[v.parse_vkey(OWNER)])).result == "holds"
 
 

@@ -296,3 +296,9 @@ def test_the_private_key_is_in_no_text_about_it() -> None:
         assert body not in shown
     with pytest.raises((TypeError, StoreError)):
         __import__("pickle").dumps(key)
+
+
+def test_a_key_that_is_no_unicode_is_said_to_be_none():
+    for call in (keys.read_vkey, keys.trust):
+        with pytest.raises(ConfigError, match="no valid Unicode; give the line"):
+            call("\ud800")

@@ -324,3 +324,12 @@ def test_nothing_is_changed_in_place() -> None:
     value: Any = {"a": [{"password": "x"}]}
     redact(value)
     assert value == {"a": [{"password": "x"}]}
+
+
+def test_a_text_too_long_to_search_is_left_out_and_said() -> None:
+    found: list[str] = []
+    longest = "a" * 65_536
+    assert redact({"a": longest, "b": longest + "x"}, where="config", found=found) == {
+        "a": longest,
+        "b": "[left out: a text of 65537 characters]",
+    }

@@ -10,18 +10,20 @@ from typing import Any
 import pytest
 from bundles_for_tests import (
     LOG_SEED,
+    OTHER_SEED,
     RUN_SEED,
     BundleBuilder,
     check_states,
     failing,
+    pinned,
     standard_run,
     tensor,
     v,
+    w,
     weights,
     write_safetensors,
 )
 
-OTHER_SEED = bytes([9]) * 32
 Proof = dict[str, Any]
 
 # kind, record, field, leaf: one of each place that a proof can lead to.
@@ -43,7 +45,7 @@ def builder() -> BundleBuilder:
 
 def verify(proof: Proof | bytes, **asked: Any) -> v.Verdict:
     data = proof if isinstance(proof, bytes) else v.canonical_json(proof)
-    return v.verify_bytes(data, v.Request(keys=[BundleBuilder().owner_key], **asked))
+    return v.verify_bytes(data, pinned(**asked))
 
 
 @pytest.mark.parametrize(("kind", "seq", "field", "index"), PLACES)
@@ -78,7 +80,7 @@ def test_a_composite_tensor_is_a_tensor(builder: BundleBuilder) -> None:
 
 def test_the_signer_must_be_pinned(builder: BundleBuilder) -> None:
     data = v.canonical_json(builder.proof("record", 0))
-    other = v.Key("other", v.public_key(OTHER_SEED))
+    other = v.Key("other", w.public_key(OTHER_SEED))
     assert v.verify_bytes(data).result == "could not check"
     assert v.verify_bytes(data, v.Request(allow_unpinned=True)).result == "holds"
     assert failing(v.verify_bytes(data, v.Request(keys=[other]))) == ["signer"]
@@ -141,16 +143,16 @@ def head_of_another_run(b: BundleBuilder, p: Proof) -> Proof:
 
 def head_under_another_key(b: BundleBuilder, p: Proof) -> Proof:
     text = v.parse_note(p["head"].encode()).text
-    return p | {"head": v.sign_note(text, b.run_key.name, OTHER_SEED).decode()}
+    return p | {"head": w.sign_note(text, b.run_key.name, OTHER_SEED).decode()}
 
 
 def head_with_more_records(b: BundleBuilder, p: Proof) -> Proof:
-    text = v.checkpoint_text(b.run_key.name, 10, v.merkle_root(b.lines()))
-    return p | {"head": v.sign_note(text, b.run_key.name, RUN_SEED).decode()}
+    text = w.checkpoint_text(b.run_key.name, 10, v.merkle_root(b.lines()))
+    return p | {"head": w.sign_note(text, b.run_key.name, RUN_SEED).decode()}
 
 
 def cosigned(note: str) -> str:
-    other = v.sign_note(v.parse_note(note.encode()).text, "witness", OTHER_SEED).decode()
+    other = w.sign_note(v.parse_note(note.encode()).text, "witness", OTHER_SEED).decode()
     return note + other[other.rindex("\n\n") + 2 :]
 
 
@@ -160,19 +162,19 @@ def head_with_a_cosignature(b: BundleBuilder, p: Proof) -> Proof:
 
 def checkpoint_under_another_key(b: BundleBuilder, p: Proof) -> Proof:
     text = v.parse_note(p["log"]["checkpoint"].encode()).text
-    note = v.sign_note(text, b.origin, OTHER_SEED).decode()
+    note = w.sign_note(text, b.origin, OTHER_SEED).decode()
     return p | {"log": p["log"] | {"checkpoint": note}}
 
 
 def checkpoint_of_another_origin(b: BundleBuilder, p: Proof) -> Proof:
     log = b.log()
-    text = v.checkpoint_text("mlprov/store/other", len(log), v.merkle_root(log))
-    note = v.sign_note(text, b.origin, LOG_SEED).decode()
+    text = w.checkpoint_text("mlprov/store/other", len(log), v.merkle_root(log))
+    note = w.sign_note(text, b.origin, LOG_SEED).decode()
     return p | {"log": p["log"] | {"checkpoint": note}}
 
 
 def empty_log(b: BundleBuilder, p: Proof) -> Proof:
-    note = v.sign_note(v.checkpoint_text(b.origin, 0, v.EMPTY_ROOT), b.origin, LOG_SEED)
+    note = w.sign_note(w.checkpoint_text(b.origin, 0, v.EMPTY_ROOT), b.origin, LOG_SEED)
     return p | {"log": {"checkpoint": note.decode(), "index": 0, "path": []}}
 
 
@@ -181,7 +183,7 @@ def statement_by_another_owner(b: BundleBuilder, p: Proof) -> Proof:
 
 
 def statement_with_another_run_key(b: BundleBuilder, p: Proof) -> Proof:
-    key = v.Key(b.run_key.name, v.public_key(OTHER_SEED))
+    key = v.Key(b.run_key.name, w.public_key(OTHER_SEED))
     return p | {"owner": b.statement(run_key=str(key))}
 
 
@@ -321,6 +323,26 @@ def test_a_file_is_held_against_the_tensor_of_a_proof(
     assert failing(verify(proof, model=model)) == ["tensor:bias"]
     model.write_bytes(b"pickle")
     assert verify(proof, model=model).result == "could not check"
+
+
+@pytest.mark.parametrize(
+    ("leaf", "check"),
+    [
+        ('{"name":"bias"}', "tensor:bias"),
+        ('{"name": "bias"}', "tensor:bias"),
+        ('{"name":1}', "model"),
+        ("[]", "model"),
+        ("{", "model"),
+        ("", "model"),
+    ],
+)
+def test_a_file_is_not_held_against_a_claim_that_fails(
+    builder: BundleBuilder, tmp_path: Path, leaf: str, check: str
+) -> None:
+    proof = builder.proof("tensor", 6, ["weights"], 0)
+    verdict = verify(proof | {"claim": proof["claim"] | {"leaf": leaf}}, model=tmp_path / "absent")
+    assert failing(verdict) == ["claim"]
+    assert list(check_states(verdict).items())[-2] == (check, "unchecked")
 
 
 @pytest.mark.parametrize("field", ["optimizer", "buffers"])

@@ -58,7 +58,7 @@ def test_an_imported_run_is_exported_again_as_it_came(as_owner, tmp_path):
         assert run == as_owner.run
         path = mlprov.bundles.export_run(store, run, tmp_path / "again.mlprov")
         assert path.read_bytes() == as_owner.full.read_bytes()
-        assert mlprov.stores.decode_records(store, run)[0]["name"] == "little"
+        assert mlprov.stored_runs.read_run(store, run).records[0]["name"] == "little"
         with pytest.raises(mlprov.StoreError, match="already"):
             mlprov.bundles.import_bundle(store, as_owner.bundle)
         with pytest.raises(mlprov.ConfigError, match="imported"):
@@ -244,6 +244,13 @@ def test_what_is_no_evidence_is_an_evidence_error(tmp_path, kind):
         mlprov.verify(path)
 
 
+def test_names_of_tensors_that_can_be_gone_through_once_are_all_checked(recorded):
+    verdict = mlprov.verify(recorded.bundle, tensors=(name for name in ("bias", "absent", "bias")))
+    names = [check.name for check in verdict.checks if check.name.startswith("tensor:")]
+    assert names == ["tensor:bias", "tensor:absent"]
+    assert verdict["tensor:absent"].state == "fails"
+
+
 def test_a_verdict_prints_no_escape_that_the_evidence_brings(recorded):
     verdict = mlprov.verify(recorded.bundle, tensors=["\x1b[31mred\u202e"])
     assert "\x1b" not in str(verdict)
@@ -254,3 +261,9 @@ def test_a_verdict_prints_no_escape_that_the_evidence_brings(recorded):
 def test_a_check_that_was_not_made_is_a_key_error(recorded):
     with pytest.raises(KeyError):
         mlprov.verify(recorded.bundle)["model"]
+
+
+@pytest.mark.parametrize("name", ["a\0b", "\ud800"])
+def test_data_of_a_name_that_no_file_has_are_unchecked(recorded, name):
+    verdict = mlprov.verify(recorded.bundle, data={"files": name}, keys=[recorded.vkey])
+    assert [c.state for c in verdict.checks if c.name == "data:files"] == ["unchecked"]

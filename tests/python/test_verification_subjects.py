@@ -1,12 +1,13 @@
-"""A model, tensors and data held against a run that mlprov recorded; both verifiers are asked."""
+"""A model and tensors held against a run that mlprov recorded; both verifiers are asked."""
 
-import dataclasses
 import os
 import shutil
 import subprocess
 import sys
 import threading
 import time
+import types
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from runs_for_tests import (
 )
 
 import mlprov
-from mlprov import checkpoints, keys, subjects, verification
+from mlprov import keys, model_files, subjects, verification
 
 
 def states(verdict):
@@ -206,108 +207,30 @@ def test_single_tensors_are_checked_by_name(recorded):
     assert verdict.exit_code == 2
 
 
-# ---- data ----
-
-
-def test_data_at_hand_are_compared_by_role(recorded):
-    data = {"train": recorded.train, "test": recorded.test, "files": recorded.files}
-    verdict = mlprov.verify(recorded.bundle, data=data, keys=[recorded.vkey])
-    assert verdict.ok
-    assert states(verdict)["data:train"] == "holds"
-    swapped = {"train": (recorded.train[0], recorded.train[1][::-1])}
-    verdict = mlprov.verify(recorded.bundle, data=swapped)
-    check = verdict["data:train"]
-    assert check.state == "fails"
-    assert check.seen != check.expected
-    assert check.seen is not None
-
-
-def test_data_files_are_compared_by_role(recorded, tmp_path):
-    np.save(tmp_path / "test.npy", recorded.test)
-    pairs = write_model(
-        tmp_path / "p.safetensors", {"0": recorded.train[0], "1": recorded.train[1]}
-    )
-    data = {"test": tmp_path / "test.npy", "train": pairs, "files": recorded.files}
-    assert ask_both(recorded.bundle, keys=[recorded.vkey], data=data).ok
-    np.save(tmp_path / "test.npy", recorded.test + 1)
-    verdict = ask_both(recorded.bundle, keys=[recorded.vkey], data=data)
-    assert verdict["data:test"].state == "fails"
-    assert verdict["data:train"].state == "holds"
-
-
-def test_a_changed_added_or_renamed_file_of_a_data_set_is_noticed(recorded, tmp_path):
-    for number, change in enumerate(
-        (
-            lambda d: (d / "a.txt").write_bytes(b"second\n"),
-            lambda d: (d / ".hidden").write_bytes(b""),
-            lambda d: (d / "a.txt").rename(d / "b.txt"),
-            lambda d: (d / "a.txt").unlink(),
-        )
-    ):
-        copy = tmp_path / str(number)
-        shutil.copytree(recorded.files, copy)
-        assert ask_both(recorded.bundle, keys=[recorded.vkey], data={"files": copy}).ok
-        change(copy)
-        verdict = ask_both(recorded.bundle, keys=[recorded.vkey], data={"files": copy})
-        assert verdict["data:files"].state == "fails"
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["x.csv", "missing.npy", "broken.npy", "objects.npy", "zip.npy", "short.npy", "fifo.npy"],
-)
-def test_data_that_cannot_be_read_as_recorded_are_unchecked(recorded, tmp_path, name):
-    path = tmp_path / name
-    if name == "objects.npy":
-        np.save(path, np.array([None, {}]), allow_pickle=True)
-    elif name == "zip.npy":
-        np.savez(tmp_path / "zip.npz", recorded.test)
-        (tmp_path / "zip.npz").rename(path)
-    elif name == "short.npy":
-        np.save(path, recorded.test)
-        path.write_bytes(path.read_bytes()[:-4])
-    elif name == "fifo.npy":
-        os.mkfifo(path)
-    elif name != "missing.npy":
-        path.write_bytes(b"\x93NUMPY\x01\x00\xff\xff{" if name == "broken.npy" else b"1,2\n")
-    verdict = ask_both(recorded.bundle, keys=[recorded.vkey], data={"test": path})
-    assert verdict["data:test"].state == "unchecked"
-    assert verdict.exit_code == 2
-
-
-def test_an_unknown_role_is_unchecked(recorded):
-    verdict = ask_both(recorded.bundle, keys=[recorded.vkey], data={"nobody": recorded.files})
-    assert verdict["data:nobody"].state == "unchecked"
-    assert verdict.exit_code == 2
-
-
-def test_a_data_set_alone_stands_for_the_only_role(recorded, tmp_path):
-    check = mlprov.verify(recorded.bundle, data=recorded.test)["data"]
-    assert check.state == "unchecked"
-    assert "files, test, train" in check.detail
-    with user(tmp_path / "home", tmp_path / "store"):
-        with mlprov.start("one", store=tmp_path / "store") as run:
-            run.track_data(train=recorded.test)
-        bundle = run.export(tmp_path / "one.mlprov")
-        assert mlprov.verify(bundle, data=recorded.test)["data:train"].state == "holds"
-
-
 # ---- files that change while they are read ----
 
 
 def reading_then(monkeypatch, action):
-    """Do something to the file between its header and the verdict, once."""
-    original = checkpoints.read_file
+    """Do something to the file between its bytes and the verdict, once."""
+    original = model_files._core.hash_file_ranges
     done = []
 
-    def read_file(path, shown, **options):
-        result = original(path, shown, **options)
+    def hash_file_ranges(name, *arguments):
+        result = original(name, *arguments)
         if not done:
-            done.append(path)
-            action(path)
+            done.append(name)
+            action(Path(os.fsdecode(name)))
         return result
 
-    monkeypatch.setattr(checkpoints, "read_file", read_file)
+    put_in_core(monkeypatch, hash_file_ranges)
+
+
+def put_in_core(monkeypatch, hash_file_ranges):
+    core = types.SimpleNamespace(
+        safetensors_entries=model_files._core.safetensors_entries,
+        hash_file_ranges=hash_file_ranges,
+    )
+    monkeypatch.setattr(model_files, "_core", core)
 
 
 @pytest.mark.parametrize("how", ["appended", "truncated", "replaced", "swapped back", "removed"])
@@ -346,17 +269,14 @@ def test_a_header_and_data_of_two_files_never_hold_together(recorded, tmp_path, 
     other = write_model(tmp_path / "other", {n: a.view(a.dtype) for n, a in arrays.items()})
     data = other.read_bytes().replace(b'"F32"', b'"I32"')  # same bytes, other header
     other.write_bytes(data)
-    original = checkpoints._core.hash_file_ranges
+    original = model_files._core.hash_file_ranges
 
     def hash_file_ranges(*arguments):
         if other.exists():
             other.rename(path)
         return original(*arguments)
 
-    core = dataclasses.make_dataclass("Core", [])()
-    core.safetensors_entries = checkpoints._core.safetensors_entries
-    core.hash_file_ranges = hash_file_ranges
-    monkeypatch.setattr(checkpoints, "_core", core)
+    put_in_core(monkeypatch, hash_file_ranges)
     check = subjects_check(recorded, path)
     assert check.state == "unchecked"
     assert "changed" in check.detail

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import mlprov
-from mlprov import Run, stores
+from mlprov import Run, stored_runs, stores
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -58,7 +58,7 @@ def train_step(model: Any, optimizer: Any, batch: Any) -> float:
 def stored(run: Run) -> list[Json]:
     """The records of a run as the store has them, whatever the run object says."""
     with stores.open_store(run.store_path, read_only=True) as store:
-        return stores.decode_records(store, run.id)
+        return stored_runs.read_run(store, run.id).records
 
 
 def of_type(records: list[Json], kind: str) -> list[Json]:

@@ -1,0 +1,147 @@
+"""Errors of the command line say what was attempted, seen and expected, and then what to do."""
+
+from pathlib import Path
+
+import pytest
+from cli_for_tests import is_error
+
+
+def remedy(result):
+    """The second line; there must be one."""
+    lines = result.err.splitlines()
+    assert len(lines) == 2, result.err
+    return lines[1].removeprefix("mlprov: ")
+
+
+@pytest.mark.parametrize(
+    ("what", "seen", "to_do"),
+    [
+        (["--tensor", "bais"], "'bais'", "did you mean 'bias'?"),
+        (["--tensor", "nothing"], "no record has one of that name", "there are: 'bias'"),
+        (["--tensor", "bias", "--epoch", "9"], "epochs 0 to 1", "name one that is recorded"),
+        (["--batch", "9"], "batches 0 to 1", "name one of them"),
+        (["--batch", "0", "--epoch", "9"], "epochs 0 to 1", "name one that is recorded"),
+        (["--batch", "0", "--role", "trian"], "the role 'trian'", "did you mean 'train'?"),
+        (["--sample", "99", "--role", "train"], "samples 0 to 5", "name one of them"),
+        (["--sample", "3"], "several roles", "--role (role=): files, test, train"),
+        (["--sample", "3", "--role", "trian"], "the role 'trian'", "did you mean 'train'?"),
+        (["--sample", "²", "--role", "train"], "'²'", "by its number, 0 to 5"),
+        (["--sample", "sub/u.bin", "--role", "files"], "no file", "did you mean 'sub/ü.bin'?"),
+        (["--record", "99"], "records 0 to 9", "mlprov log"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_cannot_be_proved_is_said_with_what_can(mlp, here, what, seen, to_do):
+    result = mlp("prove", here.run, *what)
+    assert is_error(result, seen)
+    assert to_do in remedy(result)
+
+
+def test_what_is_no_evidence_is_said_with_what_is(mlp, here, tmp_path):
+    for name, seen in (
+        ("nowhere.mlprov", "cannot read nowhere.mlprov: No such file"),
+        (tmp_path, "Is a directory"),
+        ("/dev/null", "not a regular file"),
+    ):
+        result = mlp("verify", name)
+        assert is_error(result, seen)
+        assert "mlprov export" in remedy(result)
+
+
+def test_a_run_that_is_given_to_verify_is_to_be_exported(mlp, here):
+    for name in (here.run, "little"):
+        result = mlp("verify", name)
+        assert is_error(result, f"cannot verify {name}: there is no such file")
+        assert f"mlprov export {here.run}" in remedy(result)
+    Path("little.mlprov").write_bytes(here.data)
+    assert remedy(mlp("verify", "little")) == "did you mean little.mlprov?"
+
+
+def test_only_a_bundle_is_imported(mlp, here, tmp_path):
+    store = ["--store", tmp_path / "new"]
+    Path("text").write_text("import torch\n")
+    Path("empty").write_bytes(b"")
+    for name, seen in (("text", "not b'impo'"), ("empty", "not b''")):
+        result = mlp("import", name, *store)
+        assert is_error(result, f"cannot import {name}: it is no bundle", seen)
+        assert "mlprov export" in remedy(result)
+    assert mlp("prove", here.run, "--tensor", "bias").code == 0
+    result = mlp("import", "tensor.proof.json", *store)
+    assert is_error(result, "a proof file")
+    assert "mlprov verify tensor.proof.json" in remedy(result)
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("verb", ["verify", "trust", "import"])
+def test_what_is_no_key_is_said_with_where_a_key_comes_from(mlp, here, verb):
+    Path("text").write_text("hello\n")
+    Path("binary").write_bytes(b"\xff\xfe\x00")
+    for name, seen in (
+        ("garbage", "'garbage' as a key: it is neither a verifier key"),
+        (here.vkey[:-1], "malformed verifier key"),
+        ("text", "its first line is no verifier key"),
+        ("binary", "it holds no text"),
+        (here.home / "owner.pem", "it holds a private key"),
+        (".", "Is a directory"),
+    ):
+        result = mlp("trust", name) if verb == "trust" else mlp(verb, here.bundle, "--key", name)
+        assert is_error(result, "cannot use", seen)
+        assert "mlprov keys" in remedy(result)
+
+
+def test_a_label_that_nobody_has_is_said(mlp, here):
+    assert mlp("trust", here.vkey, "--label", "alice").code == 0
+    result = mlp("trust", "bob", "--remove")
+    assert is_error(result, "cannot remove the trusted key 'bob'", "none of 1 pinned key has")
+    assert "mlprov trust --list" in remedy(result)
+    assert mlp("trust", "alice", "--remove").code == 0
+
+
+def test_what_is_no_side_of_a_diff_is_said_with_what_is_one(mlp, here, tmp_path):
+    for side in ("nope", "nope.safetensors", f"{here.run}@1", "nope:1"):
+        result = mlp("diff", side, here.model)
+        assert is_error(result, f"cannot compare '{side}'", "no file here")
+        assert "@:0" in remedy(result)
+    result = mlp("diff", f"{here.run}:9", here.model)
+    assert is_error(result, "no record of epoch 9")
+    assert remedy(result) == "epochs 0 to 1 are recorded"
+    result = mlp("diff", "nope", here.model, "--store", tmp_path / "no-store")
+    assert is_error(result, "no file here", "there is none")
+
+
+def test_wrong_use_names_the_help_of_its_verb(mlp):
+    for command in (["show", "--type"], ["verify"], ["ls", "-n", "many"]):
+        assert remedy(mlp(*command)) == f"'mlprov {command[0]} --help' says more"
+    for command in (["frob"], ["--frob"]):
+        assert remedy(mlp(*command)) == "'mlprov --help' says more"
+
+
+def test_a_run_of_nearly_that_name_is_named(mlp, here):
+    assert "did you mean 'little'?" in remedy(mlp("show", "litle"))
+    assert "did you mean" not in remedy(mlp("show", "something else"))
+
+
+def test_a_file_that_cannot_be_hashed_is_said_with_what_to_do(mlp, here):
+    result = mlp("hash", "nope")
+    assert is_error(result, "cannot hash nope: No such file")
+    assert "check the name" in remedy(result)
+    Path("text").write_text("hello, this is text\n")
+    result = mlp("hash", "--tensors", "text")
+    assert is_error(result, "cannot list the tensors of text: not a safetensors file")
+    assert "--tensors" in remedy(result)
+    Path("list").write_text("hello\n")
+    assert "as 'mlprov hash' or b3sum prints it" in remedy(mlp("hash", "--check", "list"))
+    Path("list").write_text("hello\n" * 1000)
+    said = mlp("hash", "--check", "list").err.splitlines()
+    assert said[-1] == "mlprov: cannot read 995 more lines of list"
+    assert len(said) == 7
+
+
+def test_a_tensor_of_a_huge_model_is_sought_among_its_neighbours_quickly():
+    """Names are whatever evidence says: comparing them must not take for ever."""
+    from mlprov.wording import meant
+
+    assert meant("n" * 100_000, ["n" * 100_000]).startswith("there are: 'nnn")
+    many = [f"layers.{n}.weight" for n in range(100_000)]
+    assert meant("layers.7.wieght", many).startswith("did you mean 'layers.7.weight'")
+    assert "and 99995 more" in meant("zzz", many)

@@ -2,7 +2,7 @@
 
 PYTHON_VENV := .venv/bin/python
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test lint bench sanitize coverage wheel test-torchfree clean
+.PHONY: help setup build demo test lint bench sanitize tsan coverage wheel test-torchfree clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1@\2/' | column -t -s@ 2>/dev/null \
@@ -27,6 +27,9 @@ lint: setup ## layers, ruff, mypy, pyright, clang-format, clang-tidy, -Werror wi
 
 sanitize: setup ## the C and the Python tests under ASan and UBSan
 	@bash scripts/sanitize.sh
+
+tsan: setup ## the C tests of threads under ThreadSanitizer
+	@$(MAKE) --no-print-directory -f scripts/native.mk -j2 VARIANT=tsan run
 
 coverage: setup ## statement and branch coverage of C and Python
 	@bash scripts/coverage.sh

@@ -1,10 +1,11 @@
 # The C rooms and their tests in one variant, outside setuptools (which builds the extension modules).
 #
 #   make -f scripts/native.mk VARIANT=check run        build and run the C tests
+#   make -f scripts/native.mk VARIANT=tsan run         those of threads, under ThreadSanitizer
 #   make -f scripts/native.mk VARIANT=lint-gcc objects  compile everything with -Werror
 #   make -f scripts/native.mk VARIANT=lint-clang tidy   clang-tidy over every file
 #
-# Variants: check, sanitize, coverage, lint-gcc, lint-clang; each has its own folder under build/c.
+# Variants: check, sanitize, tsan, coverage, lint-gcc, lint-clang; each has its own folder under build/c.
 # A file is built again when it, a header that it includes or the flags change.
 
 VARIANT ?= check
@@ -14,18 +15,21 @@ OUT     := build/c/$(VARIANT)
 
 CC_check      := $(if $(filter default,$(origin CC)),gcc,$(CC))
 CC_sanitize   := $(CC_check)
+CC_tsan       := $(CC_check)
 CC_coverage   := gcc
 CC_lint-gcc   := gcc
 CC_lint-clang := $(or $(CLANG),clang)
 
 FLAGS_check      := -O2 -g
 FLAGS_sanitize   := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+FLAGS_tsan       := -O1 -g -fno-omit-frame-pointer -fsanitize=thread
 FLAGS_coverage   := -O0 -g --coverage
 # -O3 as in the extension modules: gcc sees uninitialised values only where it has inlined.
 FLAGS_lint-gcc   := -O3 -Werror
 FLAGS_lint-clang := -O1 -Werror
 
 LINK_sanitize := -fsanitize=address,undefined
+LINK_tsan     := -fsanitize=thread
 LINK_coverage := --coverage
 
 ROOMS   := base hash merkle codec tensor sign store anchor
@@ -43,6 +47,10 @@ PYTHON_SOURCES := $(sort $(wildcard csrc/python/*.c))
 TEST_SOURCES   := $(sort $(wildcard tests/c/*.c))
 TESTS          := $(patsubst tests/c/%.c,$(OUT)/%,$(filter tests/c/test_%,$(TEST_SOURCES)))
 
+# Programs that start threads; others would show ThreadSanitizer nothing.
+TESTS_tsan     := $(OUT)/test_pool $(OUT)/test_hash_threads
+TESTS_USED     := $(or $(TESTS_$(VARIANT)),$(TESTS))
+
 CORE_OBJECTS   := $(CORE_SOURCES:%.c=$(OUT)/%.o)
 PYTHON_OBJECTS := $(PYTHON_SOURCES:%.c=$(OUT)/%.o)
 TEST_OBJECTS   := $(TEST_SOURCES:%.c=$(OUT)/%.o)
@@ -57,9 +65,9 @@ TIDY_FACTS := -include scripts/clang_tidy_facts.h
 .SECONDARY: $(ALL_OBJECTS)
 
 objects: $(ALL_OBJECTS)
-tests: $(TESTS)
+tests: $(TESTS_USED)
 run: tests
-	@bash scripts/run_c_tests.sh $(TESTS)
+	@bash scripts/run_c_tests.sh $(TESTS_USED)
 tidy: $(TIDY_STAMPS)
 
 # Rewritten only when they say something new, so that objects and library follow flags and file list.

@@ -64,12 +64,13 @@ static void for_each_kernel(void (*test)(void))
 
 /* ---- no memory ---- */
 
-static atomic_bool no_memory, memory_failed;
+static atomic_bool no_memory, no_memory_for_openssl, memory_failed;
 #if THREADS_ARE_WATCHED || defined(__SANITIZE_ADDRESS__)
 #define MEMORY_CAN_FAIL 0 /* the sanitizer's own allocator stands there */
 #else
 #define MEMORY_CAN_FAIL 1
 extern void *__libc_calloc(size_t count, size_t size);
+extern void *__libc_malloc(size_t size);
 
 __attribute__((visibility("default"))) void *calloc(size_t count, size_t size)
 {
@@ -77,6 +78,12 @@ __attribute__((visibility("default"))) void *calloc(size_t count, size_t size)
         return __libc_calloc(count, size);
     atomic_store(&memory_failed, true);
     return NULL;
+}
+
+/* Nothing of ours calls it while it fails. */
+__attribute__((visibility("default"))) void *malloc(size_t size)
+{
+    return atomic_load(&no_memory_for_openssl) ? NULL : __libc_malloc(size);
 }
 #endif
 
@@ -324,6 +331,32 @@ static void without_memory_for_a_plan_one_thread_does_all(void)
         CHECK(atomic_load(&memory_failed));
 }
 
+static void a_task_that_fails_fails_the_call(void)
+{
+    uint8_t digests[2][8 * 32], expected[32];
+    struct mlp_hash_input inputs[8];
+    struct mlp_error error;
+    const struct mlp_hash_request requests[2] = {{MLP_BLAKE3, digests[0]},
+                                                 {MLP_SHA256, digests[1]}};
+    if (!MEMORY_CAN_FAIL) {
+        SKIP("the sanitizer's own allocator stands there");
+        return;
+    }
+    for (size_t i = 0; i < 8; i++)
+        inputs[i] = (struct mlp_hash_input){input + i, 300000};
+    CHECK(mlp_hash_many_by(requests, 2, inputs, 8, 4, &error) == 0);
+    atomic_store(&no_memory_for_openssl, true);
+    int status = mlp_hash_many_by(requests, 2, inputs, 8, 4, &error);
+    int alone = mlp_hash_many_by(requests, 2, inputs, 8, 1, NULL);
+    int without_error = mlp_hash_many_by(requests, 2, inputs, 8, 4, NULL);
+    atomic_store(&no_memory_for_openssl, false);
+    CHECK(status == MLP_E_CRYPTO && alone == MLP_E_CRYPTO && without_error == MLP_E_CRYPTO);
+    CHECK(error.status == MLP_E_CRYPTO && strstr(error.message, "SHA-2") != NULL);
+    CHECK(mlp_hash_many_by(requests, 2, inputs, 8, 4, &error) == 0);
+    hash_on(1, MLP_SHA256, expected, input + 7, 300000);
+    CHECK(memcmp(digests[1] + 7 * 32, expected, 32) == 0);
+}
+
 int main(void)
 {
     kernels_count = mlp_hash_kernels(names, usable);
@@ -337,5 +370,6 @@ int main(void)
     RUN(a_hasher_takes_whole_subtrees_of_a_large_piece_in_parallel);
     RUN(callers_that_hash_at_once_do_not_disturb_each_other);
     RUN(without_memory_for_a_plan_one_thread_does_all);
+    RUN(a_task_that_fails_fails_the_call);
     return check_finish();
 }

@@ -15,7 +15,7 @@ size_t mlp_task_threads(size_t total_len, size_t threads)
 size_t mlp_task_len(size_t total_len, size_t threads)
 {
     size_t len = MLP_TASK_MIN;
-    while (len < MLP_TASK_MAX && len * 8 * threads <= total_len)
+    while (len < MLP_TASK_MAX && len * 16 * threads <= total_len)
         len *= 2;
     while (total_len / len > MLP_TASKS_COUNT_MAX)
         len *= 2;

@@ -21,7 +21,7 @@
 /* Returns: how many threads total_len bytes are worth, at most threads (0: the pool's setting). */
 size_t mlp_task_threads(size_t total_len, size_t threads);
 
-/* Returns: bytes of a task, a power of two: some four tasks for each thread, so that one that is
+/* Returns: bytes of a task, a power of two: some eight tasks for each thread, so that one that is
  *          held up leaves the others to its peers. */
 size_t mlp_task_len(size_t total_len, size_t threads);
 

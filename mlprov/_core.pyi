@@ -91,7 +91,8 @@ class Hasher:
     """hashlib's shape. ``key`` (32 bytes) and ``context`` (derive-key) are for blake3 alone.
 
     ``length`` and ``seek`` ask for BLAKE3's extendable output; ValueError for the other
-    algorithms. May be used from several threads: one call at a time is made, the others wait.
+    algorithms. May be used from several threads: one call at a time is made, the others wait. A
+    piece of half a MiB and more is hashed by as many threads as ``hash_threads`` says (blake3).
     """
 
     def __new__(

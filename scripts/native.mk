@@ -4,8 +4,9 @@
 #   make -f scripts/native.mk VARIANT=lint-gcc objects  compile everything with -Werror
 #   make -f scripts/native.mk VARIANT=lint-clang tidy   clang-tidy over every file
 #   make -f scripts/native.mk VARIANT=neon run         the BLAKE3 tests for AArch64 (scripts/test_neon.sh)
+#   make -f scripts/native.mk VARIANT=fuzz fuzzers     the libFuzzer targets (scripts/fuzz.sh)
 #
-# Variants: check, sanitize, coverage, lint-gcc, lint-clang, neon; each has its own folder under
+# Variants: check, sanitize, coverage, lint-gcc, lint-clang, neon, fuzz; each has its own folder under
 # build/c.
 # A file is built again when it, a header that it includes or the flags change.
 
@@ -20,6 +21,7 @@ CC_coverage   := gcc
 CC_lint-gcc   := gcc
 CC_lint-clang := $(or $(CLANG),clang)
 CC_neon       := $(or $(NEON_CC),aarch64-linux-gnu-gcc)
+CC_fuzz       := $(or $(CLANG),clang)
 
 FLAGS_check      := -O2 -g
 FLAGS_sanitize   := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
@@ -28,10 +30,12 @@ FLAGS_coverage   := -O0 -g --coverage
 FLAGS_lint-gcc   := -O3 -Werror
 FLAGS_lint-clang := -O1 -Werror
 FLAGS_neon       := -O3 -g -Werror
+FLAGS_fuzz       := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
 
 LINK_sanitize := -fsanitize=address,undefined
 LINK_coverage := --coverage
 LINK_neon     := -static
+LINK_fuzz     := -fsanitize=fuzzer,address,undefined
 
 # Emulated, the rooms are those that need no library of another processor: all of hash but SHA-2,
 # for which a file stands in that refuses.
@@ -58,7 +62,8 @@ PYTHON_SOURCES := $(sort $(wildcard csrc/python/*.c))
 TEST_SOURCES   := $(sort $(wildcard tests/c/*.c))
 TESTS          := $(patsubst tests/c/%.c,$(OUT)/%,$(sort $(wildcard $(TESTS_GLOB))))
 # Compiled by every variant that compiles all, linked by those that name them.
-OTHER_SOURCES  := $(sort $(wildcard tests/cross/*.c))
+OTHER_SOURCES  := $(sort $(wildcard tests/cross/*.c tests/fuzz/*.c))
+FUZZERS        := $(patsubst tests/fuzz/%.c,$(OUT)/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 
 CORE_OBJECTS   := $(CORE_SOURCES:%.c=$(OUT)/%.o)
 PYTHON_OBJECTS := $(PYTHON_SOURCES:%.c=$(OUT)/%.o)
@@ -71,13 +76,14 @@ TIDY_STAMPS    := $(patsubst %.o,%.tidy,$(CORE_OBJECTS) $(PYTHON_OBJECTS))
 
 TIDY_FACTS := -include scripts/clang_tidy_facts.h
 
-.PHONY: objects tests run tidy FORCE
+.PHONY: objects tests run tidy fuzzers FORCE
 .SECONDARY: $(ALL_OBJECTS)
 
 objects: $(ALL_OBJECTS)
 tests: $(TESTS)
 run: tests
 	@bash scripts/run_c_tests.sh $(TESTS)
+fuzzers: $(FUZZERS)
 tidy: $(TIDY_STAMPS)
 
 # Rewritten only when they say something new, so that objects and library follow flags and file list.
@@ -106,6 +112,9 @@ $(OUT)/libmlprov_core.a: $(CORE_OBJECTS) $(OUT)/members
 	@ar rcs $@ $(CORE_OBJECTS)
 
 $(OUT)/test_%: $(OUT)/tests/c/test_%.o $(HELPER_OBJECTS) $(OUT)/libmlprov_core.a
+	@$(CC_USED) $(LINK_$(VARIANT)) $^ $(LIBRARIES) -pthread -o $@
+
+$(OUT)/fuzz_%: $(OUT)/tests/fuzz/fuzz_%.o $(OUT)/libmlprov_core.a
 	@$(CC_USED) $(LINK_$(VARIANT)) $^ $(LIBRARIES) -pthread -o $@
 
 # The object stands for the source and every header that it includes.

@@ -2,7 +2,7 @@
 
 PYTHON_VENV := .venv/bin/python
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test lint bench sanitize coverage wheel test-torchfree clean
+.PHONY: help setup build demo test lint bench sanitize tsan coverage wheel test-torchfree test-neon fuzz clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1@\2/' | column -t -s@ 2>/dev/null \
@@ -28,6 +28,9 @@ lint: setup ## layers, ruff, mypy, pyright, clang-format, clang-tidy, -Werror wi
 sanitize: setup ## the C and the Python tests under ASan and UBSan
 	@bash scripts/sanitize.sh
 
+tsan: setup ## the C tests of threads under ThreadSanitizer
+	@$(MAKE) --no-print-directory -f scripts/native.mk -j2 VARIANT=tsan run
+
 coverage: setup ## statement and branch coverage of C and Python
 	@bash scripts/coverage.sh
 
@@ -36,6 +39,12 @@ wheel: setup ## build sdist and wheels into dist/ and try each in a clean enviro
 
 test-torchfree: setup ## install into an environment without torch and run the tests there
 	@bash scripts/torchfree.sh
+
+test-neon: ## the C tests of BLAKE3 on AArch64: cross-compiled, run by QEMU
+	@bash scripts/test_neon.sh
+
+fuzz: setup ## each libFuzzer target for FUZZ_SECONDS (60) under ASan and UBSan
+	@bash scripts/fuzz.sh
 
 bench: build ## print the benchmark tables
 	@for script in benchmarks/[a-z]*.py; do $(PYTHON_VENV) "$$script" || exit 1; done

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from mlprov.proofs import Proof
     from mlprov.recorder import RecordingWarning
     from mlprov.runs import Run, start
+    from mlprov.threads import get_threads, set_threads
     from mlprov.trees import (
         ConsistencyProof,
         InclusionProof,
@@ -68,6 +69,7 @@ _HOMES = {
     "proofs": ("Proof",),
     "recorder": ("RecordingWarning",),
     "runs": ("Run", "start"),
+    "threads": ("get_threads", "set_threads"),
     "trees": (
         "ConsistencyProof",
         "InclusionProof",
@@ -107,6 +109,8 @@ __all__ = [
     "digest",
     "digest_many",
     "digest_model",
+    "get_threads",
+    "set_threads",
     "start",
     "verify",
     "verify_consistency",

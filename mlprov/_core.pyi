@@ -38,8 +38,27 @@ def hash_kernel() -> str: ...
 def set_hash_kernel(name: str, /) -> None:
     """Force a kernel. Raises ConfigError (unknown, not supported here, failed its self-test)."""
 
-def hash_bytes(data: Buffer, /, algorithm: str = "blake3") -> bytes: ...
-def hash_many(items: Sequence[Buffer], /, algorithm: str = "blake3") -> list[bytes]: ...
+def hash_threads() -> int:
+    """How many threads hash at once unless a call says otherwise: MLPROV_THREADS, else the
+    processors that this process may use, at most 64.
+    """
+
+def set_hash_threads(threads: int, /) -> None:
+    """Set it. Raises ConfigError below 1 and above 1024, as ``threads=`` of every call does."""
+
+def hash_bytes(
+    data: Buffer, /, algorithm: str = "blake3", *, threads: int | None = None
+) -> bytes: ...
+def hash_many(
+    items: Sequence[Buffer], /, algorithm: str = "blake3", *, threads: int | None = None
+) -> list[bytes]: ...
+def hash_many_by(
+    items: Sequence[Buffer], /, algorithms: Sequence[str], *, threads: int | None = None
+) -> list[list[bytes]]:
+    """A list of digests for each algorithm; with two threads one hashes with SHA-256 while the
+    other hashes with BLAKE3.
+    """
+
 def hash_file(path: _Path, /, algorithms: Sequence[str]) -> tuple[list[bytes], int]:
     """Digests of a file, pipe or device in one read, and its length; 1 to 8 algorithms. Links
     are followed.
@@ -72,7 +91,8 @@ class Hasher:
     """hashlib's shape. ``key`` (32 bytes) and ``context`` (derive-key) are for blake3 alone.
 
     ``length`` and ``seek`` ask for BLAKE3's extendable output; ValueError for the other
-    algorithms. May be used from several threads: one call at a time is made, the others wait.
+    algorithms. May be used from several threads: one call at a time is made, the others wait. A
+    piece of half a MiB and more is hashed by as many threads as ``hash_threads`` says (blake3).
     """
 
     def __new__(
@@ -138,7 +158,9 @@ def decode_leaves(data: Buffer, /) -> list[bytes]:
     """Strict reading of a leaves file; EvidenceError names the offset."""
 
 # ---- tensor ----
-def tensor_digests(tensors: Sequence[object], /, algorithm: str = "blake3") -> list[_TensorRow]:
+def tensor_digests(
+    tensors: Sequence[object], /, algorithm: str = "blake3", *, threads: int | None = None
+) -> list[_TensorRow]:
     """Digests of strided tensors and arrays, in place. UnsupportedTensorError carries
     ``.index``.
 

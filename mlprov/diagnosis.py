@@ -74,13 +74,21 @@ def _versions() -> Iterator[Finding]:
 
 
 def _hashing() -> Iterator[Finding]:
-    data = bytes(_MEASURED_BYTES)
-    best = min(_seconds(lambda: _core.hash_bytes(data)) for _ in range(5))
     forced = " by MLPROV_HASH_IMPL" if os.environ.get("MLPROV_HASH_IMPL") else ""
-    speed = f"{len(data) / best / 1e9:.1f} GB/s on one thread"
     others = [name for name, usable in _core.hash_kernels() if not usable]
     lacking = f"; not on this processor: {', '.join(others)}" if others else ""
+    speed = f"{_rate(1):.1f} GB/s on one thread"
+    threads = _core.hash_threads()
+    if threads > 1:
+        speed += f", {_rate(threads):.1f} on {threads}"
     yield Finding("ok", "hashing", f"kernel {_core.hash_kernel()}{forced}, {speed}{lacking}")
+
+
+def _rate(threads: int) -> float:
+    """Best of some, in GB/s (1e9 bytes)."""
+    data = bytes(_MEASURED_BYTES)
+    best = min(_seconds(lambda: _core.hash_bytes(data, threads=threads)) for _ in range(5))
+    return len(data) / best / 1e9
 
 
 def _seconds(action: Callable[[], object]) -> float:

@@ -15,6 +15,7 @@ from typing import Any, Final, TypeAlias
 from mlprov import _core
 from mlprov.errors import ConfigError, EvidenceError, UnsupportedTensorError
 from mlprov.records import Json, canonical
+from mlprov.threads import check_threads
 
 __all__ = [
     "Composite",
@@ -45,8 +46,7 @@ def check_options(algorithm: str, threads: int | None = None) -> None:
     """
     if algorithm not in _LENGTHS:
         raise ConfigError(f"unknown algorithm {algorithm!r}; known are {', '.join(_LENGTHS)}")
-    if threads is not None and (type(threads) is not int or threads < 1):
-        raise ConfigError(f"threads is {threads!r}; expected None or a positive integer")
+    check_threads(threads)
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -238,7 +238,10 @@ def _split(tensor: object) -> tuple[str, dict[str, Any], dict[str, Json]] | None
 
 
 def hash_tensors(
-    tensors: Sequence[object], algorithm: str, describe: Callable[[int], str]
+    tensors: Sequence[object],
+    algorithm: str,
+    describe: Callable[[int], str],
+    threads: int | None = None,
 ) -> list[Row | Composite]:
     """Digests of tensors of any layout, with at most two calls of the core.
 
@@ -246,20 +249,24 @@ def hash_tensors(
         tensors: what the core can view, and torch tensors that have parts.
         algorithm: one for all.
         describe: the words for tensor ``index`` in an error, such as ``tensor "fc1.weight"``.
+        threads: how many hash at once; None for the setting of :mod:`mlprov.threads`.
 
     Raises:
         UnsupportedTensorError: a tensor without values, named by ``describe``.
     """
     try:
-        return list(_core.tensor_digests(tensors, algorithm))
+        return list(_core.tensor_digests(tensors, algorithm, threads=threads))
     except UnsupportedTensorError as error:
         if not any(is_torch_tensor(tensor) for tensor in tensors):
             raise named_error(error, describe) from error
-    return _hash_with_parts(tensors, algorithm, describe)
+    return _hash_with_parts(tensors, algorithm, describe, threads)
 
 
 def _hash_with_parts(
-    tensors: Sequence[object], algorithm: str, describe: Callable[[int], str]
+    tensors: Sequence[object],
+    algorithm: str,
+    describe: Callable[[int], str],
+    threads: int | None,
 ) -> list[Row | Composite]:
     flat: list[object] = []
     owners: list[int] = []
@@ -269,7 +276,7 @@ def _hash_with_parts(
         flat += values
         owners += [index] * len(values)
     try:
-        rows = iter(_core.tensor_digests(flat, algorithm))
+        rows = iter(_core.tensor_digests(flat, algorithm, threads=threads))
     except UnsupportedTensorError as error:
         if 0 <= error.index < len(owners):
             error.index = owners[error.index]
@@ -347,14 +354,14 @@ def digest(obj: object, *, algorithm: str = "blake3", threads: int | None = None
         obj: a tensor or array (torch, NumPy, anything with ``__dlpack__`` or the buffer protocol),
             ``bytes``, or a :class:`pathlib.Path` to a file. Text is refused: it could be either.
         algorithm: ``"blake3"``, ``"sha256"``, ``"sha384"`` or ``"sha512"``.
-        threads: None or a positive integer. This version hashes on the calling thread, whatever it
-            says.
+        threads: how many threads may hash at once, 1 to 1024; None for what
+            :func:`mlprov.set_threads` says. A file is hashed by the thread that reads it.
 
     Raises:
         TypeError: text, a model or state dict (:func:`mlprov.digest_model` is for these), or an
             object that holds no values.
         UnsupportedTensorError: a tensor without values (meta, fake) or of objects.
-        ConfigError: a directory, an unknown algorithm, ``threads`` below 1.
+        ConfigError: a directory, an unknown algorithm, ``threads`` that is none.
         EvidenceError: the file changed while it was read.
 
     >>> str(digest(b"abc"))
@@ -396,7 +403,10 @@ def digest_many(
             digests[index] = _hash_path(pathlib.Path(obj), algorithm)
     others = [index for index in range(len(items)) if index not in digests]
     rows = hash_tensors(
-        [items[index] for index in others], algorithm, lambda index: f"object {others[index]}"
+        [items[index] for index in others],
+        algorithm,
+        lambda index: f"object {others[index]}",
+        threads,
     )
     for index, row in zip(others, rows, strict=True):
         if isinstance(row, Composite):

@@ -152,8 +152,8 @@ def digest_model(
             safetensors file, or of a directory whose ``*.safetensors`` are the shards of one model.
             Pickles are never read.
         algorithm: digest of each tensor.
-        threads: None or a positive integer. This version hashes on the calling thread whatever it
-            says.
+        threads: how many threads may hash at once, 1 to 1024; None for what
+            :func:`mlprov.set_threads` says. A file is hashed by the thread that reads it.
 
     Raises:
         UnsupportedTensorError: a tensor without values (meta, fake), by name.
@@ -181,6 +181,7 @@ def digest_model(
         [values[place] for place in unique],
         algorithm,
         lambda index: f"tensor {names[unique[index]]!r}",
+        threads,
     )
     by_identity = dict(zip(first, rows, strict=True))
     digests = [

@@ -35,7 +35,7 @@ python_files() {
 }
 
 native_files() {
-    find csrc tests/c -name '*.[ch]' -o -name '*.cpp' | sort
+    find csrc tests -name '*.[ch]' -o -name '*.cpp' | sort
 }
 
 typed_folders() {

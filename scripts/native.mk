@@ -1,10 +1,14 @@
 # The C rooms and their tests in one variant, outside setuptools (which builds the extension modules).
 #
 #   make -f scripts/native.mk VARIANT=check run        build and run the C tests
+#   make -f scripts/native.mk VARIANT=tsan run         those of threads, under ThreadSanitizer
 #   make -f scripts/native.mk VARIANT=lint-gcc objects  compile everything with -Werror
 #   make -f scripts/native.mk VARIANT=lint-clang tidy   clang-tidy over every file
+#   make -f scripts/native.mk VARIANT=neon run         the BLAKE3 tests for AArch64 (scripts/test_neon.sh)
+#   make -f scripts/native.mk VARIANT=fuzz fuzzers     the libFuzzer targets (scripts/fuzz.sh)
 #
-# Variants: check, sanitize, coverage, lint-gcc, lint-clang; each has its own folder under build/c.
+# Variants: check, sanitize, tsan, coverage, lint-gcc, lint-clang, neon, fuzz; each has its own folder
+# under build/c.
 # A file is built again when it, a header that it includes or the flags change.
 
 VARIANT ?= check
@@ -14,52 +18,80 @@ OUT     := build/c/$(VARIANT)
 
 CC_check      := $(if $(filter default,$(origin CC)),gcc,$(CC))
 CC_sanitize   := $(CC_check)
+CC_tsan       := $(CC_check)
 CC_coverage   := gcc
 CC_lint-gcc   := gcc
 CC_lint-clang := $(or $(CLANG),clang)
+CC_neon       := $(or $(NEON_CC),aarch64-linux-gnu-gcc)
+CC_fuzz       := $(or $(CLANG),clang)
 
 FLAGS_check      := -O2 -g
 FLAGS_sanitize   := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+FLAGS_tsan       := -O1 -g -fno-omit-frame-pointer -fsanitize=thread
 FLAGS_coverage   := -O0 -g --coverage
 # -O3 as in the extension modules: gcc sees uninitialised values only where it has inlined.
 FLAGS_lint-gcc   := -O3 -Werror
 FLAGS_lint-clang := -O1 -Werror
+FLAGS_neon       := -O3 -g -Werror
+FLAGS_fuzz       := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
 
 LINK_sanitize := -fsanitize=address,undefined
+LINK_tsan     := -fsanitize=thread
 LINK_coverage := --coverage
+LINK_neon     := -static
+LINK_fuzz     := -fsanitize=fuzzer,address,undefined
 
-ROOMS   := base hash merkle codec tensor sign store anchor
+# Emulated, the rooms are those that need no library of another processor: all of hash but SHA-2,
+# for which a file stands in that refuses.
+ifeq ($(VARIANT),neon)
+ROOMS      := base hash
+TESTS_GLOB := $(patsubst %,tests/c/test_%.c,hash hash_boundaries hash_kernels hash_vectors)
+STAND_INS  := tests/cross/no_sha2.c
+REPLACED   := csrc/hash/sha2.c
+else
+ROOMS      := base hash merkle codec tensor sign store anchor
+TESTS_GLOB := tests/c/test_*.c
+LIBRARIES  := $(shell $(PYTHON) scripts/native_libraries.py ldflags)
+INCLUDES   := $(shell $(PYTHON) scripts/native_libraries.py cflags)
+PYTHON_H   := $(shell $(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("include"))')
+endif
 DEFINES := -D_POSIX_C_SOURCE=200809L -D_DEFAULT_SOURCE
 STRICT  := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes
 
 CC_USED   := $(CC_$(VARIANT))
-LIBRARIES := $(shell $(PYTHON) scripts/native_libraries.py ldflags)
-INCLUDES  := $(shell $(PYTHON) scripts/native_libraries.py cflags)
-PYTHON_H  := $(shell $(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("include"))')
 CFLAGS_USED := -std=c11 $(DEFINES) -Icsrc $(INCLUDES) $(STRICT) -fvisibility=hidden $(FLAGS_$(VARIANT))
 
-CORE_SOURCES   := $(sort $(foreach room,$(ROOMS),$(wildcard csrc/$(room)/*.c)))
+CORE_SOURCES   := $(filter-out $(REPLACED),$(sort $(foreach room,$(ROOMS),$(wildcard csrc/$(room)/*.c)))) $(STAND_INS)
 PYTHON_SOURCES := $(sort $(wildcard csrc/python/*.c))
 TEST_SOURCES   := $(sort $(wildcard tests/c/*.c))
-TESTS          := $(patsubst tests/c/%.c,$(OUT)/%,$(filter tests/c/test_%,$(TEST_SOURCES)))
+TESTS          := $(patsubst tests/c/%.c,$(OUT)/%,$(sort $(wildcard $(TESTS_GLOB))))
+# Compiled by every variant that compiles all, linked by those that name them.
+OTHER_SOURCES  := $(sort $(wildcard tests/cross/*.c tests/fuzz/*.c))
+FUZZERS        := $(patsubst tests/fuzz/%.c,$(OUT)/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
+
+# Programs that start threads; others would show ThreadSanitizer nothing.
+TESTS_tsan     := $(OUT)/test_pool $(OUT)/test_hash_threads
+TESTS_USED     := $(or $(TESTS_$(VARIANT)),$(TESTS))
 
 CORE_OBJECTS   := $(CORE_SOURCES:%.c=$(OUT)/%.o)
 PYTHON_OBJECTS := $(PYTHON_SOURCES:%.c=$(OUT)/%.o)
 TEST_OBJECTS   := $(TEST_SOURCES:%.c=$(OUT)/%.o)
+OTHER_OBJECTS  := $(OTHER_SOURCES:%.c=$(OUT)/%.o)
 HELPER_OBJECTS := $(filter-out $(OUT)/tests/c/test_%,$(TEST_OBJECTS))
-ALL_OBJECTS    := $(CORE_OBJECTS) $(PYTHON_OBJECTS) $(TEST_OBJECTS)
+ALL_OBJECTS    := $(sort $(CORE_OBJECTS) $(PYTHON_OBJECTS) $(TEST_OBJECTS) $(OTHER_OBJECTS))
 # The tests' own macros make no good reading for clang-tidy; gcc and clang compile them with -Werror.
 TIDY_STAMPS    := $(patsubst %.o,%.tidy,$(CORE_OBJECTS) $(PYTHON_OBJECTS))
 
 TIDY_FACTS := -include scripts/clang_tidy_facts.h
 
-.PHONY: objects tests run tidy FORCE
+.PHONY: objects tests run tidy fuzzers FORCE
 .SECONDARY: $(ALL_OBJECTS)
 
 objects: $(ALL_OBJECTS)
-tests: $(TESTS)
+tests: $(TESTS_USED)
 run: tests
-	@bash scripts/run_c_tests.sh $(TESTS)
+	@bash scripts/run_c_tests.sh $(TESTS_USED)
+fuzzers: $(FUZZERS)
 tidy: $(TIDY_STAMPS)
 
 # Rewritten only when they say something new, so that objects and library follow flags and file list.
@@ -74,7 +106,7 @@ $(OUT)/members: FORCE
 
 $(PYTHON_OBJECTS): CFLAGS_USED += -DPy_LIMITED_API=0x030B0000 -isystem $(PYTHON_H)
 # Kernels emulated in plain C pass wide vectors in memory; nothing outside the test program sees it.
-$(TEST_OBJECTS): CFLAGS_USED += -Itests/c -Wno-psabi
+$(TEST_OBJECTS) $(OTHER_OBJECTS): CFLAGS_USED += -Itests/c -Wno-psabi
 
 # The emulated kernel is one function of many thousand lines: minutes of compiling with more than this.
 build/c/sanitize/tests/c/test_hash_avx512.o: CFLAGS_USED += -O0 -fno-sanitize=undefined
@@ -88,6 +120,9 @@ $(OUT)/libmlprov_core.a: $(CORE_OBJECTS) $(OUT)/members
 	@ar rcs $@ $(CORE_OBJECTS)
 
 $(OUT)/test_%: $(OUT)/tests/c/test_%.o $(HELPER_OBJECTS) $(OUT)/libmlprov_core.a
+	@$(CC_USED) $(LINK_$(VARIANT)) $^ $(LIBRARIES) -pthread -o $@
+
+$(OUT)/fuzz_%: $(OUT)/tests/fuzz/fuzz_%.o $(OUT)/libmlprov_core.a
 	@$(CC_USED) $(LINK_$(VARIANT)) $^ $(LIBRARIES) -pthread -o $@
 
 # The object stands for the source and every header that it includes.

@@ -30,6 +30,9 @@ static struct candidate candidates[] = {
     {&mlp_blake3_avx2, mlp_cpu_has_avx2, NOT_IN_CPU},
     {&mlp_blake3_sse41, mlp_cpu_has_sse41, NOT_IN_CPU},
 #endif
+#if defined(__aarch64__)
+    {&mlp_blake3_neon, always, NOT_IN_CPU},
+#endif
     {&mlp_blake3_portable, always, USABLE},
 };
 

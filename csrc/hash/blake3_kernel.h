@@ -103,6 +103,9 @@ extern const struct mlp_blake3_kernel mlp_blake3_sse41;
 extern const struct mlp_blake3_kernel mlp_blake3_avx2;
 extern const struct mlp_blake3_kernel mlp_blake3_avx512;
 #endif
+#if defined(__aarch64__)
+extern const struct mlp_blake3_kernel mlp_blake3_neon;
+#endif
 
 /* The kernel in use, chosen at the first call (blake3_choice.c). */
 const struct mlp_blake3_kernel *mlp_blake3_kernel(void);

@@ -8,9 +8,12 @@
 #include "hash/blake3_many.h"
 #include "hash/blake3_kernel.h"
 
-#define GROUP_CHUNKS  128
+/* At the end of a group every bucket is compressed however few lanes it fills. With 1,024 chunks that
+ * costs inputs of unequal lengths a fourteenth against equal ones, with 128 a quarter [measured: AVX2,
+ * log-uniform 32 B to 64 KiB]. */
+#define GROUP_CHUNKS  1024
 #define MEMBERS_MAX   (GROUP_CHUNKS / 2) /* a member has at least two chunks */
-#define LONGEST_INPUT (GROUP_CHUNKS / 2 * MLP_BLAKE3_CHUNK_LEN)
+#define LONGEST_INPUT (64 * MLP_BLAKE3_CHUNK_LEN)
 
 struct bucket {
     struct mlp_blake3_work work;

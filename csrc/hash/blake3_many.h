@@ -2,7 +2,7 @@
  *
  * Internal to the hash room.
  *
- * Threads: any thread; allocates nothing, uses about 40 KiB of stack.
+ * Threads: any thread; allocates nothing, uses about 75 KiB of stack.
  */
 #ifndef MLP_HASH_BLAKE3_MANY_H
 #define MLP_HASH_BLAKE3_MANY_H

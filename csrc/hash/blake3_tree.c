@@ -195,10 +195,8 @@ static void merge_stack(struct mlp_blake3_state *state)
     }
 }
 
-/* Adds the chaining value of a subtree of chunks_count chunks (a power of two that divides
- * chunks_done, or half of such a subtree). */
-static void push_subtree(struct mlp_blake3_state *state, const uint8_t cv32[32],
-                         uint64_t chunks_count)
+void mlp_blake3_push_subtree(struct mlp_blake3_state *state, const uint8_t cv32[32],
+                             uint64_t chunks_count)
 {
     merge_stack(state);
     memcpy(stack_entry(state, state->stack_count), cv32, MLP_BLAKE3_OUT_LEN);
@@ -206,17 +204,15 @@ static void push_subtree(struct mlp_blake3_state *state, const uint8_t cv32[32],
     state->chunks_done += chunks_count;
 }
 
-/* The largest power of two that is at most count and divides chunks_done. */
-static size_t aligned_subtree(uint64_t chunks_done, size_t count)
+size_t mlp_blake3_aligned_subtree(uint64_t chunks_done, size_t count)
 {
     size_t largest = (size_t)1 << (63 - __builtin_clzll(count));
     uint64_t lowest_bit = chunks_done & (~chunks_done + 1);
     return lowest_bit != 0 && lowest_bit < largest ? (size_t)lowest_bit : largest;
 }
 
-/* Whole chunks at the front of data, as many as a group has room for; more input may or may not
- * follow, so that the last two subtrees of a power of two stay apart. Returns: bytes taken. */
-static size_t add_chunks(struct mlp_blake3_state *state, const uint8_t *data, size_t data_len)
+/* The last two subtrees of a power of two stay apart: more input may or may not follow. */
+size_t mlp_blake3_add_chunks(struct mlp_blake3_state *state, const uint8_t *data, size_t data_len)
 {
     const struct mlp_blake3_kernel *kernel = mlp_blake3_kernel();
     uint8_t cvs[GROUP_CHUNKS * MLP_BLAKE3_OUT_LEN];
@@ -225,14 +221,14 @@ static size_t add_chunks(struct mlp_blake3_state *state, const uint8_t *data, si
     compress_chunks(kernel, cvs, data, count, state->first_chunk + state->chunks_done, state->key,
                     state->flags);
     for (size_t done = 0; done < count;) {
-        size_t subtree = aligned_subtree(state->chunks_done, count - done);
+        size_t subtree = mlp_blake3_aligned_subtree(state->chunks_done, count - done);
         uint8_t *first = cvs + done * MLP_BLAKE3_OUT_LEN;
         reduce_to_two(kernel, first, subtree, state->key, state->flags);
         if (subtree == 1) {
-            push_subtree(state, first, 1);
+            mlp_blake3_push_subtree(state, first, 1);
         } else {
-            push_subtree(state, first, subtree / 2);
-            push_subtree(state, first + MLP_BLAKE3_OUT_LEN, subtree / 2);
+            mlp_blake3_push_subtree(state, first, subtree / 2);
+            mlp_blake3_push_subtree(state, first + MLP_BLAKE3_OUT_LEN, subtree / 2);
         }
         done += subtree;
     }
@@ -287,28 +283,34 @@ void mlp_blake3_init_derive_key(struct mlp_blake3_state *state, const void *cont
     explicit_bzero(key, sizeof key);
 }
 
+size_t mlp_blake3_finish_chunk(struct mlp_blake3_state *state, const uint8_t *data, size_t data_len)
+{
+    size_t filled = chunk_len(state);
+    if (filled == 0)
+        return 0;
+    size_t taken = smaller(data_len, MLP_BLAKE3_CHUNK_LEN - filled);
+    fill_chunk(state, data, taken);
+    if (taken == data_len)
+        return taken; /* the chunk, even if full, may be the root */
+    struct node node;
+    uint8_t cv32[32];
+    chunk_node(state, &node);
+    node_chaining_value(&node, cv32);
+    mlp_blake3_push_subtree(state, cv32, 1);
+    start_chunk(state);
+    return taken;
+}
+
 void mlp_blake3_update(struct mlp_blake3_state *state, const void *data, size_t data_len)
 {
     const uint8_t *next = data;
     if (data_len == 0)
         return;
-    size_t filled = chunk_len(state);
-    if (filled > 0) {
-        size_t taken = smaller(data_len, MLP_BLAKE3_CHUNK_LEN - filled);
-        fill_chunk(state, next, taken);
-        next += taken;
-        data_len -= taken;
-        if (data_len == 0)
-            return; /* the chunk, even if full, may be the root */
-        struct node node;
-        uint8_t cv32[32];
-        chunk_node(state, &node);
-        node_chaining_value(&node, cv32);
-        push_subtree(state, cv32, 1);
-        start_chunk(state);
-    }
+    size_t finished = mlp_blake3_finish_chunk(state, next, data_len);
+    next += finished;
+    data_len -= finished;
     while (data_len > MLP_BLAKE3_CHUNK_LEN) {
-        size_t taken = add_chunks(state, next, data_len);
+        size_t taken = mlp_blake3_add_chunks(state, next, data_len);
         next += taken;
         data_len -= taken;
     }
@@ -344,6 +346,16 @@ void mlp_blake3_chaining_value(const struct mlp_blake3_state *state, uint8_t cv3
     struct node node;
     top_node(state, &node);
     node_chaining_value(&node, cv32);
+}
+
+void mlp_blake3_subtree_value(uint8_t cv32[32], const void *data, size_t data_len,
+                              uint64_t first_chunk, const uint32_t key[8], uint32_t flags)
+{
+    struct mlp_blake3_state state;
+    mlp_blake3_init(&state, key, flags, first_chunk);
+    mlp_blake3_update(&state, data, data_len);
+    mlp_blake3_chaining_value(&state, cv32);
+    explicit_bzero(&state, sizeof state);
 }
 
 void mlp_blake3_join(uint8_t out32[32], const uint8_t left32[32], const uint8_t right32[32],

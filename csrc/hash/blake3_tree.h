@@ -49,6 +49,38 @@ void mlp_blake3_output(const struct mlp_blake3_state *state, uint64_t offset, ui
  * added. */
 void mlp_blake3_chaining_value(const struct mlp_blake3_state *state, uint8_t cv32[32]);
 
+/* The chaining value of a subtree that is not the root, in one go; aligned as mlp_blake3_subtree
+ * says. */
+void mlp_blake3_subtree_value(uint8_t cv32[32], const void *data, size_t data_len,
+                              uint64_t first_chunk, const uint32_t key[8], uint32_t flags);
+
+/* ---- an update in steps, for subtrees that are computed elsewhere ---- */
+
+/* Adds to the chunk being filled, if there is one, and puts it on the stack where more of data
+ * follows.
+ * Returns: bytes taken.
+ */
+size_t mlp_blake3_finish_chunk(struct mlp_blake3_state *state, const uint8_t *data,
+                               size_t data_len);
+
+/* Adds whole chunks at the front of data, more than a chunk long, as many as are computed together
+ * (some 256 KiB); no chunk is being filled.
+ * Returns: bytes taken.
+ */
+size_t mlp_blake3_add_chunks(struct mlp_blake3_state *state, const uint8_t *data, size_t data_len);
+
+/* Returns: the chunks of the largest whole subtree that begins after chunks_done chunks and has at
+ *          most count > 0. */
+size_t mlp_blake3_aligned_subtree(uint64_t chunks_done, size_t count);
+
+/* Adds the chaining value of a subtree of chunks_count chunks that begins after chunks_done: a power
+ * of two that divides chunks_done, or half of such a subtree, or what ends the input. More input
+ * follows, or the stack was not empty; no chunk is being filled. */
+void mlp_blake3_push_subtree(struct mlp_blake3_state *state, const uint8_t cv32[32],
+                             uint64_t chunks_count);
+
+/* ---- single nodes ---- */
+
 /* The chaining value of one parent. flags: of the mode, and ROOT where it is the root. */
 void mlp_blake3_join(uint8_t out32[32], const uint8_t left32[32], const uint8_t right32[32],
                      const uint32_t key[8], uint32_t flags);

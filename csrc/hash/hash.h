@@ -3,11 +3,14 @@
  * Sources: BLAKE3, "one function, fast everywhere" (2021), sections 2.1-2.6; FIPS 180-4 for SHA-2.
  *
  * Threads: a struct mlp_hasher belongs to one thread at a time. One-shot functions may be called
- * from any thread. The globals are the chosen kernel and OpenSSL's fetched algorithms, each set at
- * first use under pthread_once (mlp_hash_kernel_force replaces the kernel atomically; digests never
- * depend on it).
+ * from any thread. Large inputs, and many that are large together, are hashed by several threads of
+ * the process's pool (pool.h) unless a function says otherwise; digests never depend on it. The
+ * globals are the pool, the chosen kernel and OpenSSL's fetched algorithms, the last two set at first
+ * use under pthread_once (mlp_hash_kernel_force replaces the kernel atomically; digests never depend on
+ * it).
  * Errors: a SHA-2 function fails with MLP_E_CRYPTO when OpenSSL does (out of memory, FIPS policy);
- * BLAKE3 never fails and allocates nothing.
+ * BLAKE3 never fails, and allocates nothing but a plan for several threads, doing without where
+ * there is no memory.
  */
 #ifndef MLP_HASH_HASH_H
 #define MLP_HASH_HASH_H
@@ -90,6 +93,7 @@ void mlp_hasher_free(struct mlp_hasher *hasher); /* NULL is allowed; wipes the s
  */
 int mlp_hash(int algorithm, uint8_t *digest, const void *data, size_t data_len,
              struct mlp_error *error);
+/* BLAKE3 on the calling thread alone. */
 void mlp_blake3(uint8_t digest32[32], const void *data, size_t data_len);
 
 struct mlp_hash_input {
@@ -103,6 +107,22 @@ struct mlp_hash_input {
  */
 int mlp_hash_many(int algorithm, uint8_t *digests, const struct mlp_hash_input *inputs,
                   size_t inputs_count, struct mlp_error *error);
+
+/* An algorithm, and where its digests go: inputs_count rows of mlp_algorithm_digest_len bytes. */
+struct mlp_hash_request {
+    int algorithm;
+    uint8_t *digests;
+};
+
+/* Many inputs by several algorithms at once: with two threads, one hashes with SHA-256 while the other
+ * hashes with BLAKE3.
+ * In:      threads: how many may take part, the caller included, 1 to MLP_THREADS_MAX (pool.h); 0:
+ *          the setting, mlp_pool_threads.
+ * Returns: as mlp_hash; digests are of no use after a failure.
+ */
+int mlp_hash_many_by(const struct mlp_hash_request *requests, size_t requests_count,
+                     const struct mlp_hash_input *inputs, size_t inputs_count, size_t threads,
+                     struct mlp_error *error);
 
 /* Chaining value of a complete BLAKE3 subtree that is not the root: data_len bytes that start at
  * chunk chunk_offset of the whole input. Aligned: chunk_offset is a multiple of the subtree's chunk

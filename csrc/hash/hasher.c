@@ -1,6 +1,6 @@
 /* hasher.c - one face for all algorithms: names, the incremental hasher, one shot. */
-#include "hash/blake3_many.h"
-#include "hash/blake3_tree.h"
+#include "hash/blake3_threads.h"
+#include "hash/hash_tasks.h"
 #include "hash/sha2.h"
 
 #include <stdlib.h>
@@ -158,7 +158,7 @@ int mlp_hasher_update(struct mlp_hasher *hasher, const void *data, size_t data_l
 {
     if (hasher->algorithm != MLP_BLAKE3)
         return mlp_sha2_update(hasher->state.sha2, data, data_len, error);
-    mlp_blake3_update(&hasher->state.blake3, data, data_len);
+    mlp_blake3_update_threads(&hasher->state.blake3, data, data_len, 0);
     return MLP_OK;
 }
 
@@ -214,15 +214,19 @@ int mlp_hash(int algorithm, uint8_t *digest, const void *data, size_t data_len,
 int mlp_hash_many(int algorithm, uint8_t *digests, const struct mlp_hash_input *inputs,
                   size_t inputs_count, struct mlp_error *error)
 {
-    if (find_row(algorithm) == NULL)
-        return fail_unknown(algorithm, error);
-    if (algorithm != MLP_BLAKE3)
-        return mlp_sha2_many(algorithm, digests, inputs, inputs_count, error);
-    if (inputs_count == 1)
-        mlp_blake3(digests, inputs[0].data, inputs[0].len);
-    else
-        mlp_blake3_many(digests, inputs, inputs_count);
-    return MLP_OK;
+    const struct mlp_hash_request request = {algorithm, digests};
+    return mlp_hash_many_by(&request, 1, inputs, inputs_count, 0, error);
+}
+
+int mlp_hash_many_by(const struct mlp_hash_request *requests, size_t requests_count,
+                     const struct mlp_hash_input *inputs, size_t inputs_count, size_t threads,
+                     struct mlp_error *error)
+{
+    for (size_t i = 0; i < requests_count; i++) {
+        if (find_row(requests[i].algorithm) == NULL)
+            return fail_unknown(requests[i].algorithm, error);
+    }
+    return mlp_hash_tasks(requests, requests_count, inputs, inputs_count, threads, error);
 }
 
 /* ---- subtrees ---- */
@@ -254,7 +258,7 @@ int mlp_blake3_subtree(uint8_t cv32[32], const void *data, size_t data_len, uint
     uint32_t key[8];
     uint32_t flags = load_key(key, key32);
     mlp_blake3_init(&state, key, flags, chunk_offset);
-    mlp_blake3_update(&state, data, data_len);
+    mlp_blake3_update_threads(&state, data, data_len, 0);
     mlp_blake3_chaining_value(&state, cv32);
     explicit_bzero(&state, sizeof state);
     explicit_bzero(key, sizeof key);

@@ -2,6 +2,7 @@
 #include "python/arguments.h"
 
 #include "hash/hash.h"
+#include "hash/pool.h"
 
 /* ---- single values ---- */
 
@@ -116,6 +117,21 @@ int mlp_py_algorithm(struct mlp_py_state *state, int *algorithm, PyObject *objec
              "%s: unknown algorithm \"%.40s\"; choose blake3, sha256, sha384 or sha512", what,
              name);
     return fail_value(state, &error);
+}
+
+int mlp_py_threads(struct mlp_py_state *state, size_t *threads, PyObject *object, const char *what)
+{
+    *threads = 0;
+    if (object == NULL || Py_IsNone(object))
+        return 0;
+    uint64_t number;
+    struct mlp_error error;
+    if (mlp_py_uint64(state, &number, object, what, MLP_E_CONFIG) != 0)
+        return -1;
+    if (mlp_pool_check_threads(number, what, &error) != 0)
+        return fail_value(state, &error);
+    *threads = (size_t)number;
+    return 0;
 }
 
 int mlp_py_path(PyObject **path, PyObject *object)

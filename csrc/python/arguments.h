@@ -56,6 +56,10 @@ int mlp_py_optional_text(const char **text, size_t *text_len, PyObject *object, 
 int mlp_py_algorithm(struct mlp_py_state *state, int *algorithm, PyObject *object,
                      const char *what);
 
+/* object: NULL or None (0, the setting), or an int from 1 to MLP_THREADS_MAX; ConfigError for other
+ * numbers. */
+int mlp_py_threads(struct mlp_py_state *state, size_t *threads, PyObject *object, const char *what);
+
 /* str, bytes or os.PathLike; *path is the caller's reference to bytes without NUL. */
 int mlp_py_path(PyObject **path, PyObject *object);
 

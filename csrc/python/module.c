@@ -2,6 +2,7 @@
 #include "python/module.h"
 
 #include "hash/hash.h"
+#include "hash/pool.h"
 
 int mlp_py_add_type(PyObject *module, PyTypeObject **type, PyType_Spec *spec, int publish)
 {
@@ -44,7 +45,7 @@ static int refuse_subinterpreter(void)
 static int refuse_wrong_environment(void)
 {
     struct mlp_error error;
-    if (mlp_hash_kernel_check_environment(&error) == 0)
+    if (mlp_hash_kernel_check_environment(&error) == 0 && mlp_pool_check_environment(&error) == 0)
         return 0;
     PyErr_Format(PyExc_ImportError, "mlprov._core: %s", error.message);
     return -1;

@@ -69,6 +69,7 @@ static int take_views(struct mlp_py_state *state, struct held_views *held, PyObj
 /* What hashing answers for each view, filled without the GIL. */
 struct digest_rows {
     int algorithm;
+    size_t threads; /* 0: the setting */
     size_t digest_len;
     uint8_t *digests;
     uint64_t *lens;
@@ -82,10 +83,18 @@ static void free_rows(struct digest_rows *rows)
     PyMem_Free(rows->views);
 }
 
-static int make_rows(struct digest_rows *rows, int algorithm, const struct held_views *held)
+/* How to hash. */
+struct digest_options {
+    int algorithm;
+    size_t threads;
+};
+
+static int make_rows(struct digest_rows *rows, const struct digest_options *options,
+                     const struct held_views *held)
 {
-    rows->algorithm = algorithm;
-    rows->digest_len = mlp_algorithm_digest_len(algorithm);
+    rows->algorithm = options->algorithm;
+    rows->threads = options->threads;
+    rows->digest_len = mlp_algorithm_digest_len(options->algorithm);
     rows->digests = PyMem_Calloc(held->count + 1, rows->digest_len);
     rows->lens = PyMem_Calloc(held->count + 1, sizeof *rows->lens);
     rows->views = PyMem_Calloc(held->count + 1, sizeof *rows->views);
@@ -124,8 +133,8 @@ static int hash_rows(struct mlp_py_state *state, struct digest_rows *rows, size_
     int status = measure(rows, count, &work_len, &failed, &error);
     if (status == 0) {
         PyThreadState *released = mlp_py_gil_release(work_len);
-        status = mlp_tensor_digest_many(rows->digests, rows->views, count, rows->algorithm, &failed,
-                                        &error);
+        status = mlp_tensor_digest_many(rows->digests, rows->views, count, rows->algorithm,
+                                        rows->threads, &failed, &error);
         mlp_py_gil_take(released);
     }
     if (status == 0)
@@ -149,12 +158,12 @@ static PyObject *row_of(const struct digest_rows *rows, size_t index)
         mlp_py_numbers_to_tuple(shape, ndim), (unsigned long long)rows->lens[index]);
 }
 
-static PyObject *digest_list(struct mlp_py_state *state, int algorithm,
+static PyObject *digest_list(struct mlp_py_state *state, const struct digest_options *options,
                              const struct held_views *held)
 {
     struct digest_rows rows = {0};
     PyObject *list = NULL;
-    if (make_rows(&rows, algorithm, held) == 0 && hash_rows(state, &rows, held->count) == 0)
+    if (make_rows(&rows, options, held) == 0 && hash_rows(state, &rows, held->count) == 0)
         list = PyList_New((Py_ssize_t)held->count);
     for (size_t i = 0; list != NULL && i < held->count; i++) {
         PyObject *row = row_of(&rows, i);
@@ -165,47 +174,43 @@ static PyObject *digest_list(struct mlp_py_state *state, int algorithm,
     return list;
 }
 
-/* (object, /, algorithm="blake3"). format and what name the function in errors. */
-static int read_arguments(struct mlp_py_state *state, PyObject **object, int *algorithm,
-                          PyObject *args, PyObject *kwargs, const char *format, const char *what)
-{
-    static char *names[] = {"", "algorithm", NULL};
-    PyObject *algorithm_name = NULL;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, format, names, object, &algorithm_name))
-        return -1;
-    return mlp_py_algorithm(state, algorithm, algorithm_name, what);
-}
-
 static PyObject *MlpCore_tensor_digests(PyObject *module, PyObject *args, PyObject *kwargs)
 {
+    static char *names[] = {"", "algorithm", "threads", NULL};
     struct mlp_py_state *state = mlp_py_state_of_module(module);
-    PyObject *tensors;
-    int algorithm;
-    if (read_arguments(state, &tensors, &algorithm, args, kwargs, "O|O:tensor_digests",
-                       "tensor_digests: algorithm") != 0)
+    PyObject *tensors, *algorithm_name = NULL, *threads = NULL;
+    struct digest_options options;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|O$O:tensor_digests", names, &tensors,
+                                     &algorithm_name, &threads) ||
+        mlp_py_algorithm(state, &options.algorithm, algorithm_name, "tensor_digests: algorithm") !=
+            0 ||
+        mlp_py_threads(state, &options.threads, threads, "tensor_digests: threads") != 0)
         return NULL;
     struct held_views held = {0};
     PyObject *list = NULL;
     if (take_views(state, &held, tensors, "tensor_digests: tensors") == 0)
-        list = digest_list(state, algorithm, &held);
+        list = digest_list(state, &options, &held);
     release_views(&held);
     return list;
 }
 
 static PyObject *MlpCore_tensor_digest_staged(PyObject *module, PyObject *args, PyObject *kwargs)
 {
+    static char *names[] = {"", "algorithm", NULL};
     struct mlp_py_state *state = mlp_py_state_of_module(module);
-    PyObject *tensor;
-    int algorithm;
-    if (read_arguments(state, &tensor, &algorithm, args, kwargs, "O|O:tensor_digest_staged",
-                       "tensor_digest_staged: algorithm") != 0)
+    PyObject *tensor, *algorithm_name = NULL;
+    struct digest_options options = {.threads = 1};
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|O:tensor_digest_staged", names, &tensor,
+                                     &algorithm_name) ||
+        mlp_py_algorithm(state, &options.algorithm, algorithm_name,
+                         "tensor_digest_staged: algorithm") != 0)
         return NULL;
     struct mlp_py_view view;
     struct mlp_error error;
     if (mlp_py_view_from_object(&state->view, tensor, MLP_PY_VIEW_STAGED, &view, &error) != 0)
         return mlp_py_raise_at(&state->exceptions, &error, 0);
     const struct held_views held = {&view, 1};
-    PyObject *list = digest_list(state, algorithm, &held);
+    PyObject *list = digest_list(state, &options, &held);
     mlp_py_view_release(&view);
     if (list == NULL)
         return NULL;
@@ -363,7 +368,7 @@ static PyObject *MlpCore_describe_torch_bridge(PyObject *module, PyObject *Py_UN
 
 static PyMethodDef functions[] = {
     {"tensor_digests", MLP_PY_WITH_KEYWORDS(MlpCore_tensor_digests), METH_VARARGS | METH_KEYWORDS,
-     PyDoc_STR("tensor_digests($module, tensors, /, algorithm='blake3')\n--\n\n"
+     PyDoc_STR("tensor_digests($module, tensors, /, algorithm='blake3', *, threads=None)\n--\n\n"
                "(digest, dtype, shape, length) of each tensor, hashed in place.")},
     {"tensor_digest_staged", MLP_PY_WITH_KEYWORDS(MlpCore_tensor_digest_staged),
      METH_VARARGS | METH_KEYWORDS,

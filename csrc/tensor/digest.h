@@ -7,16 +7,18 @@
 
 #include "tensor/view.h"
 
-/* Many digests in one call: views whose canonical bytes lie in memory go through mlp_hash_many
- * together, the others one by one.
+/* Many digests in one call: views whose canonical bytes lie in memory go through mlp_hash_many_by
+ * together; those that are gathered are shared among the threads, a view each; a view's stage is
+ * called on the calling thread.
+ * In:      threads: as mlp_hash_many_by.
  * Out:     digests: views_count rows of mlp_algorithm_digest_len(algorithm) bytes; of no use after
  *          a failure.
- *          failed: the index of the view that failed, views_count where it was none; may be NULL.
+ *          failed: the index of a view that failed, views_count where it was none; may be NULL.
  * Returns: 0; MLP_E_ARGUMENT (unknown algorithm); MLP_E_TENSOR; MLP_E_MEMORY; MLP_E_CRYPTO; or what
  *          a view's stage returned.
  */
 int mlp_tensor_digest_many(uint8_t *digests, const struct mlp_view *const *views,
-                           size_t views_count, int algorithm, size_t *failed,
+                           size_t views_count, int algorithm, size_t threads, size_t *failed,
                            struct mlp_error *error);
 
 /* Number of canonical bytes, the leaf's "len".

@@ -1,8 +1,11 @@
 /* The self-test that stands before every kernel: good kernels pass it, each broken one is refused.
- */
+ * And what a self-test cannot ask without risk: that a kernel reads only what it may. */
 #include "check.h"
 #include "hash/blake3_kernel.h"
 #include "hash/cpu.h"
+#include "hash_fixture.h"
+
+#include <stdlib.h>
 
 /* ---- a kernel that is wrong on purpose, around one that is right ---- */
 
@@ -142,6 +145,43 @@ static void a_kernel_broken_in_all_lanes_is_refused(void)
         CHECK(!broken_passes((enum defect)how, 0));
 }
 
+/* Every block that a lane may read ends at an unmapped page, where the pointers of all else lead:
+ * of lanes beyond count, and of the blocks before the last where there is none. */
+static void lay_out_at_the_page(struct mlp_blake3_work *work, const struct guarded *input,
+                                uint8_t cvs[MLP_BLAKE3_LANES_MAX][32])
+{
+    memset(cvs, 0, MLP_BLAKE3_LANES_MAX * 32);
+    for (size_t i = 0; i < MLP_BLAKE3_LANES_MAX; i++) {
+        bool used = i < work->count;
+        work->blocks[i] = input->end - (used ? (work->blocks_count - 1) * 64 : 0);
+        work->last_block[i] = input->end - (used ? 64 : 0);
+        work->cvs[i] = used ? cvs[i] : NULL;
+        work->last_len[i] = 64;
+        work->counter_low[i] = (uint32_t)i;
+        work->flags_end[i] = MLP_BLAKE3_CHUNK_END;
+    }
+}
+
+static void a_kernel_reads_the_blocks_of_its_lanes_and_nothing_else(void)
+{
+    struct guarded input;
+    uint8_t expected[MLP_BLAKE3_LANES_MAX][32], seen[MLP_BLAKE3_LANES_MAX][32];
+    static const size_t blocks_counts[] = {1, 2, MLP_BLAKE3_CHUNK_BLOCKS};
+    if (!CHECK(map_guarded(&input, MLP_BLAKE3_CHUNK_LEN)))
+        return;
+    struct mlp_blake3_work work = {.key = mlp_blake3_iv, .flags_start = MLP_BLAKE3_CHUNK_START};
+    for (work.count = 1; work.count <= MLP_BLAKE3_LANES_MAX; work.count++)
+        for (size_t i = 0; i < sizeof blocks_counts / sizeof blocks_counts[0]; i++) {
+            work.blocks_count = blocks_counts[i];
+            lay_out_at_the_page(&work, &input, expected);
+            mlp_blake3_portable.compress_lanes(&work);
+            lay_out_at_the_page(&work, &input, seen);
+            right->compress_lanes(&work);
+            CHECK(memcmp(seen, expected, sizeof seen) == 0);
+        }
+    unmap_guarded(&input);
+}
+
 static void test_kernel(const struct mlp_blake3_kernel *kernel, bool in_cpu)
 {
     printf("  kernel %s\n", kernel->name);
@@ -153,15 +193,35 @@ static void test_kernel(const struct mlp_blake3_kernel *kernel, bool in_cpu)
     RUN(a_good_kernel_passes_its_self_test);
     RUN(a_kernel_broken_in_any_one_lane_is_refused);
     RUN(a_kernel_broken_in_all_lanes_is_refused);
+    RUN(a_kernel_reads_the_blocks_of_its_lanes_and_nothing_else);
+}
+
+/* Without MLPROV_HASH_IMPL. Names stand in order of preference. */
+static void the_first_usable_kernel_is_the_one_in_use(void)
+{
+    const char *names[MLP_KERNELS_MAX];
+    bool usable[MLP_KERNELS_MAX];
+    size_t count = mlp_hash_kernels(names, usable), first = 0;
+    while (first < count && !usable[first])
+        first++;
+    CHECK(first < count && strcmp(mlp_hash_kernel_name(), names[first]) == 0);
+#if defined(__aarch64__)
+    CHECK(strcmp(mlp_hash_kernel_name(), "neon") == 0);
+#endif
 }
 
 int main(void)
 {
+    CHECK(unsetenv("MLPROV_HASH_IMPL") == 0);
+    RUN(the_first_usable_kernel_is_the_one_in_use);
     test_kernel(&mlp_blake3_portable, true);
 #if defined(__x86_64__)
     test_kernel(&mlp_blake3_sse41, mlp_cpu_has_sse41());
     test_kernel(&mlp_blake3_avx2, mlp_cpu_has_avx2());
     test_kernel(&mlp_blake3_avx512, mlp_cpu_has_avx512());
+#endif
+#if defined(__aarch64__)
+    test_kernel(&mlp_blake3_neon, true);
 #endif
     return check_finish();
 }

@@ -144,7 +144,7 @@ static bool same_bytes(const struct mlp_buffer *left, const struct mlp_buffer *r
 static int digest_one(uint8_t *digest, const struct mlp_view *view, int algorithm,
                       struct mlp_error *error)
 {
-    return mlp_tensor_digest_many(digest, &view, 1, algorithm, NULL, error);
+    return mlp_tensor_digest_many(digest, &view, 1, algorithm, 0, NULL, error);
 }
 
 /* Canonical bytes, length, one digest and many digests all say what the reference says. */
@@ -164,7 +164,7 @@ static bool agrees_with_reference(const struct mlp_view *view)
     mlp_blake3(expected_digest, expected.data, expected.len);
     holds = holds && digest_one(digest, view, MLP_BLAKE3, &error) == 0 &&
             memcmp(digest, expected_digest, 32) == 0 &&
-            mlp_tensor_digest_many(twice, pair, 2, MLP_BLAKE3, NULL, &error) == 0 &&
+            mlp_tensor_digest_many(twice, pair, 2, MLP_BLAKE3, 2, NULL, &error) == 0 &&
             memcmp(twice, expected_digest, 32) == 0 && memcmp(twice + 32, expected_digest, 32) == 0;
     if (!holds)
         printf("  dtype %s, %d dimensions: %s\n", mlp_dtype_info(view->dtype)->name, view->ndim,
@@ -527,11 +527,11 @@ static void the_failing_tensor_of_many_is_named_by_its_index(void)
     size_t failed = 99;
     bad.data = NULL;
     const struct mlp_view *views[] = {&good, &good, &bad};
-    CHECK(mlp_tensor_digest_many(digests, views, 3, MLP_SHA256, &failed, NULL) == MLP_E_TENSOR);
+    CHECK(mlp_tensor_digest_many(digests, views, 3, MLP_SHA256, 0, &failed, NULL) == MLP_E_TENSOR);
     CHECK(failed == 2);
-    CHECK(mlp_tensor_digest_many(digests, views, 2, 77, &failed, NULL) == MLP_E_ARGUMENT);
+    CHECK(mlp_tensor_digest_many(digests, views, 2, 77, 0, &failed, NULL) == MLP_E_ARGUMENT);
     CHECK(failed == 2);
-    CHECK(mlp_tensor_digest_many(digests, views, 0, MLP_SHA256, &failed, NULL) == 0);
+    CHECK(mlp_tensor_digest_many(digests, views, 0, MLP_SHA256, 0, &failed, NULL) == 0);
 }
 
 static void many_digests_stand_in_the_order_of_the_tensors(void)
@@ -553,7 +553,7 @@ static void many_digests_stand_in_the_order_of_the_tensors(void)
     }
     for (size_t k = 0; k < 3; k++) {
         size_t len = mlp_algorithm_digest_len(algorithms[k]);
-        CHECK(mlp_tensor_digest_many(digests, pointers, 40, algorithms[k], NULL, NULL) == 0);
+        CHECK(mlp_tensor_digest_many(digests, pointers, 40, algorithms[k], k + 1, NULL, NULL) == 0);
         for (size_t i = 0; i < 40; i++) {
             CHECK(digest_one(single, &views[i], algorithms[k], NULL) == 0);
             CHECK(memcmp(single, digests + i * len, len) == 0);

@@ -25,8 +25,8 @@ from mlprov import _core
 ROOT = Path(__file__).resolve().parents[2]
 VECTORS = ROOT.parent / "shared" / "vectors"
 
-# Variables that say how the code under test was built or which kernel it is to use; all others go.
-KEPT_VARIABLES = ("MLPROV_HASH_IMPL", "MLPROV_BUILD_", "MLPROV_WITH_TORCH")
+# Variables that say how the code under test was built or what engine it is to use; all others go.
+KEPT_VARIABLES = ("MLPROV_HASH_IMPL", "MLPROV_THREADS", "MLPROV_BUILD_", "MLPROV_WITH_TORCH")
 
 # Every length at which the BLAKE3 tree, a block or a SIMD group of chunks begins or ends.
 BOUNDARY_LENGTHS = sorted(

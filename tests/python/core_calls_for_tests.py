@@ -58,12 +58,15 @@ class Call:
 
 KEYED = {"key": (None, "hash?")}
 BY = {"algorithm": ("sha256", "text")}
+THREADS = {"threads": (2, "int?")}
 
 CALLS = [
     Call("set_exceptions", ({},), ("classes",)),
     Call("set_hash_kernel", ("portable",), ("text",)),
-    Call("hash_bytes", (b"data",), ("buffer",), BY),
-    Call("hash_many", ([b"a", b"b"],), ("buffers",), BY),
+    Call("set_hash_threads", (_core.hash_threads(),), ("int",)),
+    Call("hash_bytes", (b"data",), ("buffer",), {**BY, **THREADS}),
+    Call("hash_many", ([b"a", b"b"],), ("buffers",), {**BY, **THREADS}),
+    Call("hash_many_by", ([b"a"], ["blake3", "sha256"]), ("buffers", "names"), THREADS),
     Call("hash_file", ("FILE",), ("path",), {"algorithms": (["blake3"], "names")}),
     Call(
         "hash_file_ranges",
@@ -102,7 +105,7 @@ CALLS = [
     Call("json_decode", (b"[1]", 100, 10), ("buffer", "int", "int")),
     Call("encode_leaves", ([b"leaf"],), ("buffers",)),
     Call("decode_leaves", (b"",), ("buffer",)),
-    Call("tensor_digests", ([b"tensor"],), ("objects",), BY),
+    Call("tensor_digests", ([b"tensor"],), ("objects",), {**BY, **THREADS}),
     Call("tensor_identities", ([b"tensor"],), ("objects",)),
     Call("tensor_leaf", ("name", (HASH, "F32", (2, 3), 24)), ("text", "row"), BY),
     Call("tensor_digest_staged", ("TENSOR",), ("object",), BY),
@@ -153,6 +156,7 @@ WITHOUT_ARGUMENTS = [
     "sqlite_version",
     "hash_kernels",
     "hash_kernel",
+    "hash_threads",
     "dtypes",
     "torch_bridge",
     "describe_torch_bridge",

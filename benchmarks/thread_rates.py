@@ -1,0 +1,148 @@
+"""Two threads against our own one and PyPI's blake3 with two, interleaved in one run.
+
+Goals: at least 1.7 times our own one thread on large buffers, at least 1.25 times the peer's two
+(half-width AVX-512: 1.4), and no size slower than one thread. Ratios are of medians of wall-clock
+times, each round in turn; the range of our ratio to one thread, round by round, shows how noisy the
+machine was: two threads need two processors that nobody else uses.
+
+    python benchmarks/thread_rates.py [--quick]
+    chrt -f 1 python benchmarks/thread_rates.py --quick   # as root: before all other processes
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import blake3
+from _measure import processor, table
+
+import mlprov
+from mlprov import _core
+
+KIB, MIB = 1 << 10, 1 << 20
+SIZES = [64 * KIB, 256 * KIB, 512 * KIB, MIB, 2 * MIB, 4 * MIB, 16 * MIB, 64 * MIB, 1 << 30]
+THREADS = 2
+
+
+def seconds_of(
+    candidates: Mapping[str, Callable[[], object]], rounds: int, calls: int
+) -> dict[str, list[float]]:
+    """Wall-clock seconds of one call, for each round; the order turns round every time."""
+    seconds: dict[str, list[float]] = {name: [] for name in candidates}
+    for call in candidates.values():
+        call()
+    for number in range(rounds):
+        for name in list(candidates)[:: 1 if number % 2 == 0 else -1]:
+            began = time.perf_counter()
+            for _ in range(calls):
+                candidates[name]()
+            seconds[name].append((time.perf_counter() - began) / calls)
+    return seconds
+
+
+def ratio(slower: Sequence[float], faster: Sequence[float]) -> str:
+    """Of medians, with the range over rounds."""
+    each = [one / two for one, two in zip(slower, faster, strict=True)]
+    middle = statistics.median(slower) / statistics.median(faster)
+    return f"{middle:.2f} ({min(each):.2f}–{max(each):.2f})"
+
+
+def shown(size: int) -> str:
+    """A size in the unit that divides it."""
+    return f"{size // MIB} MiB" if size >= MIB else f"{size // KIB} KiB"
+
+
+def one_buffer(quick: bool) -> None:
+    """Every size: ours on one thread and on two, the peer's two."""
+    print(f"### One buffer, {THREADS} threads, GB/s\n")
+    rows = []
+    for size in SIZES[: -1 if quick else None]:
+        data = random.Random(size).randbytes(min(size, MIB)) * max(1, size // MIB)
+        calls = max(1, min(200, (4 * MIB) // size))
+        seconds = seconds_of(
+            {
+                "one": lambda d=data: _core.hash_bytes(d, threads=1),
+                "two": lambda d=data: _core.hash_bytes(d, threads=THREADS),
+                "peer": lambda d=data: blake3.blake3(d, max_threads=THREADS).digest(),
+            },
+            rounds=9 if quick or size >= 64 * MIB else 31,
+            calls=calls,
+        )
+        rates = [f"{size / statistics.median(seconds[name]) / 1e9:.2f}" for name in seconds]
+        rows.append(
+            [
+                shown(size),
+                *rates,
+                ratio(seconds["one"], seconds["two"]),
+                ratio(seconds["peer"], seconds["two"]),
+            ]
+        )
+    table(["size", "one", "two", "peer's two", "two : one", "two : peer's two"], rows)
+
+
+def model_shaped(quick: bool) -> None:
+    """Many buffers in one call: those of a model, and many small ones."""
+    print(f"\n### Many buffers in one call, {THREADS} threads\n")
+    wide = 256 if quick else 768
+    layer = [4 * wide, 4 * 3 * wide * wide, 4 * wide * wide, 4 * 4 * wide * wide, 4 * wide] * 2
+    sets = {
+        f"transformer, {12 * len(layer) + 1} tensors": [layer * 12, [4 * 8000 * wide]],
+        "10,000 x 4 KiB": [[4 * KIB] * 10_000],
+        "100,000 x 256 B": [[256] * 100_000],
+    }
+    rows = []
+    for name, groups in sets.items():
+        sizes = [size for group in groups for size in group]
+        pool = memoryview(os.urandom(max(sizes) + 4096))
+        items = [pool[index % 64 * 64 :][:size] for index, size in enumerate(sizes)]
+        seconds = seconds_of(
+            {
+                "one": lambda i=items: _core.hash_many(i, threads=1),
+                "two": lambda i=items: _core.hash_many(i, threads=THREADS),
+                "loop": lambda i=items: [blake3.blake3(item).digest() for item in i],
+            },
+            rounds=9,
+            calls=1,
+        )
+        rows.append(
+            [name, ratio(seconds["one"], seconds["two"]), ratio(seconds["loop"], seconds["two"])]
+        )
+    table(["inputs", "two : one", "two : a loop over the peer"], rows)
+
+
+def two_algorithms(quick: bool) -> None:
+    """BLAKE3 beside SHA-256: on two threads it costs what SHA-256 alone does."""
+    print("\n### BLAKE3 and SHA-256 of the same bytes, in one call\n")
+    data = os.urandom((16 if quick else 64) * MIB)
+    seconds = seconds_of(
+        {
+            "both": lambda: _core.hash_many_by([data], ("blake3", "sha256"), threads=THREADS),
+            "alone": lambda: hashlib.sha256(data).digest(),
+        },
+        rounds=9,
+        calls=1,
+    )
+    rows = [[shown(len(data)), ratio(seconds["alone"], seconds["both"])]]
+    table(["size", "rate against hashlib SHA-256 alone"], rows)
+
+
+def main() -> None:
+    """Print the tables."""
+    quick = "--quick" in sys.argv[1:]
+    print("## Threads\n")
+    load = os.getloadavg()[0]
+    print(f"{processor()}; PyPI blake3 {blake3.__version__}; {os.cpu_count()} processors,")
+    print(f"load average {load:.1f} before this run, {mlprov.get_threads()} threads by default\n")
+    one_buffer(quick)
+    model_shaped(quick)
+    two_algorithms(quick)
+
+
+if __name__ == "__main__":
+    main()

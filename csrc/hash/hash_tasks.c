@@ -1,0 +1,232 @@
+#include "hash/hash_tasks.h"
+
+#include "hash/blake3_many.h"
+#include "hash/blake3_tree.h"
+#include "hash/pool.h"
+#include "hash/sha2.h"
+#include "hash/task_size.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#define INPUT_COST 64 /* what an input costs beside its bytes, in bytes */
+#define SHA2_COST  2  /* what a byte costs with SHA-2 beside BLAKE3, about */
+
+struct task {
+    const struct mlp_hash_request *request;
+    size_t first;  /* index of an input */
+    size_t count;  /* of whole inputs; 0: a part of one */
+    size_t offset; /* of the part, whose length is the plan's or what is left */
+    uint8_t cv32[MLP_BLAKE3_OUT_LEN];
+};
+
+struct plan {
+    const struct mlp_hash_input *inputs;
+    size_t inputs_count;
+    size_t part_len;
+    struct task *tasks; /* NULL: they are only counted */
+    size_t tasks_count;
+    atomic_int status;
+    struct mlp_error error; /* of the task that set status */
+};
+
+/* ---- running ---- */
+
+static int hash_inputs(const struct mlp_hash_request *request, const struct mlp_hash_input *inputs,
+                       size_t first, size_t count, struct mlp_error *error)
+{
+    uint8_t *digests = request->digests + first * mlp_algorithm_digest_len(request->algorithm);
+    if (request->algorithm != MLP_BLAKE3)
+        return mlp_sha2_many(request->algorithm, digests, inputs + first, count, error);
+    if (count == 1)
+        mlp_blake3(digests, inputs[first].data, inputs[first].len);
+    else
+        mlp_blake3_many(digests, inputs + first, count);
+    return MLP_OK;
+}
+
+static size_t part_len(const struct plan *plan, const struct task *task)
+{
+    size_t left = plan->inputs[task->first].len - task->offset;
+    return left < plan->part_len ? left : plan->part_len;
+}
+
+static void run_task(void *context, size_t index)
+{
+    struct plan *plan = context;
+    struct task *task = &plan->tasks[index];
+    if (task->count == 0) {
+        const uint8_t *data = plan->inputs[task->first].data;
+        mlp_blake3_subtree_value(task->cv32, data + task->offset, part_len(plan, task),
+                                 task->offset / MLP_BLAKE3_CHUNK_LEN, mlp_blake3_iv, 0);
+        return;
+    }
+    struct mlp_error error;
+    int expected = MLP_OK;
+    int status = hash_inputs(task->request, plan->inputs, task->first, task->count, &error);
+    if (status != MLP_OK && atomic_compare_exchange_strong(&plan->status, &expected, status))
+        plan->error = error; /* the first alone; read when all have ended */
+}
+
+/* ---- planning ---- */
+
+static void add_task(struct plan *plan, struct task task)
+{
+    if (plan->tasks != NULL)
+        plan->tasks[plan->tasks_count] = task;
+    plan->tasks_count++;
+}
+
+static void add_parts(struct plan *plan, const struct mlp_hash_request *request, size_t input)
+{
+    for (size_t offset = 0; offset < plan->inputs[input].len; offset += plan->part_len)
+        add_task(plan, (struct task){.request = request, .first = input, .offset = offset});
+}
+
+static void add_whole(struct plan *plan, const struct mlp_hash_request *request, size_t first,
+                      size_t end)
+{
+    if (end > first)
+        add_task(plan, (struct task){.request = request, .first = first, .count = end - first});
+}
+
+/* Inputs that make up a part share a task; one that is longer has its own, or several. */
+static void plan_request(struct plan *plan, const struct mlp_hash_request *request)
+{
+    size_t first = 0, cost = 0;
+    for (size_t i = 0; i < plan->inputs_count; i++) {
+        size_t len = plan->inputs[i].len;
+        if (len > plan->part_len) {
+            add_whole(plan, request, first, i);
+            if (request->algorithm == MLP_BLAKE3)
+                add_parts(plan, request, i);
+            else
+                add_whole(plan, request, i, i + 1);
+            first = i + 1;
+            cost = 0;
+            continue;
+        }
+        cost += len + INPUT_COST;
+        if (cost >= plan->part_len) {
+            add_whole(plan, request, first, i + 1);
+            first = i + 1;
+            cost = 0;
+        }
+    }
+    add_whole(plan, request, first, plan->inputs_count);
+}
+
+/* SHA-2 first: its tasks are slower, and may be long. */
+static void plan_requests(struct plan *plan, const struct mlp_hash_request *requests,
+                          size_t requests_count)
+{
+    plan->tasks_count = 0;
+    for (size_t i = 0; i < requests_count; i++) {
+        if (requests[i].algorithm != MLP_BLAKE3)
+            plan_request(plan, &requests[i]);
+    }
+    for (size_t i = 0; i < requests_count; i++) {
+        if (requests[i].algorithm == MLP_BLAKE3)
+            plan_request(plan, &requests[i]);
+    }
+}
+
+/* ---- joining ---- */
+
+/* The parts of one input, from the task at index on. Returns: the index after them. */
+static size_t join_parts(const struct plan *plan, size_t index)
+{
+    const struct mlp_hash_request *request = plan->tasks[index].request;
+    size_t input = plan->tasks[index].first;
+    struct mlp_blake3_state state;
+    mlp_blake3_init(&state, mlp_blake3_iv, 0, 0);
+    for (size_t done = 0; done < plan->inputs[input].len; done += plan->part_len)
+        mlp_blake3_push_subtree(&state, plan->tasks[index++].cv32,
+                                plan->part_len / MLP_BLAKE3_CHUNK_LEN);
+    mlp_blake3_output(&state, 0, request->digests + input * MLP_BLAKE3_OUT_LEN, MLP_BLAKE3_OUT_LEN);
+    return index;
+}
+
+static void join_all_parts(const struct plan *plan)
+{
+    for (size_t i = 0; i < plan->tasks_count;)
+        i = plan->tasks[i].count == 0 ? join_parts(plan, i) : i + 1;
+}
+
+/* ---- the face ---- */
+
+struct alone {
+    const struct mlp_hash_request *requests;
+    size_t requests_count;
+    const struct mlp_hash_input *inputs;
+    size_t inputs_count;
+    int status;
+    struct mlp_error *error;
+};
+
+static void run_alone(void *context, size_t index)
+{
+    struct alone *alone = context;
+    (void)index;
+    for (size_t i = 0; i < alone->requests_count && alone->status == MLP_OK; i++)
+        alone->status =
+            hash_inputs(&alone->requests[i], alone->inputs, 0, alone->inputs_count, alone->error);
+}
+
+/* In bytes of BLAKE3. */
+static size_t total_cost(const struct mlp_hash_request *requests, size_t requests_count,
+                         const struct mlp_hash_input *inputs, size_t inputs_count)
+{
+    size_t len = 0, cost = 0;
+    for (size_t i = 0; i < inputs_count; i++)
+        len += inputs[i].len + INPUT_COST;
+    for (size_t i = 0; i < requests_count; i++)
+        cost += requests[i].algorithm == MLP_BLAKE3 ? len : len * SHA2_COST;
+    return cost;
+}
+
+/* Tasks counted, then written. plan->tasks stays NULL where there is no memory for them. */
+static void make_plan(struct plan *plan, const struct mlp_hash_request *requests,
+                      size_t requests_count)
+{
+    plan_requests(plan, requests, requests_count);
+    struct task *tasks = calloc(plan->tasks_count + 1, sizeof *tasks);
+    if (tasks == NULL)
+        return;
+    plan->tasks = tasks;
+    plan_requests(plan, requests, requests_count);
+}
+
+static int run_plan(struct plan *plan, size_t threads, struct mlp_error *error)
+{
+    mlp_pool_run(run_task, plan, plan->tasks_count, threads);
+    int status = atomic_load(&plan->status);
+    if (status == MLP_OK)
+        join_all_parts(plan);
+    else if (error != NULL)
+        *error = plan->error;
+    free(plan->tasks);
+    return status;
+}
+
+int mlp_hash_tasks(const struct mlp_hash_request *requests, size_t requests_count,
+                   const struct mlp_hash_input *inputs, size_t inputs_count, size_t threads,
+                   struct mlp_error *error)
+{
+    struct alone alone = {requests, requests_count, inputs, inputs_count, MLP_OK, error};
+    size_t total = total_cost(requests, requests_count, inputs, inputs_count);
+    if (total < MLP_TASKS_TOTAL_MIN) { /* not worth telling the pool */
+        run_alone(&alone, 0);
+        return alone.status;
+    }
+    threads = mlp_task_threads(total, threads);
+    struct plan plan = {
+        .inputs = inputs, .inputs_count = inputs_count, .part_len = mlp_task_len(total, threads)};
+    atomic_init(&plan.status, MLP_OK);
+    if (threads > 1)
+        make_plan(&plan, requests, requests_count);
+    if (plan.tasks != NULL)
+        return run_plan(&plan, threads, error);
+    mlp_pool_run(run_alone, &alone, 1, 1);
+    return alone.status;
+}

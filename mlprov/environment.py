@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import pathlib
 import platform
+import re
 import struct
 import sys
 from collections.abc import Iterator
@@ -34,6 +35,7 @@ _VARIABLES = (
 )  # fmt: skip
 _VARIABLE_PREFIXES = ("NCCL_",)
 _METADATA_HEAD = 4096  # bytes of a METADATA file that hold its name and version
+_NVIDIA_DRIVER = "/proc/driver/nvidia/version"  # there where the kernel has the module loaded
 
 
 def capture_environment(found: list[str] | None = None) -> dict[str, Json]:
@@ -141,11 +143,22 @@ def _torch() -> Json:
         "devices": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
         if cuda
         else [],
+        "driver": _driver(),
         "float32_matmul_precision": torch.get_float32_matmul_precision(),
         "git": torch.version.git_version,
         "threads": torch.get_num_threads(),
         "version": str(torch.__version__),
     }
+
+
+def _driver() -> str | None:
+    """The version of NVIDIA's kernel module: of its first line ``NVRM version: … 535.104.05 …``."""
+    try:
+        with open(_NVIDIA_DRIVER, encoding="utf-8", errors="replace") as file:
+            match = re.search(r"\d+(?:\.\d+)+", file.readline())
+    except OSError:
+        return None
+    return match[0] if match else None
 
 
 # ---- code ----

@@ -53,6 +53,16 @@ class Epoch:
     Attributes:
         index: position from 0.
         ended: whether its record was made; what is logged afterwards goes into a record of its own.
+
+    >>> import os, tempfile, unittest.mock, mlprov
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> with unittest.mock.patch.dict(os.environ, MLPROV_HOME=folder.name + "/home"):
+    ...     with mlprov.start("digits", store=folder.name + "/store") as run:
+    ...         for epoch in run.epochs(2):
+    ...             epoch.log(loss=1 / (epoch.index + 1))
+    >>> [record["metrics"] for record in run.records if record["type"] == "epoch"]
+    [{'loss': 1}, {'loss': 0.5}]
+    >>> folder.cleanup()
     """
 
     def __init__(self, run: Run, index: int) -> None:

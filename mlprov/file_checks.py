@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
 
 from mlprov.errors import EvidenceError, VerificationError
-from mlprov.record_values import describe_record, is_count, is_hex64
+from mlprov.record_values import describe_record, is_count, is_hex64, shown
 from mlprov.subjects import Subject
-from mlprov.verdicts import Unchecked
+from mlprov.verdicts import Mismatch, Unchecked
 
 __all__ = ["check_files"]
+
+_Facts: TypeAlias = tuple[str, str, int]  # BLAKE3, SHA-256, bytes
+_MOST_LISTED = 3  # digests in a message
 
 
 def check_files(subject: Subject, recorded: Sequence[dict[str, Any]]) -> str:
@@ -41,24 +44,58 @@ def check_files(subject: Subject, recorded: Sequence[dict[str, Any]]) -> str:
                 f"the bytes of {subject.shown} are those that {describe_record(record)} lists; "
                 "bytes, not tensors, were compared"
             )
-    raise VerificationError(
-        f"the bytes of {subject.shown} are those of no recorded checkpoint; bytes, not tensors, "
-        "were compared"
+    raise _difference(subject, own, listings)
+
+
+def _difference(
+    subject: Subject,
+    own: Mapping[str, _Facts],
+    listings: Sequence[tuple[dict[str, Any], Mapping[str, _Facts]]],
+) -> VerificationError:
+    """What differs from the last record that lists a file of such a name, else the last of all.
+
+    Of a directory that is the first file by path; a single file of another name is held against
+    all that the record lists.
+    """
+    listing = [(describe_record(record), listed) for record, listed in listings if listed]
+    if not listing:
+        return VerificationError("no checkpoint record lists a file")
+    where, listed = next((one for one in reversed(listing) if {*own} & {*one[1]}), listing[-1])
+    path = next(iter(own))
+    if subject.directory:
+        different = {path for path in {*own, *listed} if own.get(path) != listed.get(path)}
+        path = min(different, key=str.encode)
+        what, expected = f"{shown(path)} of {subject.shown}", _digests([listed.get(path)])
+    else:
+        candidates = [listed[path]] if path in listed else list(listed.values())
+        what, expected = subject.shown, _digests(candidates)
+    seen = _digests([own.get(path)])
+    return Mismatch(
+        f"{what} is {seen}, {where} says {expected}; bytes, not tensors, were compared, and no "
+        "other checkpoint record lists these",
+        seen=seen,
+        expected=expected,
     )
 
 
-def _file_facts(entry: Any) -> tuple[str, str, int]:
+def _digests(facts: Sequence[_Facts | None]) -> str:
+    digests = ["absent" if one is None else f"sha256:{one[1]}" for one in facts]
+    more = len(digests) - _MOST_LISTED
+    return ", ".join(digests[:_MOST_LISTED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _file_facts(entry: Any) -> _Facts:
     return entry["blake3"], entry["sha256"], entry["len"]
 
 
-def _listed_files(record: dict[str, Any]) -> dict[str, tuple[str, str, int]]:
+def _listed_files(record: dict[str, Any]) -> dict[str, _Facts]:
     """Path → facts of the files that a checkpoint record lists.
 
     Raises:
         EvidenceError: the list is of another form than section 5 gives it.
     """
     where, files = describe_record(record), record.get("files")
-    listed: dict[str, tuple[str, str, int]] = {}
+    listed: dict[str, _Facts] = {}
     for entry in [] if files is None else files if isinstance(files, list) else [None]:
         if (
             not isinstance(entry, dict)

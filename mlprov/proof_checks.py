@@ -39,7 +39,6 @@ class _ProofChecks:
     def __init__(self, data: bytes) -> None:
         self.checks = Checks()
         self.value: dict[str, Any] = {}
-        self.public = b""
         self.statement = Statement("", "", "", "", "")
         self.head: tuple[int, bytes] = (0, b"")
         self.record: dict[str, Any] = {}
@@ -49,7 +48,7 @@ class _ProofChecks:
         checks = self.checks
         checks.run("proof", self._form)
         checks.run("owner", self._owner, needs=["proof"])
-        checks.run("signer", lambda: signers.check(self.public), needs=["owner"])
+        checks.run("signer", lambda: signers.check(self.value["owner_key"]), needs=["owner"])
         checks.run("head", self._head, needs=["owner"])
         checks.run("log", self._log, needs=["head"])
         checks.run("record", self._record, needs=["log"])
@@ -109,7 +108,7 @@ class _ProofChecks:
 
     def _owner(self) -> str:
         vkey = self.value["owner_key"]
-        self.public = check_owner_name(vkey)
+        check_owner_name(vkey)
         self.statement = read_statement(self.value["owner"], vkey)
         return f"the owner's statement binds run {self.statement.run} to its keys"
 

@@ -44,6 +44,17 @@ class Proof:
 
     Attributes:
         value: the decoded proof file.
+
+    >>> import os, tempfile, unittest.mock, mlprov
+    >>> folder, model = tempfile.TemporaryDirectory(), {"w": memoryview(b"abc")}
+    >>> with unittest.mock.patch.dict(os.environ, MLPROV_HOME=folder.name + "/home"):
+    ...     with mlprov.start("digits", model=model, store=folder.name + "/store") as run:
+    ...         pass
+    ...     proof = run.prove(tensor="w")
+    ...     verdict = Proof.from_bytes(bytes(proof)).verify(model=model)
+    >>> proof.kind, proof.leaf["shape"], verdict.result
+    ('tensor', [3], 'holds')
+    >>> folder.cleanup()
     """
 
     value: dict[str, Any]

@@ -20,15 +20,17 @@ __all__ = ["Samples", "read_samples"]
 
 
 class Samples(NamedTuple):
-    """The two trees that a data set's samples make."""
+    """The leaves of a data set's samples, and the two trees that they make."""
 
+    leaves: SampleLeaves
     tree: TreeReference
     sorted: TreeReference
 
     @staticmethod
-    def of(root: bytes, sorted_root: bytes, size: int) -> Samples:
-        """From roots and the one size."""
-        return Samples(TreeReference(root, size), TreeReference(sorted_root, size))
+    def of(leaves: SampleLeaves, root: bytes, sorted_root: bytes) -> Samples:
+        """From the leaves and the roots over them."""
+        size = len(leaves)
+        return Samples(leaves, TreeReference(root, size), TreeReference(sorted_root, size))
 
 
 _Column = tuple[str, tuple[int, ...], memoryview]  # element type, shape, canonical bytes
@@ -88,7 +90,7 @@ def read_samples(data: Any, record: Mapping[str, Any], algorithm: str) -> Sample
         raise Unchecked(f"the data cannot be read as {where} has it: {error}") from error
     if kind == "arrays":
         _compare_fields(capture.fields, fields, where)
-    return Samples.of(capture.root, capture.sorted_root, capture.size)
+    return Samples.of(capture.leaves, capture.root, capture.sorted_root)
 
 
 def _check_fields(fields: Any, where: str) -> None:
@@ -130,7 +132,7 @@ def _read_arrays(path: pathlib.Path, fields: Any, where: str, algorithm: str) ->
         file.seek(0)
         capture = datasets.capture_dataset(npy_files.read_array(file, path), algorithm=algorithm)
     _compare_fields(capture.fields, fields, where)
-    return Samples.of(capture.root, capture.sorted_root, capture.size)
+    return Samples.of(capture.leaves, capture.root, capture.sorted_root)
 
 
 def _read_columns(path: pathlib.Path) -> dict[str, _Column]:
@@ -179,7 +181,8 @@ def _tree_of(
         leaves = SampleLeaves(
             algorithm, _core.hash_many(texts, algorithm), [len(text) for text in texts]
         )
-    return Samples.of(_core.merkle_root(leaves), _core.merkle_root(leaves.sorted_digests()), count)
+    sorted_root = _core.merkle_root(leaves.sorted_digests())
+    return Samples.of(leaves, _core.merkle_root(leaves), sorted_root)
 
 
 def _named_columns(

@@ -79,6 +79,20 @@ def start(
     Raises:
         ConfigError: a setting of the wrong kind, or an ``optimizer`` that is none.
         StoreError: the store cannot be used and ``on_error="raise"``.
+
+    >>> import os, tempfile, unittest.mock
+    >>> folder = tempfile.TemporaryDirectory()  # an owner and a store for the example alone
+    >>> weight = bytearray(b"abc")
+    >>> model = {"w": memoryview(weight)}
+    >>> with unittest.mock.patch.dict(os.environ, MLPROV_HOME=folder.name + "/home"):
+    ...     with start("digits", model=model, store=folder.name + "/store") as run:
+    ...         for epoch in run.epochs(2):
+    ...             for batch in run.track([b"first", b"second"]):
+    ...                 weight[0] += 1
+    ...             epoch.log(loss=0.5)
+    >>> run.status, [record["type"] for record in run.records]
+    ('finished', ['run.start', 'model', 'epoch', 'epoch', 'run.end'])
+    >>> folder.cleanup()
     """
     if not records.json_key(name) or not name.strip():
         raise ConfigError(
@@ -106,6 +120,18 @@ class Run(RecordedRun):
 
     Attributes:
         current_epoch: the one whose loop is running.
+
+    >>> import os, tempfile, unittest.mock, mlprov
+    >>> folder = tempfile.TemporaryDirectory()  # an owner and a store for the example alone
+    >>> with unittest.mock.patch.dict(os.environ, MLPROV_HOME=folder.name + "/home"):
+    ...     run = start("digits", store=folder.name + "/store")
+    ...     run.track_data(train=pathlib.Path(__file__))
+    ...     run.log(accuracy=0.5)
+    ...     run.finish()
+    ...     verdict = mlprov.verify(run.export(folder.name + "/digits.mlprov"))
+    >>> run, verdict.result
+    (<mlprov.Run ... 'digits' finished>, 'holds')
+    >>> folder.cleanup()
     """
 
     def __init__(

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from mlprov import _core, keys
-from mlprov.errors import ConfigError, VerificationError
-from mlprov.verdicts import Unchecked
+from mlprov.errors import ConfigError
+from mlprov.record_values import plain
+from mlprov.verdicts import Mismatch, Unchecked
 
 __all__ = ["Keys", "Signers"]
 
@@ -17,13 +18,17 @@ Keys: TypeAlias = Sequence[str | os.PathLike[str]] | str | os.PathLike[str]
 """Verifier keys as a caller names them: texts or files, several or one."""
 
 
+_MOST_LISTED = 5  # keys in a message
+
+
 @dataclass(frozen=True)
 class Signers:
-    """The public keys that count as signer, each with what to call it.
+    """The public keys that count as signer.
 
     Attributes:
-        named: those that the caller named; None where he named none.
-        pinned: this user's own and those he trusts; they count where none was named.
+        named: those that the caller named, each with its vkey; None where he named none.
+        pinned: this user's own and those he trusts, each with what to call it; they count where
+            none was named.
     """
 
     named: Mapping[bytes, str] | None = None
@@ -48,23 +53,37 @@ class Signers:
         for key in listed:
             if not isinstance(key, (str, os.PathLike)):
                 raise TypeError(f"keys: expected verifier keys or files, not {type(key).__name__}")
-            name, public = _core.parse_vkey(keys.read_vkey(key))
-            found[public] = f"the named key {name}"
+            vkey = keys.read_vkey(key)
+            found[_core.parse_vkey(vkey)[1]] = vkey
         return Signers(named=found)
 
-    def check(self, public: bytes) -> str:
-        """Whether the key counts.
+    def check(self, vkey: str) -> str:
+        """Whether a key counts; public keys are compared, not names.
+
+        Args:
+            vkey: the signer's, of the form that a vkey has.
 
         Raises:
-            VerificationError: keys were named, and it is none of them.
+            Mismatch: keys were named, and it is none of them.
             Unchecked: none was named, and it is not pinned.
         """
+        public = _core.parse_vkey(vkey)[1]
         if self.named is not None:
             if public in self.named:
-                return f"signed by {self.named[public]}"
-            raise VerificationError("the signer is none of the keys that were named")
+                return f"signed by the named key {_core.parse_vkey(self.named[public])[0]}"
+            seen, expected = plain(vkey), _list(list(self.named.values()))
+            raise Mismatch(
+                f"it is signed by {seen}, none of the keys that were named: {expected}",
+                seen=seen,
+                expected=expected,
+            )
         if public in self.pinned:
             return f"signed by {self.pinned[public]}"
         raise Unchecked(
             "the signer's key is not pinned; name it with --key, or pin it with 'mlprov trust'"
         )
+
+
+def _list(vkeys: Sequence[str]) -> str:
+    more = len(vkeys) - _MOST_LISTED
+    return ", ".join(map(plain, vkeys[:_MOST_LISTED])) + (f" and {more} more" if more > 0 else "")

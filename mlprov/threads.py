@@ -52,5 +52,9 @@ def set_threads(threads: int) -> None:
 
 
 def get_threads() -> int:
-    """How many threads may hash at once unless a call says otherwise."""
+    """How many threads may hash at once unless a call says otherwise.
+
+    >>> get_threads() >= 1
+    True
+    """
     return _core.hash_threads()

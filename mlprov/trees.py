@@ -96,6 +96,11 @@ class InclusionProof:
         path: the hashes of RFC 6962 section 2.1.1, innermost first, 32 bytes each.
         leaf: the leaf itself where the prover had it: the proof then verifies from its own bytes
             and the root alone.
+
+    >>> tree = MerkleTree(); tree.extend([b"a", b"b", b"c"])
+    >>> proof = tree.prove_inclusion(1)
+    >>> proof.index, proof.size, len(proof.path), proof.verify(b"b", root=tree.root())
+    (1, 3, 2, True)
     """
 
     index: int
@@ -173,6 +178,11 @@ class ConsistencyProof:
         old_size: leaves of the older tree.
         new_size: leaves of the newer tree.
         path: the hashes of RFC 6962 section 2.1.2, 32 bytes each.
+
+    >>> tree = MerkleTree(); tree.extend([b"a", b"b", b"c"])
+    >>> proof = tree.prove_consistency(2)
+    >>> proof.verify(old_root=tree.root(2), new_root=tree.root())
+    True
     """
 
     old_size: int

@@ -33,6 +33,10 @@ class Check:
         detail: what was compared, or why it was not.
         seen: what a failing check found, where one value says it.
         expected: what it should have found.
+
+    >>> check = Check("signature", "holds", "manifest.json is signed by the owner")
+    >>> check.name, check.state
+    ('signature', 'holds')
     """
 
     name: str
@@ -75,6 +79,18 @@ class Verdict:
         checks: every check that section 10 lists for it, in order.
         newer: the format version, where it is above what this release reads.
         facts: what the evidence says of itself, for display: run, name, signer, records …
+
+    >>> checks = [Check("archive", "holds", "21 entries"), Check("heads", "fails", "wrong root")]
+    >>> verdict = Verdict("digits.mlprov", tuple(checks))
+    >>> print(verdict)
+    holds      archive  21 entries
+    fails      heads    wrong root
+    digits.mlprov: does not hold (heads)
+    >>> bool(verdict), verdict.exit_code, verdict["heads"].state
+    (False, 1, 'fails')
+    >>> verdict.require()
+    Traceback (most recent call last):
+    mlprov.errors.VerificationError: cannot accept digits.mlprov: heads: wrong root
     """
 
     subject: str

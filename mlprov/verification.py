@@ -172,7 +172,7 @@ class _AskedChecks:
                 return
             by_role = {roles.pop(): data}
         for role, given in by_role.items():
-            check = functools.partial(check_data, role, given, records)
+            check = functools.partial(check_data, role, given, records, self._bundle.trees)
             checks.run(f"data:{role}", check, needs=["heads"])
 
 

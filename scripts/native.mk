@@ -5,10 +5,11 @@
 #   make -f scripts/native.mk VARIANT=lint-gcc objects  compile everything with -Werror
 #   make -f scripts/native.mk VARIANT=lint-clang tidy   clang-tidy over every file
 #   make -f scripts/native.mk VARIANT=neon run         the BLAKE3 tests for AArch64 (scripts/test_neon.sh)
+#   make -f scripts/native.mk VARIANT=arm64 cross      compile the C rooms for AArch64 (same script)
 #   make -f scripts/native.mk VARIANT=fuzz fuzzers     the libFuzzer targets (scripts/fuzz.sh)
 #
-# Variants: check, sanitize, tsan, coverage, lint-gcc, lint-clang, neon, fuzz; each has its own folder
-# under build/c.
+# Variants: check, sanitize, tsan, coverage, lint-gcc, lint-clang, neon, arm64, fuzz; each has its own
+# folder under build/c.
 # A file is built again when it, a header that it includes or the flags change.
 
 VARIANT ?= check
@@ -23,6 +24,7 @@ CC_coverage   := gcc
 CC_lint-gcc   := gcc
 CC_lint-clang := $(or $(CLANG),clang)
 CC_neon       := $(or $(NEON_CC),aarch64-linux-gnu-gcc)
+CC_arm64      := $(CC_neon)
 CC_fuzz       := $(or $(CLANG),clang)
 
 FLAGS_check      := -O2 -g
@@ -33,6 +35,7 @@ FLAGS_coverage   := -O0 -g --coverage
 FLAGS_lint-gcc   := -O3 -Werror
 FLAGS_lint-clang := -O1 -Werror
 FLAGS_neon       := -O3 -g -Werror
+FLAGS_arm64      := -O1 -Werror
 FLAGS_fuzz       := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
 
 LINK_sanitize := -fsanitize=address,undefined
@@ -54,6 +57,12 @@ TESTS_GLOB := tests/c/test_*.c
 LIBRARIES  := $(shell $(PYTHON) scripts/native_libraries.py ldflags)
 INCLUDES   := $(shell $(PYTHON) scripts/native_libraries.py cflags)
 PYTHON_H   := $(shell $(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("include"))')
+endif
+# Compiled without its libraries for AArch64: scripts/test_neon.sh says which headers stand in.
+ifeq ($(VARIANT),arm64)
+INCLUDES   := -isystem $(OUT)/include
+LIBRARIES  :=
+PYTHON_H   :=
 endif
 DEFINES := -D_POSIX_C_SOURCE=200809L -D_DEFAULT_SOURCE
 STRICT  := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes
@@ -84,10 +93,11 @@ TIDY_STAMPS    := $(patsubst %.o,%.tidy,$(CORE_OBJECTS) $(PYTHON_OBJECTS))
 
 TIDY_FACTS := -include scripts/clang_tidy_facts.h
 
-.PHONY: objects tests run tidy fuzzers FORCE
+.PHONY: objects cross tests run tidy fuzzers FORCE
 .SECONDARY: $(ALL_OBJECTS)
 
 objects: $(ALL_OBJECTS)
+cross: $(CORE_OBJECTS) $(TEST_OBJECTS)
 tests: $(TESTS_USED)
 run: tests
 	@bash scripts/run_c_tests.sh $(TESTS_USED)

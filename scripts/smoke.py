@@ -81,8 +81,7 @@ def check_bridge() -> None:
 if __name__ == "__main__":
     check_files()
     check_digest()
+    check_script()
     if "--torch" in sys.argv:
         check_bridge()
-    else:
-        check_script()
     print(f"  ok: mlprov {mlprov.__version__} in {Path(mlprov.__file__).parent}")

@@ -877,6 +877,7 @@ def read_archive(data: Buffer) -> dict[str, Buffer]:
         raise RefusedError("bundle is too large", f"{len(data)} bytes", f"at most {MAX_BUNDLE}")
     view = memoryview(data)
     entries: dict[str, Buffer] = {}
+    ends: list[tuple[int, str]] = []
     position = 0
     while view[position : position + 4] == BUNDLE_MAGIC:
         if len(view) - position < _LOCAL.size:
@@ -893,11 +894,15 @@ def read_archive(data: Buffer) -> dict[str, Buffer]:
         entries[name] = view[start:position]
         if len(entries) > MAX_ENTRIES:
             raise RefusedError("archive has too many entries", expected=f"at most {MAX_ENTRIES}")
-    _compare_chunks(view, archive_chunks(entries))
+        ends.append((position, name))
+    _compare_chunks(view, archive_chunks(entries), ends)
     return entries
 
 
-def _compare_chunks(view: memoryview, chunks: Iterator[Buffer]) -> None:
+def _compare_chunks(
+    view: memoryview, chunks: Iterator[Buffer], ends: list[tuple[int, str]]
+) -> None:
+    """``ends``: where each entry ends, and its name."""
     position = 0
     for chunk in chunks:
         end = position + len(chunk)
@@ -905,8 +910,12 @@ def _compare_chunks(view: memoryview, chunks: Iterator[Buffer]) -> None:
         if seen != chunk:
             pairs = enumerate(zip(seen, chunk, strict=False))
             first = next((at for at, (one, other) in pairs if one != other), len(seen))
+            where = next(
+                (printable(name) for at, name in ends if position + first < at), "directory"
+            )
             raise RefusedError(
-                f"archive differs at byte {position + first} from the one made of its entries"
+                f"archive differs at byte {position + first} ({where}) from the one made of its "
+                "entries"
             )
         position = end
     if position != len(view):
@@ -1350,6 +1359,8 @@ def _check_signer(owner: Key, request: Request) -> str:
         )
     if owner.public not in {key.public for key in request.keys}:
         expected = ", ".join(printable(str(key)) for key in request.keys[:5])
+        if len(request.keys) > 5:
+            expected += f" and {len(request.keys) - 5} more"
         raise RefusedError("signed by a key that was not given", printable(str(owner)), expected)
     return name
 
@@ -1796,10 +1807,7 @@ class BundleVerifier:
             same = seen == listed if path.is_dir() else set(seen.values()) <= set(listed.values())
             if same:
                 return f"bytes, not tensors, equal the files of {_cited(record)}"
-        raise RefusedError(
-            "bytes (it is not safetensors) are in no checkpoint record",
-            ", ".join(f"sha256:{identity.sha256}" for identity in list(seen.values())[:3]),
-        )
+        raise _difference_of_files(seen, checkpoints, directory=path.is_dir())
 
     def _check_tensor(self, name: str) -> str:
         weights, path = self._weights, self._request.model
@@ -1836,19 +1844,21 @@ class BundleVerifier:
             raise UncheckableError("its data record has no sample tree")
         if kind not in ("arrays", "files", "file"):
             raise UncheckableError(f"data of kind {printable(str(kind), 40)} cannot be recomputed")
-        disclosed = None
-        if self.verdict.state("trees") == HOLDS:
-            disclosed = self._leaves_at_hand(reference)
-        tree, digests = Frontier(), []
-        first: RefusedError | None = None
+        tree, leaves, digests = Frontier(), [], []
         with contextlib.ExitStack() as stack:
             for leaf in sample_leaves(record, path, self._algorithm, stack):
-                if first is None and disclosed is not None:
-                    first = _difference_of_sample(leaf, tree.size, disclosed)
                 digests.append(bytes.fromhex(json.loads(leaf)["digest"].partition(":")[2]))
+                leaves.append(leaf)
                 tree.append(leaf)
         if tree.reference() != reference:
-            raise first or RefusedError("sample tree", tree.reference(), reference)
+            disclosed = None
+            if self.verdict.state("trees") == HOLDS:
+                disclosed = self._leaves_at_hand(reference)
+            if disclosed is None:
+                reason = "sample tree (its leaves are not disclosed, so no sample can be named)"
+                raise RefusedError(reason, tree.reference(), reference)
+            difference = _difference_of_samples(leaves, disclosed, kind)
+            raise difference or RefusedError("sample order", tree.reference(), reference)
         if not _same(record.get("count"), tree.size):
             raise RefusedError("number of samples", tree.size, printable(str(record.get("count"))))
         if ordered is not None:
@@ -1857,16 +1867,37 @@ class BundleVerifier:
         return f"{tree.size} samples equal {_cited(record)}{several}"
 
 
-def _difference_of_sample(
-    leaf: bytes, index: int, disclosed: Sequence[bytes]
+def _difference_of_samples(
+    leaves: Sequence[bytes], disclosed: Sequence[bytes], kind: Json
 ) -> RefusedError | None:
-    if index >= len(disclosed) or disclosed[index] == leaf:
-        return None
-    return RefusedError(
-        f"sample {index} differs from the record's",
-        printable(leaf.decode("utf-8")),
-        printable(disclosed[index].decode("utf-8", "replace")),
-    )
+    """The first sample that differs: of arrays by index, of files by order of their paths."""
+    if kind == "arrays":
+        own: dict[Any, bytes] = dict(enumerate(leaves))
+        recorded: dict[Any, bytes] = dict(enumerate(disclosed))
+        order = sorted({*own, *recorded})
+    else:
+        own, recorded = ({_path_of(leaf): leaf for leaf in side} for side in (leaves, disclosed))
+        order = sorted({*own, *recorded}, key=str.encode)
+    for name in order:
+        one, other = own.get(name), recorded.get(name)
+        if one == other:
+            continue
+        what = f"sample {name}" if kind == "arrays" else f"file {printable(name)!r}"
+        seen, expected = _digest_of(one), _digest_of(other)
+        if seen == expected:  # another member differs
+            seen, expected = (printable((leaf or b"").decode("utf-8")) for leaf in (one, other))
+        verb = "is not in the record" if other is None else "differs from the record's"
+        return RefusedError(f"{what} {verb if one is not None else 'is missing'}", seen, expected)
+    return None
+
+
+def _path_of(leaf: bytes) -> str:
+    path = json.loads(leaf).get("path")
+    return path if isinstance(path, str) else leaf.decode("utf-8")
+
+
+def _digest_of(leaf: bytes | None) -> str:
+    return "absent" if leaf is None else printable(str(json.loads(leaf).get("digest")))
 
 
 def _check_sorted(digests: Iterable[bytes], expected: TreeReference) -> None:
@@ -2169,6 +2200,37 @@ def _listed_files(record: JsonObject) -> dict[str, FileIdentity]:
             raise RefusedError(f"{what} has a path twice", printable(path))
         found[path] = identity
     return found
+
+
+def _difference_of_files(
+    seen: dict[str, FileIdentity],
+    checkpoints: Sequence[tuple[JsonObject, dict[str, FileIdentity]]],
+    *,
+    directory: bool,
+) -> RefusedError:
+    """Against the last record with such a path, else the last; of a directory the first file."""
+    listings = [files for _, files in reversed(checkpoints) if files]
+    if not listings:
+        return RefusedError("no checkpoint record lists a file")
+    listed = next((files for files in listings if {*files} & {*seen}), listings[0])
+    name = next(iter(seen))
+    if directory:
+        differing = {name for name in {*seen, *listed} if seen.get(name) != listed.get(name)}
+        name = min(differing, key=str.encode)
+    expected = list(listed.values())
+    if directory or name in listed:
+        expected = [listed[name]] if name in listed else []
+    return RefusedError(
+        f"bytes (it is not safetensors) of {printable(name)!r} are in no checkpoint record",
+        _sha256_texts([seen[name]] if name in seen else []),
+        _sha256_texts(expected),
+    )
+
+
+def _sha256_texts(identities: Sequence[FileIdentity]) -> str:
+    texts = [f"sha256:{identity.sha256}" for identity in identities]
+    more = f" and {len(texts) - 3} more" if len(texts) > 3 else ""
+    return (", ".join(texts[:3]) or "absent") + more
 
 
 def _file_identity(path: Path) -> FileIdentity:

@@ -23,8 +23,6 @@ sys.path.insert(0, str(ROOT / "verifier"))
 import evidence_maker as w  # noqa: E402
 import mlprov_verify as v  # noqa: E402
 
-VECTORS = ROOT.parent / "shared" / "vectors"
-
 OWNER_SEED, RUN_SEED, LOG_SEED, OTHER_SEED = (bytes([number]) * 32 for number in (1, 2, 3, 9))
 RUN_ID = "019aa5c1-5a40-7000-8000-000000000001"
 ORIGIN = "mlprov/store/0123456789abcdef"

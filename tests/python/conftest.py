@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from vectors_for_tests import vectors_folder
 
 if TYPE_CHECKING:
     from runs_for_tests import Recorded
@@ -23,7 +24,6 @@ import mlprov.errors  # noqa: F401  (hands the exception classes to the core)
 from mlprov import _core
 
 ROOT = Path(__file__).resolve().parents[2]
-VECTORS = ROOT.parent / "shared" / "vectors"
 
 # Variables that say how the code under test was built or what engine it is to use; all others go.
 KEPT_VARIABLES = ("MLPROV_HASH_IMPL", "MLPROV_THREADS", "MLPROV_BUILD_", "MLPROV_WITH_TORCH")
@@ -59,9 +59,7 @@ def isolated_user(
 @pytest.fixture(scope="session")
 def vectors() -> Path:
     """The folder of third-party test vectors."""
-    if not VECTORS.is_dir():
-        pytest.skip(f"third-party vectors are not at {VECTORS}")
-    return VECTORS
+    return vectors_folder()
 
 
 @pytest.fixture(params=[name for name, _ in _core.hash_kernels()])

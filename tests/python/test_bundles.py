@@ -11,6 +11,7 @@ import zipfile
 import numpy as np
 import pytest
 from agreement import v
+from bad_bundles_for_tests import BAD_NAMES, raw_zip, resealed
 from bundles_for_tests import standard_run
 from runs_for_tests import ask_both, record, refused_by_both, user, write_model
 
@@ -18,25 +19,6 @@ import mlprov
 from mlprov import archives, bundles, keys, verification
 
 MUTATIONS = 2000
-MANIFEST = (
-    '{"format":"mlprov-bundle","open":false,"previous":null,"revision":1,"version":1}'  # and more
-)
-
-
-def resealed(entries, home):
-    """The bundle with a manifest that fits the entries, signed by the user of that directory."""
-    kept = {n: c for n, c in entries.items() if n not in ("manifest.json", "manifest.sig")}
-    listed = {n: {"sha256": hashlib.sha256(c).hexdigest(), "size": len(c)} for n, c in kept.items()}
-    manifest = json.loads(MANIFEST) | {
-        "entries": listed,
-        "run": json.loads(kept["run.jsonl"].split(b"\n")[0])["run"],
-        "spec": hashlib.sha256(kept["SPEC.md"]).hexdigest(),
-    }
-    text = mlprov.records.canonical(manifest)
-    with user(home):
-        note = f"mlprov/manifest@v1\nsha256:{hashlib.sha256(text).hexdigest()}\n"
-        signature = keys.owner_key().sign_note(note)
-    return archives.write_archive({**kept, "manifest.json": text, "manifest.sig": signature})
 
 
 # ---- random mutations ----
@@ -149,48 +131,12 @@ def test_every_cut_near_the_ends_of_an_archive_is_refused(recorded, part):
 # ---- the archive ----
 
 
-def raw_zip(members, flags=0):
-    """A zip with whatever names and contents are asked for, in the format's own layout."""
-    local, central = bytearray(), bytearray()
-    for name, content in members:
-        crc = zipfile.crc32(content)
-        sizes = struct.pack("<IIIH", crc, len(content), len(content), len(name))
-        offset = len(local)
-        local += b"PK\x03\x04\x14\x00" + struct.pack("<HHHH", flags, 0, 0, 0x21)
-        local += sizes + b"\0\0" + name + content
-        central += b"PK\x01\x02\x14\x03\x14\x00" + struct.pack("<HHHH", flags, 0, 0, 0x21)
-        central += sizes + b"\0" * 8 + b"\x00\x00\x80\x81" + struct.pack("<I", offset) + name
-    end = struct.pack("<HHHHIIH", 0, 0, len(members), len(members), len(central), len(local), 0)
-    return bytes(local + central) + b"PK\x05\x06" + end
-
-
 def test_the_helper_writes_what_the_format_says(recorded):
     members = [(n.encode(), c) for n, c in sorted(recorded.entries().items())]
     assert raw_zip(members) == recorded.data
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        b"../evil",
-        b"/etc/passwd",
-        b"keys/../../evil",
-        b"trees/..",
-        b"keys/",
-        b"keys\\owner.vkey",
-        b"KEYS/owner.vkey",
-        b"heads/01.note",
-        b"heads/-1.note",
-        b"heads/1.note\0",
-        b"run.jsonl ",
-        b"r\xc3\xbcn.jsonl",
-        b"r\xff.jsonl",
-        b"anchors/x",
-        b"claims.jsonl",
-        b"",
-        b"n" * 65_535,
-    ],
-)
+@pytest.mark.parametrize("name", BAD_NAMES)
 def test_names_that_the_format_does_not_know_are_refused(recorded, name):
     members = [(n.encode(), c) for n, c in recorded.entries().items()] + [(name, b"x")]
     for order in (members, sorted(members)):

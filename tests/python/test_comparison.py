@@ -1,6 +1,9 @@
 """What ``mlprov.diff`` finds between runs, epochs, bundles and models."""
 
+import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -257,3 +260,91 @@ def test_a_side_that_can_be_no_file_is_no_run_either(recorded, side):
     with user(recorded.home), pytest.raises(mlprov.StoreError, match="no file here") as error:
         mlprov.diff(side, recorded.run, store=recorded.store)
     assert len(str(error.value)) < 2000
+
+
+# ---- code and packages: runs of a script, each in a process of its own ----
+
+SCRIPT = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import helper, steady
+import mlprov
+with mlprov.start("script") as run:
+    pass
+print(run.id)
+"""
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A script, two modules beside it, and a folder with one installed package."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    (folder / "train.py").write_text(SCRIPT)
+    (folder / "helper.py").write_text("RATE = 1\n")
+    (folder / "steady.py").write_text("")
+    metadata = tmp_path / "packages" / "toolbox-1.dist-info" / "METADATA"
+    metadata.parent.mkdir(parents=True)
+    metadata.write_text("Metadata-Version: 2.1\nName: toolbox\nVersion: 1.0\n")
+    return folder
+
+
+def run_script(project):
+    """Run the project's script; returns the id of the run that it recorded."""
+    home = project.parent
+    done = subprocess.run(
+        [sys.executable, project / "train.py", home / "packages"],
+        env={
+            **os.environ,
+            "MLPROV_HOME": str(home / "user"),
+            "MLPROV_STORE": str(home / "store"),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        },
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.strip()
+
+
+def test_an_edited_module_of_the_project_is_changed_code(project):
+    before = run_script(project)
+    (project / "helper.py").write_text("RATE = 2\n")
+    found = mlprov.diff(before, run_script(project), store=project.parent / "store")
+    assert names(found, "code") == [("changed", "helper.py")]
+    (change,) = [change for change in found.changes if change.kind == "code"]
+    assert change.before == str(mlprov.digest(b"RATE = 1\n"))
+    assert change.after == str(mlprov.digest(b"RATE = 2\n"))
+    assert found.same["code"] == 2
+    assert names(found, "package") == []
+
+
+def test_code_that_came_and_code_that_went_are_named(project):
+    before = run_script(project)
+    (project / "train.py").write_text(SCRIPT.replace("steady", "fresh"))
+    (project / "fresh.py").write_text("")
+    found = mlprov.diff(before, run_script(project), store=project.parent / "store")
+    assert names(found, "code") == [
+        ("added", "fresh.py"),
+        ("removed", "steady.py"),
+        ("changed", "train.py"),
+    ]
+
+
+def test_another_version_of_a_package_is_changed(project):
+    before = run_script(project)
+    metadata = project.parent / "packages" / "toolbox-1.dist-info" / "METADATA"
+    metadata.write_text("Metadata-Version: 2.1\nName: toolbox\nVersion: 1.1\n")
+    found = mlprov.diff(before, run_script(project), store=project.parent / "store")
+    assert names(found, "package") == [("changed", "toolbox")]
+    (change,) = [change for change in found.changes if change.kind == "package"]
+    assert (change.before, change.after) == ("1.0", "1.1")
+    assert names(found, "code") == []
+
+
+def test_the_command_line_shows_the_code_that_changed(project, mlp):
+    before = run_script(project)
+    (project / "helper.py").write_text("RATE = 2\n")
+    shown = mlp("diff", before, run_script(project), "--store", project.parent / "store")
+    assert shown.code == 1
+    assert any("code" in line and "helper.py" in line for line in shown.out.splitlines())

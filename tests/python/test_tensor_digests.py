@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from tensors_for_tests import (
     INTEGER_OF_WIDTH,
     TORCH_DTYPES,
@@ -44,16 +44,22 @@ NUMPY_DTYPES = [
     *("M8[ns]", "M8[25s]", "M8", ">M8[D]", "m8[us]", "S1", "S5", "U1", "U3", ">U3", "V4", "V0"),
 ]
 
+# For each kernel of the build. The kernel stays the same over the examples of a test.
+EVERY_LAYOUT = settings(
+    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
 
 # ---- torch ----
 
 
 @pytest.mark.parametrize("dtype", TORCH_DTYPES, ids=str)
 @given(layout=layouts(), seed=seeds)
-@settings(max_examples=15, deadline=None)
+@EVERY_LAYOUT
 def test_every_torch_dtype_in_any_layout_has_the_digest_of_its_contiguous_copy(
-    dtype: Any, layout: Any, seed: int
+    kernel: str, dtype: Any, layout: Any, seed: int
 ) -> None:
+    assert _core.hash_kernel() == kernel
     shape, operations = layout
     plain = INTEGER_OF_WIDTH.get(dtype.itemsize, dtype)
     tensor = rearrange(random_tensor(dtype, shape, seed).view(plain), operations).view(dtype)
@@ -91,9 +97,9 @@ def test_dtype_shape_and_digest_are_those_of_the_safetensors_file(
 
 @pytest.mark.parametrize("dtype", [torch.complex64, torch.complex128], ids=str)
 @given(layout=layouts(), seed=seeds)
-@settings(max_examples=15, deadline=None)
+@EVERY_LAYOUT
 def test_pending_conjugation_and_negation_are_resolved_bit_by_bit(
-    dtype: Any, layout: Any, seed: int
+    kernel: str, dtype: Any, layout: Any, seed: int
 ) -> None:
     shape, operations = layout
     tensor = random_tensor(dtype, shape, seed)
@@ -118,7 +124,9 @@ def test_pending_conjugation_and_negation_are_resolved_bit_by_bit(
 @pytest.mark.parametrize(
     "shape", [(1000, 777), (3, 100_000), (100_000, 3), (1 << 17,), (65, 33, 17)]
 )
-def test_tensors_of_many_blocks_in_any_order_of_dimensions(shape: tuple[int, ...]) -> None:
+def test_tensors_of_many_blocks_in_any_order_of_dimensions(
+    kernel: str, shape: tuple[int, ...]
+) -> None:
     tensor = torch.randn(shape)
     views = [tensor, tensor.T if tensor.dim() == 2 else tensor.movedim(0, -1), tensor[..., 1::3]]
     expected = [blake3_of(raw_bytes(view)) for view in views]
@@ -223,9 +231,9 @@ def little_endian_bytes(values: Any) -> bytes:
 
 @pytest.mark.parametrize("name", NUMPY_DTYPES)
 @given(layout=layouts(), seed=seeds)
-@settings(max_examples=15, deadline=None)
+@EVERY_LAYOUT
 def test_every_numpy_dtype_in_any_layout_has_the_digest_of_its_contiguous_copy(
-    name: str, layout: Any, seed: int
+    kernel: str, name: str, layout: Any, seed: int
 ) -> None:
     shape, operations = layout
     dtype = np.dtype(name)

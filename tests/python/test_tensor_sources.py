@@ -22,6 +22,7 @@ from tensors_for_tests import (
     TORCH_WARNINGS,
     Exporter,
     blake3_of,
+    raw_bytes,
 )
 
 import mlprov
@@ -243,6 +244,26 @@ def test_hashing_leaves_no_reference_behind(make: Any) -> None:
 def test_only_torch_tensors_can_be_staged() -> None:
     with pytest.raises(UnsupportedTensorError, match="staged"):
         _core.tensor_digest_staged(np.zeros(3))
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "transposed", "strided"])
+def test_one_buffer_serves_every_block_of_a_staged_tensor(layout: str) -> None:
+    """As torch's profiler sees it: one allocation, many copies of a MiB each at most."""
+    tensor = {
+        "contiguous": torch.randn(2048, 2048),
+        "transposed": torch.randn(2048, 2048).T,
+        "strided": torch.randn(5, 999_999)[:, ::2],
+    }[layout]
+    with torch.profiler.profile(
+        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
+    ) as profile:
+        value, _, _, length = _core.tensor_digest_staged(tensor)
+    assert value == blake3_of(raw_bytes(tensor))
+    events = [(event.name, event.cpu_memory_usage) for event in profile.events()]
+    taken = [size for _, size in events if size > 0]
+    assert taken == [1 << 20]
+    copies = [name for name, _ in events if name == "aten::copy_"]
+    assert len(copies) >= length >> 20 > 8
 
 
 def test_views_of_one_memory_are_told_apart_by_identity() -> None:

@@ -5,6 +5,7 @@ import os
 
 import numpy as np
 import pytest
+from bundles_for_tests import OTHER_SEED, standard_run, v
 from runs_for_tests import (
     NEEDED,
     ask_both,
@@ -168,6 +169,28 @@ def test_a_named_key_makes_every_other_signer_fail(as_owner, tmp_path):
     file.write_text(f"{as_owner.vkey}\n")
     assert mlprov.verify(as_owner.bundle, keys=[file]).ok
     assert mlprov.verify(as_owner.bundle, keys=file).ok
+
+
+@pytest.mark.parametrize("kind", ["bundle", "proof"])
+@pytest.mark.parametrize("named", [1, 7])
+def test_a_foreign_signer_is_named_beside_the_keys_that_were_asked_for(kind, named):
+    """A copy that somebody signed anew, all of it: only the key tells it from the right one."""
+    builder = standard_run(owner_seed=OTHER_SEED)
+    data = builder.build() if kind == "bundle" else v.canonical_json(builder.proof("record", 0))
+    asked = [standard_run(owner_seed=bytes([7, n]) * 16).owner_key for n in range(named)]
+    verdict = ask_both(data, keys=[str(key) for key in asked])
+    (check,) = verdict.failing
+    assert check.name == "signer"
+    name, key_hash, _ = check.seen.split("+", 2)
+    assert name == builder.owner_key.name
+    assert key_hash == builder.owner_key.key_id.hex()
+    listed = ", ".join(map(str, asked[:5]))
+    assert check.expected == (listed if named == 1 else f"{listed} and 2 more")
+    assert check.seen in check.detail
+    assert check.expected in check.detail
+    theirs = v.verify_bytes(data, v.Request(keys=asked)).checks
+    same = next(one for one in theirs if one.name == "signer")
+    assert (same.state, same.seen, same.expected) == (check.state, check.seen, check.expected)
 
 
 def test_a_whole_bundle_rebuilt_under_another_key_is_refused(recorded, tmp_path):

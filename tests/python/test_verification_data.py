@@ -1,5 +1,6 @@
 """Data held against a run that mlprov recorded; both verifiers are asked."""
 
+import hashlib
 import os
 import shutil
 
@@ -9,6 +10,7 @@ from bundles_for_tests import (
     SAMPLES,
     BundleBuilder,
     standard_run,
+    v,
 )
 from runs_for_tests import (
     ask_both,
@@ -17,7 +19,7 @@ from runs_for_tests import (
 )
 
 import mlprov
-from mlprov import verification
+from mlprov import keys, verification
 from mlprov.questions import Question
 
 KEYS = [str(BundleBuilder().owner_key)]
@@ -68,6 +70,151 @@ def test_a_changed_added_or_renamed_file_of_a_data_set_is_noticed(recorded, tmp_
         change(copy)
         verdict = ask_both(recorded.bundle, keys=[recorded.vkey], data={"files": copy})
         assert verdict["data:files"].state == "fails"
+
+
+# ---- which sample differs ----
+
+
+def told_by_both(evidence, key, **asked):
+    """The failing check as both verifiers tell it: the same seen and expected."""
+    verdict = ask_both(evidence, keys=[key], **asked)
+    request = v.Request(keys=[v.parse_vkey(key)], **asked)
+    theirs = {check.name: check for check in v.verify_bytes(evidence.read_bytes(), request).checks}
+    (check,) = verdict.failing
+    assert (check.seen, check.expected) == (theirs[check.name].seen, theirs[check.name].expected)
+    return check, theirs[check.name].detail
+
+
+def digest_of(content):
+    return str(mlprov.digest(content))
+
+
+@pytest.mark.parametrize(
+    ("change", "name", "seen", "expected"),
+    [
+        (lambda d: (d / "a.txt").write_bytes(b"x"), "a.txt", b"x", b"first\n"),
+        (lambda d: (d / "z").write_bytes(b"new"), "z", b"new", None),
+        (lambda d: (d / ".z").write_bytes(b""), ".z", b"", None),
+        (lambda d: (d / "a.txt").unlink(), "a.txt", None, b"first\n"),
+        (lambda d: (d / "a.txt").rename(d / "b.txt"), "a.txt", None, b"first\n"),
+        (lambda d: (d / "a.txt").rename(d / "A.txt"), "A.txt", b"first\n", None),
+        (lambda d: shutil.rmtree(d / "sub"), "sub/ü.bin", None, bytes(range(256))),
+    ],
+    ids=["changed", "added", "hidden", "removed", "renamed", "renamed before", "folder removed"],
+)
+def test_the_first_file_that_differs_is_named_where_samples_are_disclosed(
+    recorded, tmp_path, change, name, seen, expected
+):
+    copy = tmp_path / "copy"
+    shutil.copytree(recorded.files, copy)
+    change(copy)
+    check, theirs = told_by_both(recorded.full, recorded.vkey, data={"files": copy})
+    assert check.name == "data:files"
+    assert check.seen == ("absent" if seen is None else digest_of(seen))
+    assert check.expected == ("absent" if expected is None else digest_of(expected))
+    for detail in (check.detail, theirs):
+        assert f"file '{name}'" in detail
+    for value in {check.seen, check.expected} - {"absent"}:
+        assert value in check.detail
+
+
+@pytest.mark.parametrize(
+    ("change", "index"),
+    [
+        (lambda a: np.concatenate([a[:1], a[1:2] + 1, a[2:] + 1]), 1),
+        (lambda a: np.concatenate([a, a[:1]]), 3),
+        (lambda a: a[:-1], 2),
+        (lambda a: a[:0], 0),
+        (lambda a: a[[0, 2, 1]], 1),
+    ],
+    ids=["changed", "added", "removed", "all removed", "swapped"],
+)
+def test_the_first_sample_that_differs_is_named_where_samples_are_disclosed(
+    recorded, tmp_path, change, index
+):
+    other = change(recorded.test)
+    np.save(tmp_path / "x.npy", other)
+    check, theirs = told_by_both(recorded.full, recorded.vkey, data={"test": tmp_path / "x.npy"})
+    rows = [
+        digest_of(array[index].tobytes()) if index < len(array) else "absent"
+        for array in (other, recorded.test)
+    ]
+    assert [check.seen, check.expected] == rows
+    assert f"sample {index} " in check.detail
+    assert f"sample {index} " in theirs
+    at_hand = mlprov.verify(recorded.full, data={"test": other}, keys=[recorded.vkey])
+    assert at_hand["data:test"] == check
+
+
+def test_a_sample_of_a_pair_that_differs_is_named(recorded, tmp_path):
+    labels = recorded.train[1].copy()
+    labels[4] += 1
+    pairs = write_model(tmp_path / "p.safetensors", {"0": recorded.train[0], "1": labels})
+    check, _ = told_by_both(recorded.full, recorded.vkey, data={"train": pairs})
+    assert check.detail.startswith(f"sample 4 is {check.seen}; record ")
+    assert check.detail.endswith(f" says {check.expected}")
+
+
+def test_without_leaves_it_is_said_why_no_sample_can_be_named(recorded, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(recorded.files, copy)
+    (copy / "a.txt").write_bytes(b"other\n")
+    verdict = ask_both(recorded.bundle, keys=[recorded.vkey], data={"files": copy})
+    check = verdict["data:files"]
+    assert "does not disclose their leaves" in check.detail
+    assert "--disclose samples" in check.detail
+    assert check.seen.startswith("sha256:")
+    assert check.expected.startswith("sha256:")
+    assert check.seen != check.expected
+
+
+# ---- files that are no safetensors ----
+
+
+def sha256_of(path):
+    return f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
+
+
+@pytest.mark.parametrize("name", ["model.pkl", "renamed.pkl"])
+def test_a_pickle_that_differs_is_told_by_both_digests(recorded, tmp_path, name):
+    other = tmp_path / name
+    other.write_bytes(recorded.pickle.read_bytes() + b".")
+    check, _ = told_by_both(recorded.bundle, recorded.vkey, model=other)
+    # A file of a name that no record lists is held against those of the last checkpoint.
+    same_name = name == recorded.pickle.name
+    assert check.seen == sha256_of(other)
+    assert check.expected == sha256_of(recorded.pickle if same_name else recorded.model)
+    assert check.seen in check.detail
+    assert check.expected in check.detail
+
+
+@pytest.mark.parametrize("change", ["changed", "added", "removed"])
+def test_a_directory_of_opaque_files_names_the_file_that_differs(tmp_path, change):
+    folder = tmp_path / "saved"
+    folder.mkdir()
+    for name in ("b.bin", "c.bin"):
+        (folder / name).write_bytes(name.encode())
+    with user(tmp_path / "home", tmp_path / "store"):
+        with mlprov.start("opaque") as run:
+            run.checkpoint(folder)
+        bundle, vkey = run.export(tmp_path / "x.mlprov"), keys.owner_vkey()
+    before = sha256_of(folder / "b.bin")
+    if change == "changed":
+        (folder / "b.bin").write_bytes(b"other")
+        name, seen, expected = "b.bin", sha256_of(folder / "b.bin"), before
+    elif change == "added":
+        (folder / "a.bin").write_bytes(b"new")
+        name, seen, expected = "a.bin", sha256_of(folder / "a.bin"), "absent"
+    else:
+        (folder / "b.bin").unlink()
+        name, seen, expected = "b.bin", "absent", before
+    check, theirs = told_by_both(bundle, vkey, model=folder)
+    assert (check.seen, check.expected) == (seen, expected)
+    assert f"'{name}'" in check.detail
+    assert f"'{name}'" in theirs
+
+
+# ---- what cannot be compared ----
 
 
 @pytest.mark.parametrize(

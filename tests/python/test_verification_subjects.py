@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import ROOT
 from runs_for_tests import (
     ask_both,
     little_model,
@@ -365,6 +366,71 @@ def test_verify_opens_no_socket_starts_no_program_and_maps_no_evidence(recorded,
     for call in ("socket(", "connect(", "sendto(", "fork("):
         assert call not in log
     assert str(recorded.directory) not in log.replace(log.split("\n")[0], "")
+
+
+RECORDER = """
+import os, sys
+import numpy as np
+import mlprov
+model = {"w": np.zeros((3, 2), dtype=np.float32)}
+with mlprov.start("traced", model=model, config={"lr": 0.5}, store=sys.argv[1]) as run:
+    run.track_data(train=np.arange(6).reshape(3, 2))
+    for epoch in run.epochs(1):
+        for batch in run.track([model["w"]]):
+            model["w"] += 1
+        epoch.log(loss=1.0)
+assert run.export(sys.argv[2]) is not None
+"""
+
+SOCKET = """
+import socket
+for family in (socket.AF_INET, socket.AF_INET6):
+    try:
+        socket.socket(family, socket.SOCK_DGRAM).close()
+    except OSError:
+        pass
+"""
+
+
+def internet_sockets(log):
+    """Lines of a trace that ask for a socket of the internet, IPv4 or IPv6."""
+    calls = [line for line in log.splitlines() if "socket(" in line or "connect(" in line]
+    return [line for line in calls if "AF_INET" in line]
+
+
+def test_the_trace_shows_sockets_of_the_internet(tmp_path):
+    """What the next tests assert can fail."""
+    _, log = trace(tmp_path, sys.executable, "-c", SOCKET)
+    assert len(internet_sockets(log)) >= 2
+    assert "socket(AF_INET," in log
+    assert "socket(AF_INET6," in log
+
+
+def test_recording_and_exporting_open_no_socket_of_the_internet(tmp_path):
+    bundle = tmp_path / "traced.mlprov"
+    done, log = trace(tmp_path, sys.executable, "-c", RECORDER, tmp_path / "store", bundle)
+    assert done.returncode == 0, done.stderr
+    assert "not recorded" not in done.stderr
+    assert internet_sockets(log) == []
+    assert mlprov.verify(bundle).ok
+
+
+def test_the_second_verifier_opens_no_socket(recorded, tmp_path):
+    verifier = ROOT / "verifier" / "mlprov_verify.py"
+    done, log = trace(
+        tmp_path,
+        sys.executable,
+        verifier,
+        recorded.full,
+        "--model",
+        recorded.model,
+        "--key",
+        recorded.vkey,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert log.count("execve") == 1
+    for call in ("socket(", "connect(", "sendto("):
+        assert call not in log
 
 
 BLOCKER = """

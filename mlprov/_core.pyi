@@ -6,11 +6,11 @@ otherwise); notes and leaves are ``bytes``; every error is an exception of :mod:
 the status, such as ``"MISMATCH"``) and ``.retryable``. The GIL is released around hashing, disk
 and cryptography above about 2 KiB of work. Arguments of a wrong type are TypeError; wrong
 lengths, signs and names are ValueError or IndexError, but EvidenceError where they can only come
-from evidence (``merkle_verify_*``).
+from evidence (``merkle_verify_*``, ``slice_verify``).
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Self, TypeAlias, final
 
 from typing_extensions import Buffer
@@ -127,6 +127,38 @@ def merkle_verify_inclusion(
 
 def merkle_verify_consistency(
     old_root: bytes, old_size: int, new_root: bytes, new_size: int, path: Sequence[bytes], /
+) -> None: ...
+def blake3_groups(data: object, /, *, threads: int | None = None) -> tuple[bytes, bytes, int]:
+    """(digest, chaining values of the groups of 16 KiB, 32 bytes each, length) in one pass; no
+    groups of an input of at most 16 KiB.
+
+    UnsupportedTensorError where the canonical bytes do not lie in host memory in one piece.
+    """
+
+def slice_prove(
+    source: object | Callable[[int, int], Buffer],
+    size: int,
+    start: int,
+    length: int,
+    groups: Buffer,
+    /,
+) -> tuple[bytes, list[bytes], bytes]:
+    """(head, path, tail) of a slice's proof (docs/format.md section 13).
+
+    ``source`` is the input, or gives the bytes of it: ``source(offset, length)``, at most
+    8 KiB a call. IndexError: the slice reaches beyond the end. ValueError: groups or size of
+    another input.
+    """
+
+def slice_verify(
+    digest: bytes,
+    size: int,
+    start: int,
+    data: Buffer,
+    head: Buffer,
+    path: Sequence[bytes],
+    tail: Buffer,
+    /,
 ) -> None: ...
 
 @final

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from mlprov import _core
 from mlprov.digests import Digest
 from mlprov.errors import EvidenceError, VerificationError
+from mlprov.proof_texts import (
+    VERSION,
+    decode_base64,
+    decode_path,
+    decode_proof,
+    encode_path,
+    read_count,
+)
 from mlprov.records import Json, canonical
 
 if TYPE_CHECKING:
@@ -30,8 +37,6 @@ Root: TypeAlias = Digest | bytes | str
 
 _INCLUSION = "mlprov-inclusion-proof"
 _CONSISTENCY = "mlprov-consistency-proof"
-_VERSION = 1
-_PATH_MAX = 128  # two hashes for each level of a tree of 2^63 leaves are more than any path has
 
 
 def _root_bytes(root: Root) -> bytes:
@@ -147,9 +152,9 @@ class InclusionProof:
                 "format": _INCLUSION,
                 "index": self.index,
                 "leaf": None if self.leaf is None else _leaf_json(self.leaf),
-                "path": _encode_path(self.path),
+                "path": encode_path(self.path),
                 "size": self.size,
-                "version": _VERSION,
+                "version": VERSION,
             }
         )
 
@@ -165,9 +170,9 @@ class InclusionProof:
         >>> InclusionProof.from_bytes(proof.to_bytes()) == proof
         True
         """
-        members = _decode(data, _INCLUSION, ("index", "leaf", "path", "size"))
-        index, size = _count(members, "index"), _count(members, "size")
-        return cls(index, size, _decode_path(members["path"]), _leaf_bytes(members["leaf"]))
+        members = decode_proof(data, _INCLUSION, ("index", "leaf", "path", "size"))
+        index, size = read_count(members, "index"), read_count(members, "size")
+        return cls(index, size, decode_path(members["path"]), _leaf_bytes(members["leaf"]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,8 +220,8 @@ class ConsistencyProof:
                 "format": _CONSISTENCY,
                 "new_size": self.new_size,
                 "old_size": self.old_size,
-                "path": _encode_path(self.path),
-                "version": _VERSION,
+                "path": encode_path(self.path),
+                "version": VERSION,
             }
         )
 
@@ -232,9 +237,9 @@ class ConsistencyProof:
         >>> ConsistencyProof.from_bytes(proof.to_bytes()) == proof
         True
         """
-        members = _decode(data, _CONSISTENCY, ("new_size", "old_size", "path"))
-        old_size, new_size = _count(members, "old_size"), _count(members, "new_size")
-        return cls(old_size, new_size, _decode_path(members["path"]))
+        members = decode_proof(data, _CONSISTENCY, ("new_size", "old_size", "path"))
+        old_size, new_size = read_count(members, "old_size"), read_count(members, "new_size")
+        return cls(old_size, new_size, decode_path(members["path"]))
 
 
 class MerkleTree:
@@ -311,29 +316,6 @@ class MerkleTree:
         return ConsistencyProof(old, new, tuple(self._tree.prove_consistency(old, new)))
 
 
-def _encode_path(path: Sequence[bytes]) -> list[Json]:
-    return [base64.b64encode(item).decode("ascii") for item in path]
-
-
-def _decode_path(path: object) -> tuple[bytes, ...]:
-    if not isinstance(path, list) or len(path) > _PATH_MAX:
-        raise EvidenceError(f"cannot read the proof: path is no list of at most {_PATH_MAX} hashes")
-    return tuple(_base64(item, length=32) for item in path)
-
-
-def _base64(text: object, *, length: int | None = None) -> bytes:
-    """Strict base64: the one spelling that RFC 4648 section 4 gives the bytes."""
-    try:
-        value = base64.b64decode(text, validate=True) if isinstance(text, str) else None
-    except (binascii.Error, ValueError):
-        value = None
-    if value is None or base64.b64encode(value).decode("ascii") != text:
-        raise EvidenceError(f"cannot read the proof: {text!r:.60} is not base64")
-    if length is not None and len(value) != length:
-        raise EvidenceError(f"cannot read the proof: a hash has {len(value)} bytes, not {length}")
-    return value
-
-
 def _leaf_json(leaf: bytes) -> Json:
     try:
         return leaf.decode("utf-8")
@@ -347,30 +329,7 @@ def _leaf_bytes(leaf: object) -> bytes | None:
     if isinstance(leaf, str):
         return leaf.encode("utf-8")
     if isinstance(leaf, dict) and set(leaf) == {"bytes"}:
-        value = _base64(leaf["bytes"])
+        value = decode_base64(leaf["bytes"])
         if isinstance(_leaf_json(value), dict):
             return value
     raise EvidenceError("cannot read the proof: its leaf is neither text nor other bytes")
-
-
-def _count(members: dict[str, Any], name: str) -> int:
-    value = members[name]
-    if type(value) is not int or value < 0:
-        raise EvidenceError(f"cannot read the proof: {name} is {value!r:.40}, not a count")
-    return value
-
-
-def _decode(data: Buffer, kind: str, names: Sequence[str]) -> dict[str, Any]:
-    members = _core.json_decode(data)
-    if not isinstance(members, dict) or members.get("format") != kind:
-        raise EvidenceError(f"cannot read the proof: it is no object of format {kind}")
-    version = members.get("version")
-    if type(version) is not int or version != _VERSION:
-        raise EvidenceError(
-            f"cannot read the proof: its version is {version!r:.40}; this mlprov knows {_VERSION}"
-        )
-    if set(members) != {"format", "version", *names}:
-        raise EvidenceError(f"cannot read the proof: its members are not those of {kind}")
-    if canonical(members) != bytes(data):
-        raise EvidenceError("cannot read the proof: it is not in canonical form (RFC 8785)")
-    return members

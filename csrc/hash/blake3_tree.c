@@ -3,7 +3,7 @@
 
 /* Chunks whose chaining values are computed together before their parents: 256 KiB of input and 8
  * KiB of chaining values stay in the second-level cache. A power of two. */
-#define GROUP_CHUNKS 256
+#define BATCH_CHUNKS 256
 
 /* The bytes of a node that is not compressed yet: whether it is the root is known only at the end.
  */
@@ -70,20 +70,20 @@ static void place_pairs(struct mlp_blake3_work *work, uint8_t *cvs, size_t first
     }
 }
 
-/* Reduces chaining values of count subtrees, count a power of two, to those of two (or leaves one),
- * at the front of the same memory. */
-static void reduce_to_two(const struct mlp_blake3_kernel *kernel, uint8_t *cvs, size_t count,
-                          const uint32_t key[8], uint32_t flags)
+/* Reduces chaining values of count subtrees to those of wanted ones, at the front of the same memory;
+ * count is wanted times a power of two, or less than wanted: then nothing is done. */
+static void reduce_to(const struct mlp_blake3_kernel *kernel, uint8_t *cvs, size_t count,
+                      size_t wanted, const uint32_t key[8], uint32_t flags)
 {
     struct mlp_blake3_work work;
-    if (count <= 2)
+    if (count <= wanted)
         return;
     init_parents(&work, key, flags);
-    for (size_t pairs_count = count / 2; pairs_count >= 2; pairs_count /= 2) {
+    for (size_t pairs_count = count / 2; pairs_count >= wanted; pairs_count /= 2) {
         for (size_t done = 0; done < pairs_count; done += work.count) {
             work.count = smaller(pairs_count - done, MLP_BLAKE3_LANES_MAX);
             /* On the last levels the pairs lie where those of the level before did. */
-            if (pairs_count == count / 2 || pairs_count >= MLP_BLAKE3_LANES_MAX)
+            if (pairs_count == count / 2 || pairs_count > MLP_BLAKE3_LANES_MAX / 2)
                 place_pairs(&work, cvs, done, work.count);
             kernel->compress_lanes(&work);
         }
@@ -211,28 +211,65 @@ size_t mlp_blake3_aligned_subtree(uint64_t chunks_done, size_t count)
     return lowest_bit != 0 && lowest_bit < largest ? (size_t)lowest_bit : largest;
 }
 
-/* The last two subtrees of a power of two stay apart: more input may or may not follow. */
-size_t mlp_blake3_add_chunks(struct mlp_blake3_state *state, const uint8_t *data, size_t data_len)
+/* Pushes neighbouring subtrees of chunks_each chunks, a power of two, joined as far as they can be; their
+ * chaining values are destroyed. The last two subtrees of a power of two stay apart: more input may or
+ * may not follow. */
+static void push_values(struct mlp_blake3_state *state, const struct mlp_blake3_kernel *kernel,
+                        uint8_t *cvs, size_t count, uint64_t chunks_each)
 {
-    const struct mlp_blake3_kernel *kernel = mlp_blake3_kernel();
-    uint8_t cvs[GROUP_CHUNKS * MLP_BLAKE3_OUT_LEN];
-    size_t room = GROUP_CHUNKS - (size_t)(state->chunks_done % GROUP_CHUNKS);
-    size_t count = smaller(data_len / MLP_BLAKE3_CHUNK_LEN, room);
-    compress_chunks(kernel, cvs, data, count, state->first_chunk + state->chunks_done, state->key,
-                    state->flags);
     for (size_t done = 0; done < count;) {
-        size_t subtree = mlp_blake3_aligned_subtree(state->chunks_done, count - done);
+        size_t subtree = mlp_blake3_aligned_subtree(state->chunks_done / chunks_each, count - done);
         uint8_t *first = cvs + done * MLP_BLAKE3_OUT_LEN;
-        reduce_to_two(kernel, first, subtree, state->key, state->flags);
+        reduce_to(kernel, first, subtree, 2, state->key, state->flags);
         if (subtree == 1) {
-            mlp_blake3_push_subtree(state, first, 1);
+            mlp_blake3_push_subtree(state, first, chunks_each);
         } else {
-            mlp_blake3_push_subtree(state, first, subtree / 2);
-            mlp_blake3_push_subtree(state, first + MLP_BLAKE3_OUT_LEN, subtree / 2);
+            mlp_blake3_push_subtree(state, first, subtree / 2 * chunks_each);
+            mlp_blake3_push_subtree(state, first + MLP_BLAKE3_OUT_LEN, subtree / 2 * chunks_each);
         }
         done += subtree;
     }
+}
+
+size_t mlp_blake3_add_chunks(struct mlp_blake3_state *state, const uint8_t *data, size_t data_len)
+{
+    const struct mlp_blake3_kernel *kernel = mlp_blake3_kernel();
+    uint8_t cvs[BATCH_CHUNKS * MLP_BLAKE3_OUT_LEN];
+    size_t room = BATCH_CHUNKS - (size_t)(state->chunks_done % BATCH_CHUNKS);
+    size_t count = smaller(data_len / MLP_BLAKE3_CHUNK_LEN, room);
+    compress_chunks(kernel, cvs, data, count, state->first_chunk + state->chunks_done, state->key,
+                    state->flags);
+    push_values(state, kernel, cvs, count, 1);
     return count * MLP_BLAKE3_CHUNK_LEN;
+}
+
+void mlp_blake3_add_subtrees(struct mlp_blake3_state *state, const uint8_t *cvs, size_t count,
+                             uint64_t chunks_each)
+{
+    uint8_t batch[BATCH_CHUNKS * MLP_BLAKE3_OUT_LEN];
+    while (count > 0) {
+        size_t room = BATCH_CHUNKS - (size_t)(state->chunks_done / chunks_each % BATCH_CHUNKS);
+        size_t taken = smaller(count, room);
+        memcpy(batch, cvs, taken * MLP_BLAKE3_OUT_LEN);
+        push_values(state, mlp_blake3_kernel(), batch, taken, chunks_each);
+        cvs += taken * MLP_BLAKE3_OUT_LEN;
+        count -= taken;
+    }
+}
+
+void mlp_blake3_whole_groups(uint8_t *cvs, const uint8_t *data, size_t count, uint64_t first_chunk)
+{
+    const struct mlp_blake3_kernel *kernel = mlp_blake3_kernel();
+    uint8_t batch[BATCH_CHUNKS * MLP_BLAKE3_OUT_LEN];
+    for (size_t done = 0; done < count;) {
+        size_t taken = smaller(count - done, BATCH_CHUNKS / MLP_BLAKE3_GROUP_CHUNKS);
+        compress_chunks(kernel, batch, data + done * MLP_BLAKE3_GROUP_LEN,
+                        taken * MLP_BLAKE3_GROUP_CHUNKS,
+                        first_chunk + done * MLP_BLAKE3_GROUP_CHUNKS, mlp_blake3_iv, 0);
+        reduce_to(kernel, batch, taken * MLP_BLAKE3_GROUP_CHUNKS, taken, mlp_blake3_iv, 0);
+        memcpy(cvs + done * MLP_BLAKE3_OUT_LEN, batch, taken * MLP_BLAKE3_OUT_LEN);
+        done += taken;
+    }
 }
 
 /* The topmost node, uncompressed: the last chunk or the last two subtrees, joined leftwards. */
@@ -283,6 +320,18 @@ void mlp_blake3_init_derive_key(struct mlp_blake3_state *state, const void *cont
     explicit_bzero(key, sizeof key);
 }
 
+void mlp_blake3_end_chunk(struct mlp_blake3_state *state)
+{
+    struct node node;
+    uint8_t cv32[32];
+    if (chunk_len(state) == 0)
+        return;
+    chunk_node(state, &node);
+    node_chaining_value(&node, cv32);
+    mlp_blake3_push_subtree(state, cv32, 1);
+    start_chunk(state);
+}
+
 size_t mlp_blake3_finish_chunk(struct mlp_blake3_state *state, const uint8_t *data, size_t data_len)
 {
     size_t filled = chunk_len(state);
@@ -290,14 +339,8 @@ size_t mlp_blake3_finish_chunk(struct mlp_blake3_state *state, const uint8_t *da
         return 0;
     size_t taken = smaller(data_len, MLP_BLAKE3_CHUNK_LEN - filled);
     fill_chunk(state, data, taken);
-    if (taken == data_len)
-        return taken; /* the chunk, even if full, may be the root */
-    struct node node;
-    uint8_t cv32[32];
-    chunk_node(state, &node);
-    node_chaining_value(&node, cv32);
-    mlp_blake3_push_subtree(state, cv32, 1);
-    start_chunk(state);
+    if (taken < data_len) /* else the chunk, even if full, may be the root */
+        mlp_blake3_end_chunk(state);
     return taken;
 }
 

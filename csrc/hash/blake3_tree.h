@@ -11,6 +11,7 @@
 #ifndef MLP_HASH_BLAKE3_TREE_H
 #define MLP_HASH_BLAKE3_TREE_H
 
+#include "hash/blake3_groups.h"
 #include "hash/blake3_kernel.h"
 
 /* One entry for each level of a tree over 2^64 - 1 bytes (2^54 chunks), and one because the last
@@ -63,6 +64,10 @@ void mlp_blake3_subtree_value(uint8_t cv32[32], const void *data, size_t data_le
 size_t mlp_blake3_finish_chunk(struct mlp_blake3_state *state, const uint8_t *data,
                                size_t data_len);
 
+/* Puts the chunk being filled on the stack, if there is one: subtrees follow that are computed
+ * elsewhere. */
+void mlp_blake3_end_chunk(struct mlp_blake3_state *state);
+
 /* Adds whole chunks at the front of data, more than a chunk long, as many as are computed together
  * (some 256 KiB); no chunk is being filled.
  * Returns: bytes taken.
@@ -78,6 +83,18 @@ size_t mlp_blake3_aligned_subtree(uint64_t chunks_done, size_t count);
  * follows, or the stack was not empty; no chunk is being filled. */
 void mlp_blake3_push_subtree(struct mlp_blake3_state *state, const uint8_t cv32[32],
                              uint64_t chunks_count);
+
+/* The same for count neighbouring subtrees of chunks_each chunks, a power of two that divides
+ * chunks_done; the last may be shorter where it ends the input. */
+void mlp_blake3_add_subtrees(struct mlp_blake3_state *state, const uint8_t *cvs, size_t count,
+                             uint64_t chunks_each);
+
+/* ---- groups of 16 KiB (blake3_groups.h) ---- */
+
+#define MLP_BLAKE3_GROUP_CHUNKS (MLP_BLAKE3_GROUP_LEN / MLP_BLAKE3_CHUNK_LEN)
+
+/* The chaining values of count whole groups that begin at first_chunk, for the plain hash. */
+void mlp_blake3_whole_groups(uint8_t *cvs, const uint8_t *data, size_t count, uint64_t first_chunk);
 
 /* ---- single nodes ---- */
 

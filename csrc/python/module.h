@@ -58,6 +58,7 @@ int mlp_py_file_functions_add(PyObject *module);
 int mlp_py_hasher_add(PyObject *module);
 int mlp_py_merkle_functions_add(PyObject *module);
 int mlp_py_merkle_tree_add(PyObject *module);
+int mlp_py_slices_add(PyObject *module);
 int mlp_py_codec_add(PyObject *module);
 int mlp_py_tensors_add(PyObject *module);
 int mlp_py_safetensors_add(PyObject *module);

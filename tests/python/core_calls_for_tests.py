@@ -75,6 +75,13 @@ CALLS = [
         {"algorithms": (["blake3"], "names")},
     ),
     Call("blake3_subtree", (b"data", 0), ("buffer", "int"), KEYED),
+    Call("blake3_groups", (b"data",), ("object",), THREADS),
+    Call("slice_prove", (b"data", 4, 1, 2, b""), ("object", "int", "int", "int", "buffer")),
+    Call(
+        "slice_verify",
+        (_core.hash_bytes(b"data"), 4, 1, b"at", b"d", [], b"a"),
+        ("hash", "int", "int", "buffer", "buffer", "hashes", "buffer"),
+    ),
     Call("blake3_parent", (HASH, HASH), ("hash", "hash"), {**KEYED, "root": (True, "any")}),
     Call(
         "Hasher", (b"data",), ("buffer",), {"algorithm": ("blake3", "text"), "key": (HASH, "hash?")}

@@ -299,6 +299,7 @@ def run_script(project):
             "MLPROV_HOME": str(home / "user"),
             "MLPROV_STORE": str(home / "store"),
             "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONSAFEPATH": "",  # the modules lie beside the script
         },
         capture_output=True,
         text=True,

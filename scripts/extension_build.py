@@ -53,7 +53,10 @@ VARIANTS: dict[str, tuple[list[str], list[str]]] = {
         # and its reports would go to standard error, which pytest holds.
         ["-fsanitize=address,undefined", "-static-libubsan"],
     ),
-    "coverage": (["-O0", "-g", "-U_FORTIFY_SOURCE", "--coverage"], ["--coverage"]),
+    "coverage": (
+        ["-O0", "-g", "-U_FORTIFY_SOURCE", "--coverage", "-fprofile-update=atomic"],
+        ["--coverage"],
+    ),
 }
 
 

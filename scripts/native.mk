@@ -30,7 +30,7 @@ CC_fuzz       := $(or $(CLANG),clang)
 FLAGS_check      := -O2 -g
 FLAGS_sanitize   := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 FLAGS_tsan       := -O1 -g -fno-omit-frame-pointer -fsanitize=thread
-FLAGS_coverage   := -O0 -g --coverage
+FLAGS_coverage   := -O0 -g --coverage -fprofile-update=atomic
 # -O3 as in the extension modules: gcc sees uninitialised values only where it has inlined.
 FLAGS_lint-gcc   := -O3 -Werror
 FLAGS_lint-clang := -O1 -Werror

@@ -104,8 +104,13 @@ class Goal:
         return [self.claim, f"{self.measured:.3g}", goal, met]
 
 
-def report(goals: Sequence[Goal]) -> None:
-    """Print the goals as a table, and keep them as ``build/bench/SCRIPT.json``."""
+def report(goals: Sequence[Goal], rates: Mapping[str, Mapping[str, float]] | None = None) -> None:
+    """Print the goals as a table, and keep them as ``build/bench/SCRIPT.json``.
+
+    Args:
+        goals: the claims, in the order of the tables.
+        rates: candidate → size in words → GB/s, kept beside them for a chart.
+    """
     print("\n### Goals\n")
     table(["claim", "measured", "goal", ""], [goal.row() for goal in goals])
     RESULTS.mkdir(parents=True, exist_ok=True)
@@ -124,6 +129,7 @@ def report(goals: Sequence[Goal]) -> None:
         ],
         "load": round(os.getloadavg()[0], 2),
         "machine": processor(),
+        "rates": rates or {},
         "script": script,
     }
     text = json.dumps(facts, ensure_ascii=False, indent=1) + "\n"

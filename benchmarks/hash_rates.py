@@ -66,14 +66,16 @@ def seconds_of(data: torch.Tensor, *, rounds: int, calls: int) -> dict[str, Timi
     return interleave(candidates, rounds=rounds, calls=calls, clock=time.thread_time)
 
 
-def rates(sizes: list[int], quick: bool) -> list[Goal]:
-    """The table of rates."""
+def rates(sizes: list[int], quick: bool, kept: dict[str, dict[str, float]]) -> list[Goal]:
+    """The table of rates; kept: receives them, candidate by candidate."""
     rows, goals = [], []
     for size in sizes:
         data = torch.randint(0, 256, (size,), dtype=torch.uint8)
         rounds = 5 if quick else 9 if size == GIB else 15 if size >= 64 * MIB else 31
         timings = seconds_of(data, rounds=rounds, calls=max(1, min(2000, (4 * MIB) // size)))
         own = timings["mlprov"]
+        for name, timing in timings.items():
+            kept.setdefault(name, {})[shown(size)] = round(size / timing.median / 1e9, 3)
         ratio = timings["blake3"].median / own.median
         goals.append(
             Goal(f"{shown(size)}, one thread, to PyPI blake3", ratio, goal_at(AGAINST_PEER, size))
@@ -167,10 +169,11 @@ def main() -> None:
     torch.set_num_threads(1)
     print("## Hash rates, one thread, GB/s\n")
     print(f"{processor()}; PyPI blake3 {blake3.__version__}, hashlib of {ssl.OPENSSL_VERSION}\n")
-    goals = rates(SIZES[: -2 if quick else None], quick)
+    kept: dict[str, dict[str, float]] = {}
+    goals = rates(SIZES[: -2 if quick else None], quick, kept)
     goals += one_buffer_against_xor(quick)
     goals += every_kernel()
-    report(goals)
+    report(goals, kept)
 
 
 if __name__ == "__main__":

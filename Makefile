@@ -47,8 +47,10 @@ test-neon: ## C cross-compiled for AArch64; its tests of BLAKE3 run by QEMU
 fuzz: setup ## each libFuzzer target for FUZZ_SECONDS (60) under ASan and UBSan
 	@bash scripts/fuzz.sh
 
-bench: build ## print the benchmark tables
+bench: build ## print the benchmark tables, and the goals of all as one and as build/bench.json
+	@rm -rf build/bench
 	@for script in benchmarks/[a-z]*.py; do $(PYTHON_VENV) "$$script" || exit 1; done
+	@$(PYTHON_VENV) benchmarks/_goals.py
 
 clean: ## remove what was built (.venv stays)
 	rm -rf build dist out *.egg-info mlprov/*.so .coverage* htmlcov

@@ -23,7 +23,7 @@ WARNINGS = ["-Wall", "-Wextra"]
 
 core = Extension(
     "mlprov._core",
-    sources("*.c", *CORE_ROOMS),
+    [*sources("*.c", *CORE_ROOMS), *sources("*.S", "hash")],
     include_dirs=["csrc"],
     define_macros=[
         ("Py_LIMITED_API", "0x030B0000"),

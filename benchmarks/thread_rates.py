@@ -16,56 +16,39 @@ import os
 import random
 import statistics
 import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
 import blake3
-from _measure import processor, table
+from _measure import GIB, KIB, MIB, Goal, processor, rate, report, rounds_of, shown, table, wanted
 
 import mlprov
 from mlprov import _core
 
-KIB, MIB = 1 << 10, 1 << 20
-SIZES = [64 * KIB, 256 * KIB, 512 * KIB, MIB, 2 * MIB, 4 * MIB, 16 * MIB, 64 * MIB, 1 << 30]
+SIZES = [64 * KIB, 256 * KIB, 512 * KIB, MIB, 2 * MIB, 4 * MIB, 16 * MIB, 64 * MIB, GIB]
 THREADS = 2
+LARGE = 64 * MIB
+SHARED_FROM = 512 * KIB  # below this no call is shared among threads
 
 
-def seconds_of(
-    candidates: Mapping[str, Callable[[], object]], rounds: int, calls: int
-) -> dict[str, list[float]]:
-    """Wall-clock seconds of one call, for each round; the order turns round every time."""
-    seconds: dict[str, list[float]] = {name: [] for name in candidates}
-    for call in candidates.values():
-        call()
-    for number in range(rounds):
-        for name in list(candidates)[:: 1 if number % 2 == 0 else -1]:
-            began = time.perf_counter()
-            for _ in range(calls):
-                candidates[name]()
-            seconds[name].append((time.perf_counter() - began) / calls)
-    return seconds
+def ratio_of(slower: Sequence[float], faster: Sequence[float]) -> float:
+    """Of medians."""
+    return statistics.median(slower) / statistics.median(faster)
 
 
 def ratio(slower: Sequence[float], faster: Sequence[float]) -> str:
     """Of medians, with the range over rounds."""
     each = [one / two for one, two in zip(slower, faster, strict=True)]
-    middle = statistics.median(slower) / statistics.median(faster)
-    return f"{middle:.2f} ({min(each):.2f}–{max(each):.2f})"
+    return f"{ratio_of(slower, faster):.2f} ({min(each):.2f}–{max(each):.2f})"
 
 
-def shown(size: int) -> str:
-    """A size in the unit that divides it."""
-    return f"{size // MIB} MiB" if size >= MIB else f"{size // KIB} KiB"
-
-
-def one_buffer(quick: bool) -> None:
+def one_buffer(quick: bool) -> list[Goal]:
     """Every size: ours on one thread and on two, the peer's two."""
     print(f"### One buffer, {THREADS} threads, GB/s\n")
-    rows = []
+    rows, goals, least = [], [], float("inf")
     for size in SIZES[: -1 if quick else None]:
         data = random.Random(size).randbytes(min(size, MIB)) * max(1, size // MIB)
         calls = max(1, min(200, (4 * MIB) // size))
-        seconds = seconds_of(
+        seconds = rounds_of(
             {
                 "one": lambda d=data: _core.hash_bytes(d, threads=1),
                 "two": lambda d=data: _core.hash_bytes(d, threads=THREADS),
@@ -74,7 +57,15 @@ def one_buffer(quick: bool) -> None:
             rounds=9 if quick or size >= 64 * MIB else 31,
             calls=calls,
         )
-        rates = [f"{size / statistics.median(seconds[name]) / 1e9:.2f}" for name in seconds]
+        rates = [rate(size, statistics.median(seconds[name])) for name in seconds]
+        to_one = ratio_of(seconds["one"], seconds["two"])
+        to_peer = ratio_of(seconds["peer"], seconds["two"])
+        if size >= SHARED_FROM:
+            least = min(least, to_one)
+        if size >= LARGE:
+            goals.append(Goal(f"{shown(size)}, two threads to our one", to_one, 1.7))
+            claim = f"{shown(size)}, two threads to the peer's two"
+            goals.append(Goal(claim, to_peer, wanted(1.25, 1.4)))
         rows.append(
             [
                 shown(size),
@@ -84,6 +75,7 @@ def one_buffer(quick: bool) -> None:
             ]
         )
     table(["size", "one", "two", "peer's two", "two : one", "two : peer's two"], rows)
+    return [*goals, Goal("two threads to our one, least of all sizes", least, 1.0)]
 
 
 def model_shaped(quick: bool) -> None:
@@ -101,7 +93,7 @@ def model_shaped(quick: bool) -> None:
         sizes = [size for group in groups for size in group]
         pool = memoryview(os.urandom(max(sizes) + 4096))
         items = [pool[index % 64 * 64 :][:size] for index, size in enumerate(sizes)]
-        seconds = seconds_of(
+        seconds = rounds_of(
             {
                 "one": lambda i=items: _core.hash_many(i, threads=1),
                 "two": lambda i=items: _core.hash_many(i, threads=THREADS),
@@ -120,7 +112,7 @@ def two_algorithms(quick: bool) -> None:
     """BLAKE3 beside SHA-256: on two threads it costs what SHA-256 alone does."""
     print("\n### BLAKE3 and SHA-256 of the same bytes, in one call\n")
     data = os.urandom((16 if quick else 64) * MIB)
-    seconds = seconds_of(
+    seconds = rounds_of(
         {
             "both": lambda: _core.hash_many_by([data], ("blake3", "sha256"), threads=THREADS),
             "alone": lambda: hashlib.sha256(data).digest(),
@@ -139,9 +131,10 @@ def main() -> None:
     load = os.getloadavg()[0]
     print(f"{processor()}; PyPI blake3 {blake3.__version__}; {os.cpu_count()} processors,")
     print(f"load average {load:.1f} before this run, {mlprov.get_threads()} threads by default\n")
-    one_buffer(quick)
+    goals = one_buffer(quick)
     model_shaped(quick)
     two_algorithms(quick)
+    report(goals)
 
 
 if __name__ == "__main__":

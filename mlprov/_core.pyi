@@ -35,6 +35,9 @@ def hash_kernels() -> list[tuple[str, bool]]:
     """(name, usable) in order of preference."""
 
 def hash_kernel() -> str: ...
+def hash_kernel_reason() -> str:
+    """Why that kernel is in use: a phrase for people."""
+
 def set_hash_kernel(name: str, /) -> None:
     """Force a kernel. Raises ConfigError (unknown, not supported here, failed its self-test)."""
 

@@ -74,14 +74,14 @@ def _versions() -> Iterator[Finding]:
 
 
 def _hashing() -> Iterator[Finding]:
-    forced = " by MLPROV_HASH_IMPL" if os.environ.get("MLPROV_HASH_IMPL") else ""
+    kernel = f"{_core.hash_kernel()} ({_core.hash_kernel_reason()})"
     others = [name for name, usable in _core.hash_kernels() if not usable]
     lacking = f"; not on this processor: {', '.join(others)}" if others else ""
     speed = f"{_rate(1):.1f} GB/s on one thread"
     threads = _core.hash_threads()
     if threads > 1:
         speed += f", {_rate(threads):.1f} on {threads}"
-    yield Finding("ok", "hashing", f"kernel {_core.hash_kernel()}{forced}, {speed}{lacking}")
+    yield Finding("ok", "hashing", f"kernel {kernel}, {speed}{lacking}")
 
 
 def _rate(threads: int) -> float:

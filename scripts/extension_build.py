@@ -260,7 +260,7 @@ class BuildExtensions(build_ext):
             if not compilation.is_current()
         ]
         stale.sort(key=lambda one: one.source.suffix != ".cpp")
-        if any(one.source.suffix == ".c" for one in stale):
+        if any(one.source.suffix != ".cpp" for one in stale):
             native_libraries.require()
         self._compile(stale)
         for extension in self.extensions:

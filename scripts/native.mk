@@ -71,6 +71,7 @@ CC_USED   := $(CC_$(VARIANT))
 CFLAGS_USED := -std=c11 $(DEFINES) -Icsrc $(INCLUDES) $(STRICT) -fvisibility=hidden $(FLAGS_$(VARIANT))
 
 CORE_SOURCES   := $(filter-out $(REPLACED),$(sort $(foreach room,$(ROOMS),$(wildcard csrc/$(room)/*.c)))) $(STAND_INS)
+ASSEMBLY       := $(foreach room,$(ROOMS),$(wildcard csrc/$(room)/*.S))
 PYTHON_SOURCES := $(sort $(wildcard csrc/python/*.c))
 TEST_SOURCES   := $(sort $(wildcard tests/c/*.c))
 TESTS          := $(patsubst tests/c/%.c,$(OUT)/%,$(sort $(wildcard $(TESTS_GLOB))))
@@ -82,14 +83,14 @@ FUZZERS        := $(patsubst tests/fuzz/%.c,$(OUT)/%,$(sort $(wildcard tests/fuz
 TESTS_tsan     := $(OUT)/test_pool $(OUT)/test_hash_threads $(OUT)/test_slice
 TESTS_USED     := $(or $(TESTS_$(VARIANT)),$(TESTS))
 
-CORE_OBJECTS   := $(CORE_SOURCES:%.c=$(OUT)/%.o)
+CORE_OBJECTS   := $(CORE_SOURCES:%.c=$(OUT)/%.o) $(ASSEMBLY:%.S=$(OUT)/%.o)
 PYTHON_OBJECTS := $(PYTHON_SOURCES:%.c=$(OUT)/%.o)
 TEST_OBJECTS   := $(TEST_SOURCES:%.c=$(OUT)/%.o)
 OTHER_OBJECTS  := $(OTHER_SOURCES:%.c=$(OUT)/%.o)
 HELPER_OBJECTS := $(filter-out $(OUT)/tests/c/test_%,$(TEST_OBJECTS))
 ALL_OBJECTS    := $(sort $(CORE_OBJECTS) $(PYTHON_OBJECTS) $(TEST_OBJECTS) $(OTHER_OBJECTS))
 # The tests' own macros make no good reading for clang-tidy; gcc and clang compile them with -Werror.
-TIDY_STAMPS    := $(patsubst %.o,%.tidy,$(CORE_OBJECTS) $(PYTHON_OBJECTS))
+TIDY_STAMPS    := $(patsubst %.c,$(OUT)/%.tidy,$(CORE_SOURCES) $(PYTHON_SOURCES))
 
 TIDY_FACTS := -include scripts/clang_tidy_facts.h
 
@@ -118,10 +119,12 @@ $(PYTHON_OBJECTS): CFLAGS_USED += -DPy_LIMITED_API=0x030B0000 -isystem $(PYTHON_
 # Kernels emulated in plain C pass wide vectors in memory; nothing outside the test program sees it.
 $(TEST_OBJECTS) $(OTHER_OBJECTS): CFLAGS_USED += -Itests/c -Wno-psabi
 
-# The emulated kernel is one function of many thousand lines: minutes of compiling with more than this.
-build/c/sanitize/tests/c/test_hash_avx512.o: CFLAGS_USED += -O0 -fno-sanitize=undefined
 
 $(OUT)/%.o: %.c $(OUT)/flags
+	@mkdir -p $(@D)
+	@$(CC_USED) $(CFLAGS_USED) -MMD -MP -c $< -o $@
+
+$(OUT)/%.o: %.S $(OUT)/flags
 	@mkdir -p $(@D)
 	@$(CC_USED) $(CFLAGS_USED) -MMD -MP -c $< -o $@
 

@@ -11,6 +11,7 @@
 #define MLP_HASH_BLAKE3_KERNEL_H
 
 #include "base/bytes.h"
+#include "hash/blake3_schedule.h"
 #include "hash/hash.h"
 
 #define MLP_BLAKE3_LANES_MAX    16
@@ -31,28 +32,7 @@ enum mlp_blake3_flag {
     MLP_BLAKE3_DERIVE_KEY_MATERIAL = 1 << 6,
 };
 
-/* Table 1: the IV, which is also the key of the unkeyed mode. It equals SHA-256's initial value. */
-#define MLP_BLAKE3_IV_0 0x6A09E667U
-#define MLP_BLAKE3_IV_1 0xBB67AE85U
-#define MLP_BLAKE3_IV_2 0x3C6EF372U
-#define MLP_BLAKE3_IV_3 0xA54FF53AU
-#define MLP_BLAKE3_IV_4 0x510E527FU
-#define MLP_BLAKE3_IV_5 0x9B05688CU
-#define MLP_BLAKE3_IV_6 0x1F83D9ABU
-#define MLP_BLAKE3_IV_7 0x5BE0CD19U
 extern const uint32_t mlp_blake3_iv[8];
-
-/* The message words of the seven rounds: table 2's permutation applied 0 to 6 times. ROUND(r, w0 ..
- * w15) is the kernel's own macro; words 2i and 2i+1 go to the i-th G (0-3: columns, 4-7:
- * diagonals). */
-#define MLP_BLAKE3_SEVEN_ROUNDS(ROUND)                                                             \
-    ROUND(0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)                                 \
-    ROUND(1, 2, 6, 3, 10, 7, 0, 4, 13, 1, 11, 12, 5, 9, 14, 15, 8)                                 \
-    ROUND(2, 3, 4, 10, 12, 13, 2, 7, 14, 6, 5, 9, 0, 11, 15, 8, 1)                                 \
-    ROUND(3, 10, 7, 12, 9, 14, 3, 13, 15, 4, 0, 11, 2, 5, 8, 1, 6)                                 \
-    ROUND(4, 12, 13, 9, 11, 15, 10, 14, 8, 7, 2, 5, 3, 0, 1, 6, 4)                                 \
-    ROUND(5, 9, 14, 11, 5, 8, 12, 15, 1, 13, 3, 0, 10, 2, 6, 4, 7)                                 \
-    ROUND(6, 11, 15, 5, 0, 1, 9, 8, 6, 14, 10, 2, 12, 3, 4, 7, 13)
 
 /* Work of up to MLP_BLAKE3_LANES_MAX independent lanes of the same block count: chunks (of one
  * input or of several), or parents (blocks_count 1). Rows of per-lane words lie as vector kernels
@@ -91,7 +71,19 @@ struct mlp_blake3_kernel {
     void (*compress)(uint32_t out[16], const uint32_t cv[8], const uint8_t block[64],
                      uint64_t counter, uint32_t block_len, uint32_t flags);
     void (*compress_lanes)(const struct mlp_blake3_work *work);
+
+    /* Whole chunks of one input that lie one after another, count of them: a power of two from
+     * MLP_BLAKE3_RUN_MIN to MLP_BLAKE3_RUN_MAX. Their parents are computed as far up as fills
+     * MLP_BLAKE3_RUN_CVS lanes: cvs receives the chaining values of that many neighbouring subtrees
+     * of count / MLP_BLAKE3_RUN_CVS chunks, 32 bytes each. counter: of the first chunk. flags: of the
+     * mode. NULL where compress_lanes does as well. */
+    void (*compress_run)(uint8_t *cvs, const uint8_t *data, size_t count, uint64_t counter,
+                         const uint32_t key[8], uint32_t flags);
 };
+
+#define MLP_BLAKE3_RUN_CVS 16
+#define MLP_BLAKE3_RUN_MIN 32
+#define MLP_BLAKE3_RUN_MAX 1024
 
 /* The portable kernel's compress, for kernels that have no faster one. */
 void mlp_blake3_compress_portable(uint32_t out[16], const uint32_t cv[8], const uint8_t block[64],
@@ -101,7 +93,10 @@ extern const struct mlp_blake3_kernel mlp_blake3_portable;
 #if defined(__x86_64__)
 extern const struct mlp_blake3_kernel mlp_blake3_sse41;
 extern const struct mlp_blake3_kernel mlp_blake3_avx2;
+#if defined(__ELF__) /* the assembly is written for it */
 extern const struct mlp_blake3_kernel mlp_blake3_avx512;
+extern const struct mlp_blake3_kernel mlp_blake3_avx512_copying;
+#endif
 #endif
 #if defined(__aarch64__)
 extern const struct mlp_blake3_kernel mlp_blake3_neon;
@@ -114,7 +109,7 @@ const struct mlp_blake3_kernel *mlp_blake3_kernel(void);
 void mlp_blake3_use_kernel(const struct mlp_blake3_kernel *kernel);
 
 /* Whether a kernel computes what the portable one does, on every lane count, with short and full
- * blocks, all flags, counters beyond 2^32, and parents in place. Takes well under a millisecond.
+ * blocks, all flags, counters beyond 2^32, parents in place, and runs. Takes well under a millisecond.
  * Never ask a kernel that the CPU does not have. */
 bool mlp_blake3_self_test(const struct mlp_blake3_kernel *kernel);
 

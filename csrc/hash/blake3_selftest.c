@@ -120,6 +120,61 @@ static bool agree_on_parents_in_place(const struct mlp_blake3_kernel *kernel, st
     return memcmp(results[0], results[1], sizeof results[0]) == 0;
 }
 
+/* ---- runs of chunks ---- */
+
+#define RUN_LONGEST 64 /* chunks: two groups of the least, and a level more of parents */
+
+/* What compress_run is to give, chunk by chunk and parent by parent. */
+static void run_by_nodes(uint8_t cvs[RUN_LONGEST * MLP_BLAKE3_OUT_LEN], const uint8_t *data,
+                         size_t count, uint64_t counter, const uint32_t key[8], uint32_t flags)
+{
+    struct mlp_blake3_work work = {
+        .count = 1,
+        .blocks_count = MLP_BLAKE3_CHUNK_BLOCKS,
+        .key = key,
+        .flags = flags,
+        .flags_start = MLP_BLAKE3_CHUNK_START,
+        .flags_end = {MLP_BLAKE3_CHUNK_END},
+        .last_len = {MLP_BLAKE3_BLOCK_LEN},
+    };
+    for (size_t i = 0; i < count; i++) {
+        work.blocks[0] = data + i * MLP_BLAKE3_CHUNK_LEN;
+        work.last_block[0] = work.blocks[0] + MLP_BLAKE3_CHUNK_LEN - MLP_BLAKE3_BLOCK_LEN;
+        work.cvs[0] = cvs + i * MLP_BLAKE3_OUT_LEN;
+        work.counter_low[0] = (uint32_t)(counter + i);
+        work.counter_high[0] = (uint32_t)((counter + i) >> 32);
+        mlp_blake3_portable.compress_lanes(&work);
+    }
+    for (; count > MLP_BLAKE3_RUN_CVS; count /= 2) {
+        for (size_t i = 0; i < count / 2; i++) {
+            uint32_t words[16];
+            mlp_blake3_portable.compress(words, key, cvs + i * MLP_BLAKE3_BLOCK_LEN, 0,
+                                         MLP_BLAKE3_BLOCK_LEN, flags | MLP_BLAKE3_PARENT);
+            memcpy(cvs + i * MLP_BLAKE3_OUT_LEN, words, MLP_BLAKE3_OUT_LEN);
+        }
+    }
+}
+
+/* A counter carries into its high half within the run. */
+static bool agree_on_runs(const struct mlp_blake3_kernel *kernel, const uint32_t key[8])
+{
+    uint8_t data[RUN_LONGEST * MLP_BLAKE3_CHUNK_LEN];
+    uint8_t expected[RUN_LONGEST * MLP_BLAKE3_OUT_LEN];
+    uint8_t seen[MLP_BLAKE3_RUN_CVS * MLP_BLAKE3_OUT_LEN];
+    uint64_t counter = UINT64_C(0x5FFFFFFED);
+    uint32_t flags = MLP_BLAKE3_KEYED_HASH;
+    fill(data, sizeof data, 20);
+    for (size_t count = MLP_BLAKE3_RUN_MIN; count <= RUN_LONGEST; count *= 2) {
+        run_by_nodes(expected, data, count, counter, key, flags);
+        kernel->compress_run(seen, data, count, counter, key, flags);
+        if (memcmp(seen, expected, sizeof seen) != 0)
+            return false;
+        counter = 0;
+        flags = MLP_BLAKE3_DERIVE_KEY_CONTEXT | MLP_BLAKE3_DERIVE_KEY_MATERIAL;
+    }
+    return true;
+}
+
 bool mlp_blake3_self_test(const struct mlp_blake3_kernel *kernel)
 {
     struct bench bench;
@@ -130,5 +185,6 @@ bool mlp_blake3_self_test(const struct mlp_blake3_kernel *kernel)
     for (size_t i = 0; i < LANES; i++)
         fill(bench.last[i], LAST_LEN(i), (uint32_t)(3 + i));
     return agree_on_one_block(kernel, &bench, key) && agree_on_every_count(kernel, &bench, key) &&
-           agree_on_parents_in_place(kernel, &bench);
+           agree_on_parents_in_place(kernel, &bench) &&
+           (kernel->compress_run == NULL || agree_on_runs(kernel, key));
 }

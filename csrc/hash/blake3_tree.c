@@ -4,6 +4,7 @@
 /* Chunks whose chaining values are computed together before their parents: 256 KiB of input and 8
  * KiB of chaining values stay in the second-level cache. A power of two. */
 #define BATCH_CHUNKS 256
+_Static_assert(BATCH_CHUNKS == MLP_BLAKE3_RUN_CVS * MLP_BLAKE3_GROUP_CHUNKS, "a batch of groups");
 
 /* The bytes of a node that is not compressed yet: whether it is the root is known only at the end.
  */
@@ -231,14 +232,30 @@ static void push_values(struct mlp_blake3_state *state, const struct mlp_blake3_
     }
 }
 
+/* Returns: chunks at the front that the kernel takes as a run, 0 where there are too few. */
+static size_t run_chunks(const struct mlp_blake3_kernel *kernel, uint64_t chunks_done, size_t count)
+{
+    if (kernel->compress_run == NULL || count < MLP_BLAKE3_RUN_MIN)
+        return 0;
+    size_t run = mlp_blake3_aligned_subtree(chunks_done, smaller(count, MLP_BLAKE3_RUN_MAX));
+    return run >= MLP_BLAKE3_RUN_MIN ? run : 0;
+}
+
 size_t mlp_blake3_add_chunks(struct mlp_blake3_state *state, const uint8_t *data, size_t data_len)
 {
     const struct mlp_blake3_kernel *kernel = mlp_blake3_kernel();
     uint8_t cvs[BATCH_CHUNKS * MLP_BLAKE3_OUT_LEN];
-    size_t room = BATCH_CHUNKS - (size_t)(state->chunks_done % BATCH_CHUNKS);
-    size_t count = smaller(data_len / MLP_BLAKE3_CHUNK_LEN, room);
-    compress_chunks(kernel, cvs, data, count, state->first_chunk + state->chunks_done, state->key,
-                    state->flags);
+    uint64_t counter = state->first_chunk + state->chunks_done;
+    size_t count = data_len / MLP_BLAKE3_CHUNK_LEN;
+    size_t run = run_chunks(kernel, state->chunks_done, count);
+    if (run > 0) {
+        kernel->compress_run(cvs, data, run, counter, state->key, state->flags);
+        push_values(state, kernel, cvs, MLP_BLAKE3_RUN_CVS, run / MLP_BLAKE3_RUN_CVS);
+        return run * MLP_BLAKE3_CHUNK_LEN;
+    }
+    size_t aligned = kernel->compress_run != NULL ? MLP_BLAKE3_RUN_MIN : BATCH_CHUNKS;
+    count = smaller(count, aligned - (size_t)(state->chunks_done % aligned));
+    compress_chunks(kernel, cvs, data, count, counter, state->key, state->flags);
     push_values(state, kernel, cvs, count, 1);
     return count * MLP_BLAKE3_CHUNK_LEN;
 }
@@ -257,16 +274,28 @@ void mlp_blake3_add_subtrees(struct mlp_blake3_state *state, const uint8_t *cvs,
     }
 }
 
+/* The chaining values of groups_count groups, a power of two of at most MLP_BLAKE3_RUN_CVS. */
+static void compress_groups(const struct mlp_blake3_kernel *kernel, uint8_t *cvs,
+                            const uint8_t *data, size_t groups_count, uint64_t counter)
+{
+    size_t chunks_count = groups_count * MLP_BLAKE3_GROUP_CHUNKS;
+    if (kernel->compress_run != NULL && chunks_count >= MLP_BLAKE3_RUN_MIN) {
+        kernel->compress_run(cvs, data, chunks_count, counter, mlp_blake3_iv, 0);
+        chunks_count = MLP_BLAKE3_RUN_CVS;
+    } else {
+        compress_chunks(kernel, cvs, data, chunks_count, counter, mlp_blake3_iv, 0);
+    }
+    reduce_to(kernel, cvs, chunks_count, groups_count, mlp_blake3_iv, 0);
+}
+
 void mlp_blake3_whole_groups(uint8_t *cvs, const uint8_t *data, size_t count, uint64_t first_chunk)
 {
     const struct mlp_blake3_kernel *kernel = mlp_blake3_kernel();
     uint8_t batch[BATCH_CHUNKS * MLP_BLAKE3_OUT_LEN];
     for (size_t done = 0; done < count;) {
-        size_t taken = smaller(count - done, BATCH_CHUNKS / MLP_BLAKE3_GROUP_CHUNKS);
-        compress_chunks(kernel, batch, data + done * MLP_BLAKE3_GROUP_LEN,
-                        taken * MLP_BLAKE3_GROUP_CHUNKS,
-                        first_chunk + done * MLP_BLAKE3_GROUP_CHUNKS, mlp_blake3_iv, 0);
-        reduce_to(kernel, batch, taken * MLP_BLAKE3_GROUP_CHUNKS, taken, mlp_blake3_iv, 0);
+        size_t taken = mlp_blake3_aligned_subtree(0, smaller(count - done, MLP_BLAKE3_RUN_CVS));
+        compress_groups(kernel, batch, data + done * MLP_BLAKE3_GROUP_LEN, taken,
+                        first_chunk + done * MLP_BLAKE3_GROUP_CHUNKS);
         memcpy(cvs + done * MLP_BLAKE3_OUT_LEN, batch, taken * MLP_BLAKE3_OUT_LEN);
         done += taken;
     }

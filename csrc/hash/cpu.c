@@ -1,4 +1,6 @@
-/* cpu.c - CPUID and XGETBV. Source: Intel SDM vol. 1, section 14.3 (AVX detection), 15.2 (AVX-512).
+/* cpu.c - CPUID and XGETBV. Sources: Intel SDM vol. 1, section 14.3 (AVX detection), 15.2 (AVX-512);
+ * AMD APM vol. 3, appendix E.3 (vendor, family); Software Optimization Guide for the AMD Zen4
+ * Microarchitecture (57647), section 2.11 (512-bit operations).
  */
 #include "hash/cpu.h"
 
@@ -53,6 +55,23 @@ bool mlp_cpu_has_avx512(void)
     return mlp_cpu_has_avx2() && (leaf7_ebx() & needed) == needed && system_saves(XCR0_ZMM);
 }
 
+static uint32_t amd_family(void)
+{
+    uint32_t eax = 0, ebx = 0, ecx = 0, edx = 0;
+    if (!__get_cpuid(0, &eax, &ebx, &ecx, &edx) || ebx != signature_AMD_ebx ||
+        ecx != signature_AMD_ecx || edx != signature_AMD_edx)
+        return 0;
+    if (!__get_cpuid(1, &eax, &ebx, &ecx, &edx))
+        return 0;
+    uint32_t base = eax >> 8 & 0xFU;
+    return base == 0xFU ? base + (eax >> 20 & 0xFFU) : base;
+}
+
+bool mlp_cpu_halves_avx512(void)
+{
+    return mlp_cpu_has_avx512() && amd_family() == 0x19;
+}
+
 #else
 
 bool mlp_cpu_has_sse41(void)
@@ -66,6 +85,11 @@ bool mlp_cpu_has_avx2(void)
 }
 
 bool mlp_cpu_has_avx512(void)
+{
+    return false;
+}
+
+bool mlp_cpu_halves_avx512(void)
 {
     return false;
 }

@@ -152,6 +152,9 @@ size_t mlp_hash_kernels(const char *names[MLP_KERNELS_MAX], bool usable[MLP_KERN
 /* The kernel in use, chosen at the first call: MLPROV_HASH_IMPL if set, else the fastest usable. */
 const char *mlp_hash_kernel_name(void);
 
+/* Why that kernel is in use: a phrase for people. */
+const char *mlp_hash_kernel_reason(void);
+
 /* Forces a kernel by name.
  * Returns: 0, MLP_E_CONFIG (unknown, lists the known; not supported by this CPU; failed its
  *          self-test).

@@ -24,6 +24,12 @@ static PyObject *MlpCore_hash_kernel(PyObject *Py_UNUSED(module), PyObject *Py_U
     return PyUnicode_FromString(mlp_hash_kernel_name());
 }
 
+static PyObject *MlpCore_hash_kernel_reason(PyObject *Py_UNUSED(module),
+                                            PyObject *Py_UNUSED(ignored))
+{
+    return PyUnicode_FromString(mlp_hash_kernel_reason());
+}
+
 static PyObject *MlpCore_set_hash_kernel(PyObject *module, PyObject *object)
 {
     const char *name;
@@ -286,6 +292,8 @@ static PyMethodDef functions[] = {
                "(name, usable) of every kernel, in order of preference.")},
     {"hash_kernel", MlpCore_hash_kernel, METH_NOARGS,
      PyDoc_STR("hash_kernel($module, /)\n--\n\nName of the kernel in use.")},
+    {"hash_kernel_reason", MlpCore_hash_kernel_reason, METH_NOARGS,
+     PyDoc_STR("hash_kernel_reason($module, /)\n--\n\nWhy that kernel is in use.")},
     {"set_hash_kernel", MlpCore_set_hash_kernel, METH_O,
      PyDoc_STR("set_hash_kernel($module, name, /)\n--\n\nForce a kernel.")},
     {"hash_threads", MlpCore_hash_threads, METH_NOARGS,

@@ -30,6 +30,10 @@ enum defect {
     BLOCK_LENGTH_IGNORED,
     BLOCK_FLAGS_IGNORED,
     UPPER_HALF_WRONG,
+    RUN_COUNTER_CUT,
+    RUN_KEY_IGNORED,
+    RUN_MODE_FLAGS_LOST,
+    RUN_ROWS_SWAPPED,
     DEFECTS_COUNT,
 };
 
@@ -104,7 +108,28 @@ static void broken_compress(uint32_t out[16], const uint32_t cv[8], const uint8_
         out[15] ^= 1;
 }
 
-static const struct mlp_blake3_kernel broken = {
+/* As a wrong lane of a group, or a wrong counter of one, would show: in the row that it goes into. */
+static void broken_compress_run(uint8_t *cvs, const uint8_t *data, size_t count, uint64_t counter,
+                                const uint32_t key[8], uint32_t flags)
+{
+    if (defect == RUN_COUNTER_CUT)
+        counter = (uint32_t)counter;
+    else if (defect == RUN_KEY_IGNORED)
+        key = mlp_blake3_iv;
+    else if (defect == RUN_MODE_FLAGS_LOST)
+        flags = 0;
+    right->compress_run(cvs, data, count, counter, key, flags);
+    if (defect == ONE_BIT_WRONG)
+        cvs[broken_lane * 32] ^= 1;
+    else if (defect == RUN_ROWS_SWAPPED)
+        for (size_t i = 0; i < 32; i++) {
+            uint8_t byte = cvs[i];
+            cvs[i] = cvs[32 + i];
+            cvs[32 + i] = byte;
+        }
+}
+
+static struct mlp_blake3_kernel broken = {
     .name = "broken",
     .lanes = 1,
     .compress = broken_compress,
@@ -115,6 +140,7 @@ static bool broken_passes(enum defect how, size_t lane)
 {
     defect = how;
     broken_lane = lane;
+    broken.compress_run = right->compress_run != NULL ? broken_compress_run : NULL;
     bool passes = mlp_blake3_self_test(&broken);
     if (passes != (how == NONE))
         printf("  kernel %s, defect %d, lane %zu\n", right->name, (int)how, lane);
@@ -141,7 +167,8 @@ static void a_kernel_broken_in_any_one_lane_is_refused(void)
 
 static void a_kernel_broken_in_all_lanes_is_refused(void)
 {
-    for (int how = LANE_DEFECTS_COUNT; how < DEFECTS_COUNT; how++)
+    int count = right->compress_run != NULL ? DEFECTS_COUNT : RUN_COUNTER_CUT;
+    for (int how = LANE_DEFECTS_COUNT; how < count; how++)
         CHECK(!broken_passes((enum defect)how, 0));
 }
 
@@ -182,6 +209,37 @@ static void a_kernel_reads_the_blocks_of_its_lanes_and_nothing_else(void)
     unmap_guarded(&input);
 }
 
+/* A bit of each row in turn, with lanes that are right. */
+static void a_kernel_broken_in_one_row_of_a_run_is_refused(void)
+{
+    struct mlp_blake3_kernel only_runs = *right;
+    only_runs.compress_run = broken_compress_run;
+    defect = ONE_BIT_WRONG;
+    for (broken_lane = 0; broken_lane < MLP_BLAKE3_RUN_CVS; broken_lane++)
+        CHECK(!mlp_blake3_self_test(&only_runs));
+}
+
+/* Both ends of the input lie at unmapped pages, which the copies for the next block must not reach. */
+static void a_run_reads_its_chunks_and_nothing_else(void)
+{
+    uint8_t ordinary[MLP_BLAKE3_RUN_CVS * 32], guarded[MLP_BLAKE3_RUN_CVS * 32];
+    for (size_t count = MLP_BLAKE3_RUN_MIN; count <= MLP_BLAKE3_RUN_MAX; count *= 2) {
+        struct guarded input;
+        if (!CHECK(map_guarded(&input, count * MLP_BLAKE3_CHUNK_LEN)))
+            return;
+        uint8_t *copy = malloc(count * MLP_BLAKE3_CHUNK_LEN);
+        const uint8_t *data = input.end - count * MLP_BLAKE3_CHUNK_LEN;
+        if (CHECK(copy != NULL)) {
+            memcpy(copy, data, count * MLP_BLAKE3_CHUNK_LEN);
+            right->compress_run(ordinary, copy, count, 0, mlp_blake3_iv, 0);
+            right->compress_run(guarded, data, count, 0, mlp_blake3_iv, 0);
+            CHECK(memcmp(ordinary, guarded, sizeof ordinary) == 0);
+        }
+        free(copy);
+        unmap_guarded(&input);
+    }
+}
+
 static void test_kernel(const struct mlp_blake3_kernel *kernel, bool in_cpu)
 {
     printf("  kernel %s\n", kernel->name);
@@ -194,6 +252,10 @@ static void test_kernel(const struct mlp_blake3_kernel *kernel, bool in_cpu)
     RUN(a_kernel_broken_in_any_one_lane_is_refused);
     RUN(a_kernel_broken_in_all_lanes_is_refused);
     RUN(a_kernel_reads_the_blocks_of_its_lanes_and_nothing_else);
+    if (right->compress_run != NULL) {
+        RUN(a_kernel_broken_in_one_row_of_a_run_is_refused);
+        RUN(a_run_reads_its_chunks_and_nothing_else);
+    }
 }
 
 /* Without MLPROV_HASH_IMPL. Names stand in order of preference. */
@@ -218,7 +280,10 @@ int main(void)
 #if defined(__x86_64__)
     test_kernel(&mlp_blake3_sse41, mlp_cpu_has_sse41());
     test_kernel(&mlp_blake3_avx2, mlp_cpu_has_avx2());
+#if defined(__ELF__)
     test_kernel(&mlp_blake3_avx512, mlp_cpu_has_avx512());
+    test_kernel(&mlp_blake3_avx512_copying, mlp_cpu_has_avx512());
+#endif
 #endif
 #if defined(__aarch64__)
     test_kernel(&mlp_blake3_neon, true);

@@ -163,6 +163,7 @@ WITHOUT_ARGUMENTS = [
     "sqlite_version",
     "hash_kernels",
     "hash_kernel",
+    "hash_kernel_reason",
     "hash_threads",
     "dtypes",
     "torch_bridge",

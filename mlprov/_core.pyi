@@ -201,6 +201,34 @@ def tensor_digests(
     UnsupportedTensorError.
     """
 
+def digest_values(
+    objects: Sequence[object], algorithms: Sequence[str], /, *, threads: int | None = None
+) -> list[list[bytes]]:
+    """Digests alone of what tensor_digests takes, in one pass: a list for each of 1 to 8
+    algorithms.
+    """
+
+def tensor_tree(
+    names: Sequence[str],
+    tensors: Sequence[object],
+    /,
+    algorithm: str = "blake3",
+    *,
+    threads: int | None = None,
+    ready: Sequence[tuple[str, bytes]] = (),
+) -> tuple[bytes, tuple[bytes, ...], tuple[tuple[str, ...], ...]]:
+    """(root, leaves in order of name, alias groups) of named tensors in any order, hashed in place
+    and each alias once; ``ready`` are (name, leaf) of what else is in the tree.
+
+    ConfigError: two entries of one name. ValueError: a name that is not valid Unicode or contains
+    U+0000. UnsupportedTensorError carries ``.index``.
+    """
+
+def tensors_without_view(tensors: Sequence[object], /) -> list[int]:
+    """Positions of those that the other functions refuse (without values, or with parts).
+    TypeError: something is no tensor at all.
+    """
+
 def tensor_identities(
     tensors: Sequence[object], /
 ) -> list[tuple[int, int, str, tuple[int, ...], tuple[int, ...]] | None]:

@@ -14,7 +14,8 @@ from mlprov._version import __version__
 from mlprov.configuration import Settings
 from mlprov.epochs import Epoch, metric_values
 from mlprov.errors import StoreError
-from mlprov.models import Leaves, ModelDigest
+from mlprov.model_digests import ModelDigest
+from mlprov.models import Leaves
 from mlprov.recorder import Owner, Recorder
 from mlprov.records import Json
 from mlprov.tree_references import TreeReference

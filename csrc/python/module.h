@@ -61,6 +61,7 @@ int mlp_py_merkle_tree_add(PyObject *module);
 int mlp_py_slices_add(PyObject *module);
 int mlp_py_codec_add(PyObject *module);
 int mlp_py_tensors_add(PyObject *module);
+int mlp_py_model_add(PyObject *module);
 int mlp_py_safetensors_add(PyObject *module);
 int mlp_py_notes_add(PyObject *module);
 int mlp_py_signing_key_add(PyObject *module);

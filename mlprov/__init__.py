@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     )
     from mlprov.model_digests import ModelDigest
     from mlprov.models import digest_model
+    from mlprov.plans import CapturePlan, capture_plan
     from mlprov.proofs import Proof
     from mlprov.recorder import RecordingWarning
     from mlprov.runs import Run, start
@@ -68,6 +69,7 @@ _HOMES = {
     ),
     "model_digests": ("ModelDigest",),
     "models": ("digest_model",),
+    "plans": ("CapturePlan", "capture_plan"),
     "proofs": ("Proof",),
     "recorder": ("RecordingWarning",),
     "runs": ("Run", "start"),
@@ -86,6 +88,7 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "AnchorError",
+    "CapturePlan",
     "Check",
     "ConfigError",
     "ConsistencyProof",
@@ -108,6 +111,7 @@ __all__ = [
     "VerificationError",
     "__version__",
     "blake3",
+    "capture_plan",
     "diff",
     "digest",
     "digest_many",

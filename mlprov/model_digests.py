@@ -7,6 +7,7 @@ import functools
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import filterfalse
 from typing import TypeAlias
 
 from mlprov import _core
@@ -17,7 +18,7 @@ from mlprov.modules import check_name
 from mlprov.records import canonical
 from mlprov.trees import InclusionProof, MerkleTree
 
-__all__ = ["ModelDigest", "digest_named", "tensor_tree"]
+__all__ = ["ModelDigest", "digest_named", "model_of"]
 
 
 def _utf8(name: str) -> bytes:
@@ -33,7 +34,8 @@ class ModelDigest:
         size: number of leaves.
         aliases: groups of names that are one and the same tensor (storage, offset, shape, strides
             and dtype): hashed once, with a leaf under each name. Known of live models only.
-        leaves: the tensor leaves, sorted by the UTF-8 bytes of the name.
+        leaves: the tensor leaves, sorted by the UTF-8 bytes of the name; of an optimizer's plan
+            also its value leaves.
 
     >>> import mlprov
     >>> model = mlprov.digest_model({"b": memoryview(b"xyz"), "a": memoryview(b"abc")})
@@ -50,8 +52,8 @@ class ModelDigest:
 
     @functools.cached_property
     def tensors(self) -> tuple[TensorDigest, ...]:
-        """What each leaf says, in the same order; made when first asked for."""
-        return tuple(map(TensorDigest.from_leaf, self.leaves))
+        """What the leaves say of tensors, in the same order; made when first asked for."""
+        return tuple(map(TensorDigest.from_leaf, filterfalse(_is_value_leaf, self.leaves)))
 
     def __str__(self) -> str:
         return str(self.root)
@@ -86,6 +88,11 @@ class ModelDigest:
         return InclusionProof(proof.index, proof.size, proof.path, self.leaves[index])
 
 
+def _is_value_leaf(leaf: bytes) -> bool:
+    """Of the members of any leaf, ``name`` is the first in order only where there is no tensor."""
+    return leaf.startswith(b'{"name":')
+
+
 def _name_in(leaf: bytes) -> bytes:
     name: str = json.loads(leaf)["name"]
     return _utf8(name)
@@ -101,28 +108,13 @@ def model_of(tensors: Iterable[TensorDigest]) -> ModelDigest:
 
 
 def digest_named(
-    names: Sequence[str], tensors: Sequence[object], algorithm: str, threads: int | None = None
-) -> ModelDigest:
-    """The digest of tensors under the names beside them, in any order.
-
-    Raises:
-        UnsupportedTensorError, ConfigError, TypeError: as :func:`digest_model`.
-    """
-    root, leaves, aliases = tensor_tree(names, tensors, algorithm, threads)
-    return ModelDigest(Digest("sha256", root), len(leaves), aliases, leaves)
-
-
-_Tree: TypeAlias = tuple[bytes, tuple[bytes, ...], tuple[tuple[str, ...], ...]]
-
-
-def tensor_tree(
     names: Sequence[str],
     tensors: Sequence[object],
     algorithm: str,
     threads: int | None = None,
     ready: Sequence[tuple[str, bytes]] = (),
-) -> _Tree:
-    """Root, leaves and aliases, from one call of the core; one more where there are composites.
+) -> ModelDigest:
+    """The digest of named tensors, in any order: one call of the core, one more for composites.
 
     Args:
         names: of the tensors.
@@ -130,14 +122,22 @@ def tensor_tree(
         algorithm: digest of each tensor.
         threads: how many hash at once.
         ready: (name, leaf) of what else is in the tree.
+
+    Raises:
+        UnsupportedTensorError, ConfigError, TypeError: as :func:`mlprov.digest_model`.
     """
     try:
-        return _core.tensor_tree(names, tensors, algorithm, threads=threads, ready=ready)
+        tree = _core.tensor_tree(names, tensors, algorithm, threads=threads, ready=ready)
     except UnsupportedTensorError:
-        return _tree_with_parts(names, tensors, algorithm, threads, ready)
+        tree = _tree_with_parts(names, tensors, algorithm, threads, ready)
     except (TypeError, ValueError):
         _find_fault(names, tensors)
         raise
+    root, leaves, aliases = tree
+    return ModelDigest(Digest("sha256", root), len(leaves), aliases, leaves)
+
+
+_Tree: TypeAlias = tuple[bytes, tuple[bytes, ...], tuple[tuple[str, ...], ...]]
 
 
 def _tree_with_parts(

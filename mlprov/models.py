@@ -9,17 +9,18 @@ from __future__ import annotations
 import math
 import os
 import pathlib
+import sys
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mlprov import _core, modules
+from mlprov import _core, architectures, modules
 from mlprov.digests import TensorDigest, check_options, is_torch_tensor
 from mlprov.errors import ConfigError
 from mlprov.items import Items, encode_text
 from mlprov.items import class_name as _class_name
-from mlprov.model_digests import ModelDigest, digest_named, model_of, tensor_tree
+from mlprov.model_digests import ModelDigest, digest_named, model_of
 from mlprov.model_files import read_model
 from mlprov.modules import check_name, is_module
 from mlprov.optimizers import read_optimizer
@@ -33,6 +34,9 @@ __all__ = [
     "class_name",
     "count_parameters",
     "digest_model",
+    "digest_state",
+    "model_expected",
+    "named_tensors",
     "persistent_tensors",
 ]
 
@@ -109,6 +113,14 @@ def _read_file(path: pathlib.Path, algorithm: str) -> list[TensorDigest]:
         ) from error
 
 
+def model_expected(seen: object) -> ConfigError:
+    """The error for what is no model."""
+    return ConfigError(
+        "cannot read the model: expected a torch.nn.Module, a state dict, or the path of a"
+        f" safetensors file or directory, seen {_class_name(seen)}"
+    )
+
+
 def named_tensors(model: object) -> tuple[list[str], list[Any]]:
     """The persistent state dict of a model, names and tensors, in no particular order.
 
@@ -120,11 +132,9 @@ def named_tensors(model: object) -> tuple[list[str], list[Any]]:
     """
     if is_module(model):
         tensors = modules.read_state(model).tensors
+        return list(tensors), list(tensors.values())
     elif not isinstance(model, Mapping):
-        raise ConfigError(
-            "cannot read the model: expected a torch.nn.Module, a state dict, or the path of a"
-            f" safetensors file or directory, seen {_class_name(model)}"
-        )
+        raise model_expected(model)
     elif _is_plain(model):
         return list(model), list(model.values())
     else:
@@ -181,7 +191,7 @@ def class_name(model: object) -> str:
     """
     if not is_module(model):
         return _class_name(model)
-    return modules.class_of(modules.unwrap(model))
+    return architectures.class_of(architectures.unwrap(model))
 
 
 def count_parameters(model: object) -> int:
@@ -201,7 +211,7 @@ def capture_architecture(model: object) -> Leaves | None:
     """A leaf for each module: name, class, settings as it prints them. None of no module."""
     if not is_module(model):
         return None
-    return Leaves.of(modules.architecture_leaves(model))
+    return Leaves.of(architectures.architecture_leaves(model))
 
 
 def capture_buffers(model: object, *, algorithm: str = "blake3") -> Leaves | None:
@@ -240,12 +250,25 @@ def capture_optimizer(
 
 
 def _state_leaves(held: Iterable[tuple[str, Any]], algorithm: str) -> Leaves:
-    """Tensor leaves and value leaves, sorted by name; all tensors are hashed in one call."""
+    state = digest_state(held, algorithm)
+    return Leaves(list(state.leaves), bytes(state.root), state.size)
+
+
+def digest_state(
+    held: Iterable[tuple[str, Any]], algorithm: str, threads: int | None = None
+) -> ModelDigest:
+    """The digest of named tensors and values, such as an optimizer's; one call hashes all tensors.
+
+    Raises:
+        ConfigError: two entries of one name, or a name or value that no leaf can carry.
+        UnsupportedTensorError: a tensor without values, by name.
+    """
     names: list[str] = []
     tensors: list[Any] = []
     values: list[tuple[str, bytes]] = []
+    tensor = getattr(sys.modules.get("torch"), "Tensor", ())
     for name, value in held:
-        if is_torch_tensor(value):
+        if isinstance(value, tensor):
             names.append(name)
             tensors.append(value)
         else:
@@ -253,5 +276,4 @@ def _state_leaves(held: Iterable[tuple[str, Any]], algorithm: str) -> Leaves:
             items.hash(algorithm)
             text = f'{{"name":{encode_text(check_name(name, "state"))},"value":{items.text()}}}'
             values.append((name, text.encode()))
-    root, leaves, _ = tensor_tree(names, tensors, algorithm, ready=values)
-    return Leaves(list(leaves), root, len(leaves))
+    return digest_named(names, tensors, algorithm, threads, values)

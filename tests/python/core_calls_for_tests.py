@@ -40,6 +40,8 @@ WRONG: dict[str, tuple[Any, ...]] = {
         [(b"a", b"b")],
     ),
     "objects": (5, object(), "ab", b"ab", ["text"], [None], [object()], [5]),
+    "module": (5, object(), None, 1.5),
+    "kinds": (5, object(), None, 1.5, "text"),
     "object": ("text", None, object(), 5, [1]),
     "row": (
         5,
@@ -69,6 +71,22 @@ class Call:
         return self.name
 
 
+class Module:
+    """What the core looks at in a torch module; its tensors may be anything."""
+
+    def __init__(self) -> None:
+        self._parameters = {"weight": 1.5, "bias": None}
+        self._buffers = {"mean": 2.5}
+        self._modules: dict[str, Module] = {}
+        self._non_persistent_buffers_set: set[str] = set()
+
+
+class Kinds(dict[type, str | None]):
+    def __missing__(self, kind: type) -> None:
+        return None
+
+
+KINDS = Kinds({Module: "", float: ""})
 KEYED = {"key": (None, "hash?")}
 BY = {"algorithm": ("sha256", "text")}
 THREADS = {"threads": (2, "int?")}
@@ -135,6 +153,7 @@ CALLS = [
         {**BY, **THREADS, "ready": ([("value", b"leaf")], "leaves")},
     ),
     Call("tensors_without_view", ([b"tensor"],), ("objects",)),
+    Call("module_tree", ("MODULE", KINDS), ("module", "kinds")),
     Call("tensor_leaf", ("name", (HASH, "F32", (2, 3), 24)), ("text", "row"), BY),
     Call("tensor_digest_staged", ("TENSOR",), ("object",), BY),
     Call("safetensors_entries", ("SAFETENSORS",), ("path",)),
@@ -193,6 +212,7 @@ WITHOUT_ARGUMENTS = [
     "store.checkpoint",
     "log.rollback",
     "stream.sync",
+    "tree.tensors",
 ]
 
 
@@ -206,7 +226,11 @@ class World:
         self.key = _core.SigningKey.create(folder / "key", None)
         self.log = store.create_run(RUN[:-1] + "9", "name", None)
         self.stream = store.open_stream(RUN, "stream")
+        self.module = Module()
+        self.module._modules["layer"] = Module()
+        self.tree = _core.module_tree(self.module, KINDS)
         self.values: dict[str, Any] = {
+            "MODULE": self.module,
             "FILE": folder / "file",
             "SAFETENSORS": folder / "safetensors",
             "KEY": folder / "key",
@@ -217,7 +241,13 @@ class World:
         }
 
     def function(self, name: str) -> Callable[..., Any]:
-        names = {"store": self.store, "key": self.key, "log": self.log, "stream": self.stream}
+        names = {
+            "store": self.store,
+            "key": self.key,
+            "log": self.log,
+            "stream": self.stream,
+            "tree": self.tree,
+        }
         found: Any = eval(name, {**vars(_core), **names})
         return found  # type: ignore[no-any-return]
 

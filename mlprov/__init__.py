@@ -26,7 +26,7 @@ from mlprov._version import __version__
 
 if TYPE_CHECKING:
     from mlprov.comparison import Difference, diff
-    from mlprov.digests import Digest, Hasher, TensorDigest, digest, digest_many
+    from mlprov.digests import Digest, Hasher, TensorDigest, blake3, digest, digest_many
     from mlprov.epochs import Epoch
     from mlprov.errors import (
         AnchorError,
@@ -37,7 +37,9 @@ if TYPE_CHECKING:
         UnsupportedTensorError,
         VerificationError,
     )
-    from mlprov.models import ModelDigest, digest_model
+    from mlprov.model_digests import ModelDigest
+    from mlprov.models import digest_model
+    from mlprov.plans import CapturePlan, capture_plan
     from mlprov.proofs import Proof
     from mlprov.recorder import RecordingWarning
     from mlprov.runs import Run, start
@@ -54,7 +56,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "comparison": ("Difference", "diff"),
-    "digests": ("Digest", "Hasher", "TensorDigest", "digest", "digest_many"),
+    "digests": ("Digest", "Hasher", "TensorDigest", "blake3", "digest", "digest_many"),
     "epochs": ("Epoch",),
     "errors": (
         "AnchorError",
@@ -65,7 +67,9 @@ _HOMES = {
         "UnsupportedTensorError",
         "VerificationError",
     ),
-    "models": ("ModelDigest", "digest_model"),
+    "model_digests": ("ModelDigest",),
+    "models": ("digest_model",),
+    "plans": ("CapturePlan", "capture_plan"),
     "proofs": ("Proof",),
     "recorder": ("RecordingWarning",),
     "runs": ("Run", "start"),
@@ -84,6 +88,7 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "AnchorError",
+    "CapturePlan",
     "Check",
     "ConfigError",
     "ConsistencyProof",
@@ -105,6 +110,8 @@ __all__ = [
     "Verdict",
     "VerificationError",
     "__version__",
+    "blake3",
+    "capture_plan",
     "diff",
     "digest",
     "digest_many",

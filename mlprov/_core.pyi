@@ -10,7 +10,7 @@ from evidence (``merkle_verify_*``, ``slice_verify``).
 """
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Self, TypeAlias, final
 
 from typing_extensions import Buffer
@@ -204,6 +204,34 @@ def tensor_digests(
     UnsupportedTensorError.
     """
 
+def digest_values(
+    objects: Sequence[object], algorithms: Sequence[str], /, *, threads: int | None = None
+) -> list[list[bytes]]:
+    """Digests alone of what tensor_digests takes, in one pass: a list for each of 1 to 8
+    algorithms.
+    """
+
+def tensor_tree(
+    names: Sequence[str],
+    tensors: Sequence[object],
+    /,
+    algorithm: str = "blake3",
+    *,
+    threads: int | None = None,
+    ready: Sequence[tuple[str, bytes]] = (),
+) -> tuple[bytes, tuple[bytes, ...], tuple[tuple[str, ...], ...]]:
+    """(root, leaves in order of name, alias groups) of named tensors in any order, hashed in place
+    and each alias once; ``ready`` are (name, leaf) of what else is in the tree.
+
+    ConfigError: two entries of one name. ValueError: a name that is not valid Unicode or contains
+    U+0000. UnsupportedTensorError carries ``.index``.
+    """
+
+def tensors_without_view(tensors: Sequence[object], /) -> list[int]:
+    """Positions of those that the other functions refuse (without values, or with parts).
+    TypeError: something is no tensor at all.
+    """
+
 def tensor_identities(
     tensors: Sequence[object], /
 ) -> list[tuple[int, int, str, tuple[int, ...], tuple[int, ...]] | None]:
@@ -219,6 +247,31 @@ def tensor_leaf(name: str, row: _TensorRow, /, algorithm: str = "blake3") -> byt
 def tensor_digest_staged(tensor: object, /, algorithm: str = "blake3") -> _TensorRow:
     """The path that copies device tensors piece by piece, forced (torch only); for tests and
     doctor.
+    """
+
+@final
+class ModuleTree:
+    """The structure of an ordinary torch module: keys and types, never modules or tensors. Made by
+    ``module_tree``.
+    """
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the parameters and persistent buffers, without the wrappers' parts, in no order."""
+    @property
+    def buffer_names(self) -> tuple[str, ...]:
+        """Of the other buffers."""
+    def tensors(self) -> tuple[list[Any], list[Any]] | None:
+        """(tensors, buffers) as they are now, in the order of the names. None where the model has
+        other keys or types than it had, or is gone.
+        """
+
+def module_tree(root: object, kinds: Mapping[type, str | None], /) -> ModuleTree | None:
+    """The structure of a module; None where ``kinds`` says None of a type that is met or does not
+    know it, where a container is no dict, where something was put into an object in place of its
+    method, and of a module within itself.
+
+    ``kinds`` says of a type: None: not ordinary; "": ordinary; or the key of what a wrapper wraps.
     """
 
 def dtypes() -> list[tuple[str, int]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
-from mlprov.digests import Composite, Row
+from mlprov.composites import Composite, Row
 from mlprov.errors import ConfigError
 from mlprov.items import MAX_LEAF, Items
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from mlprov.digests import TensorDigest
 from mlprov.errors import ConfigError, EvidenceError
 from mlprov.file_sets import list_model_files
+from mlprov.model_digests import ModelDigest
 from mlprov.model_files import read_file
-from mlprov.models import ModelDigest
 from mlprov.records import Json
 
 __all__ = ["Checkpoint", "capture_checkpoint", "map_to_live"]

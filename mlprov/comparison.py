@@ -16,6 +16,7 @@ from mlprov.bundle_files import read_bundle_bytes
 from mlprov.digests import TensorDigest
 from mlprov.errors import ConfigError, EvidenceError, StoreError, VerificationError
 from mlprov.imported_runs import require_sound
+from mlprov.model_digests import ModelDigest
 from mlprov.record_members import check_members
 from mlprov.recorded_weights import check_tensor_leaf, find_weights
 from mlprov.subjects import check_model_kind
@@ -215,7 +216,7 @@ def _is_there(path: pathlib.Path) -> bool:
 def _read_live(model: Any) -> _Side:
     def digest(algorithm: str) -> tuple[Table, Groups]:
         digested = model
-        if not isinstance(model, models.ModelDigest):
+        if not isinstance(model, ModelDigest):
             digested = models.digest_model(model, algorithm=algorithm)
         return _tensor_table(digested.tensors), digested.aliases
 

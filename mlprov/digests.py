@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hmac
+import itertools
+import json
 import os
 import pathlib
 import re
@@ -10,23 +12,18 @@ import stat
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, overload
 
 from mlprov import _core
+from mlprov.composites import Composite, hash_composites, naming, split_refused
 from mlprov.errors import ConfigError, EvidenceError, UnsupportedTensorError
-from mlprov.records import Json, canonical
+from mlprov.records import canonical
 from mlprov.threads import check_threads
 
-__all__ = [
-    "Composite",
-    "Digest",
-    "Hasher",
-    "Row",
-    "TensorDigest",
-    "digest",
-    "digest_many",
-    "hash_tensors",
-]
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+__all__ = ["Digest", "Hasher", "TensorDigest", "blake3", "digest", "digest_many"]
 
 Hasher = _core.Hasher
 
@@ -42,11 +39,7 @@ __test__ = {
     """,
 }
 
-Row: TypeAlias = tuple[bytes, str, tuple[int, ...], int]
-"""What the core says of one tensor: digest, dtype name, shape, canonical bytes."""
-
 _LENGTHS: Final = {"blake3": 32, "sha256": 32, "sha384": 48, "sha512": 64}
-_PLAIN_LAYOUTS: Final = frozenset({"dtensor", "mkldnn"})  # the leaf is that of their one part
 _DIGEST = re.compile(r"([a-z0-9]+):((?:[0-9a-f]{2})+)")
 
 
@@ -140,52 +133,10 @@ class Digest:
         return hash((self.algorithm, self.value))
 
 
-@dataclass(frozen=True, slots=True)
-class Composite:
-    """A sparse, quantised or nested tensor: named parts under one digest.
-
-    Attributes:
-        layout: such as ``"sparse_coo"`` (the table in docs/format.md section 2).
-        shape: logical shape; None where a dimension has no single size.
-        parts: for each part its row.
-        fields: the layout's further members, such as ``coalesced``.
-        algorithm: that of every digest in it.
-    """
-
-    layout: str
-    shape: tuple[int | None, ...]
-    parts: Mapping[str, Row]
-    fields: Mapping[str, Json]
-    algorithm: str
-
-    def json(self) -> dict[str, Json]:
-        """The parts leaf without ``name`` (docs/format.md section 4)."""
-        return {
-            **self.fields,
-            "layout": self.layout,
-            "parts": {name: row_json(row, self.algorithm) for name, row in self.parts.items()},
-            "shape": list(self.shape),
-        }
-
-    def text(self) -> bytes:
-        """JCS of :meth:`json`: the bytes whose hash is the composite's digest."""
-        return canonical(self.json())
-
-    @property
-    def len(self) -> int:
-        """Canonical bytes of all parts together."""
-        return sum(row[3] for row in self.parts.values())
-
-
-def row_json(row: Row, algorithm: str) -> dict[str, Json]:
-    """A row as leaves write it: digest, dtype, len, shape."""
-    value, dtype, shape, length = row
-    return {
-        "digest": f"{algorithm}:{value.hex()}",
-        "dtype": dtype,
-        "len": length,
-        "shape": list(shape),
-    }
+# Past the frozen class's own __setattr__, for _make_digests.
+_new_object: Callable[[type[Digest]], Digest] = object.__new__
+_set_algorithm: Callable[[Digest, str], None] = Digest.__dict__["algorithm"].__set__
+_set_value: Callable[[Digest, bytes], None] = Digest.__dict__["value"].__set__
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,12 +163,21 @@ class TensorDigest:
     composite: Composite | None = field(default=None, compare=False, repr=False)
 
     @classmethod
-    def from_row(cls, name: str, row: Row | Composite, algorithm: str) -> TensorDigest:
-        """Of what :func:`hash_tensors` returned."""
-        if isinstance(row, Composite):
-            value = _core.hash_bytes(row.text(), algorithm)
-            return cls(name, row.layout, row.shape, row.len, Digest(algorithm, value), row)
-        return cls(name, row[1], row[2], row[3], Digest(algorithm, row[0]))
+    def from_leaf(cls, leaf: bytes) -> TensorDigest:
+        """Read a tensor leaf or parts leaf that mlprov wrote; it is not checked.
+
+        >>> one = TensorDigest("b", "U8", (3,), 3, digest(b"abc"))
+        >>> TensorDigest.from_leaf(one.leaf()) == one
+        True
+        """
+        found = json.loads(leaf)
+        name = found.pop("name")
+        if "layout" in found:
+            parts = Composite.from_json(found)
+            whole = Digest(parts.algorithm, _core.hash_bytes(parts.text(), parts.algorithm))
+            return cls(name, parts.layout, parts.shape, parts.len, whole, parts)
+        digest = Digest.parse(found["digest"])
+        return cls(name, found["dtype"], tuple(found["shape"]), found["len"], digest)
 
     def leaf(self) -> bytes:
         """The exact bytes of the tensor leaf or parts leaf (docs/format.md section 4)."""
@@ -241,105 +201,13 @@ def is_torch_tensor(value: object) -> bool:
     return tensor is not None and isinstance(value, tensor)
 
 
-def _split(tensor: object) -> tuple[str, dict[str, Any], dict[str, Json]] | None:
-    if not is_torch_tensor(tensor):
-        return None
-    from mlprov import _parts
-
-    return _parts.split(tensor)
-
-
-def hash_tensors(
-    tensors: Sequence[object],
-    algorithm: str,
-    describe: Callable[[int], str],
-    threads: int | None = None,
-) -> list[Row | Composite]:
-    """Digests of tensors of any layout, with at most two calls of the core.
-
-    Args:
-        tensors: what the core can view, and torch tensors that have parts.
-        algorithm: one for all.
-        describe: the words for tensor ``index`` in an error, such as ``tensor "fc1.weight"``.
-        threads: how many hash at once; None for the setting of :mod:`mlprov.threads`.
-
-    Raises:
-        UnsupportedTensorError: a tensor without values, named by ``describe``.
-    """
-    try:
-        return list(_core.tensor_digests(tensors, algorithm, threads=threads))
-    except UnsupportedTensorError as error:
-        if not any(is_torch_tensor(tensor) for tensor in tensors):
-            raise named_error(error, describe) from error
-    return _hash_with_parts(tensors, algorithm, describe, threads)
-
-
-def _hash_with_parts(
-    tensors: Sequence[object],
-    algorithm: str,
-    describe: Callable[[int], str],
-    threads: int | None,
-) -> list[Row | Composite]:
-    flat: list[object] = []
-    owners: list[int] = []
-    splits = [split_tensor(tensor, index, describe) for index, tensor in enumerate(tensors)]
-    for index, (tensor, split) in enumerate(zip(tensors, splits, strict=True)):
-        values = [tensor] if split is None else list(split[1].values())
-        flat += values
-        owners += [index] * len(values)
-    try:
-        rows = iter(_core.tensor_digests(flat, algorithm, threads=threads))
-    except UnsupportedTensorError as error:
-        if 0 <= error.index < len(owners):
-            error.index = owners[error.index]
-        raise named_error(error, describe) from error
-    result: list[Row | Composite] = []
-    for tensor, split in zip(tensors, splits, strict=True):
-        if split is None or split[0] in _PLAIN_LAYOUTS:
-            result.append(next(rows))
-            continue
-        layout, parts, fields = split
-        fields = dict(fields)
-        listed: Any = fields.pop("shape", None)
-        shape = tuple(listed) if listed is not None else tuple(getattr(tensor, "shape", ()))
-        result.append(
-            Composite(layout, shape, {name: next(rows) for name in parts}, fields, algorithm)
-        )
-    return result
-
-
-def split_tensor(
-    tensor: object, index: int, describe: Callable[[int], str]
-) -> tuple[str, dict[str, Any], dict[str, Json]] | None:
-    """The parts of a composite tensor (layout, parts, fields), or None of an ordinary one."""
-    try:
-        return _split(tensor)
-    except UnsupportedTensorError as error:
-        error.index = index
-        raise named_error(error, describe) from error
-
-
-def named_error(
-    error: UnsupportedTensorError, describe: Callable[[int], str]
-) -> UnsupportedTensorError:
-    """The same error, saying first which tensor it is about."""
-    if error.index < 0:
-        return error
-    named = UnsupportedTensorError(f"cannot hash {describe(error.index)}: {error}")
-    named.index = error.index
-    named.status = error.status
-    named.retryable = error.retryable
-    return named
-
-
-def _hash_path(path: pathlib.Path, algorithm: str) -> Digest:
+def _hash_path(path: pathlib.Path, algorithms: Sequence[str]) -> list[bytes]:
     if stat.S_ISDIR(path.stat().st_mode):
         raise ConfigError(
             f"cannot digest {path}: it is a directory; use mlprov.digest_model() for the shards of"
             " a model, Run.track_data() for a data set, or digest_many() of its files"
         )
-    values, _ = _core.hash_file(os.fsencode(path), [algorithm])
-    return Digest(algorithm, values[0])
+    return _core.hash_file(os.fsencode(path), algorithms)[0]
 
 
 def _refuse(obj: object) -> None:
@@ -354,7 +222,19 @@ def _refuse(obj: object) -> None:
         )
 
 
-def digest(obj: object, *, algorithm: str = "blake3", threads: int | None = None) -> Digest:
+@overload
+def digest(obj: object, *, algorithm: str = "blake3", threads: int | None = None) -> Digest: ...
+@overload
+def digest(
+    obj: object, *, algorithms: Sequence[str], threads: int | None = None
+) -> tuple[Digest, ...]: ...
+def digest(
+    obj: object,
+    *,
+    algorithm: str = "blake3",
+    algorithms: Sequence[str] | None = None,
+    threads: int | None = None,
+) -> Digest | tuple[Digest, ...]:
     """The digest of a tensor's values, of bytes, or of a file's content.
 
     A tensor's is that of its canonical bytes: row-major, little-endian, whatever its strides and
@@ -366,6 +246,8 @@ def digest(obj: object, *, algorithm: str = "blake3", threads: int | None = None
         obj: a tensor or array (torch, NumPy, anything with ``__dlpack__`` or the buffer protocol),
             ``bytes``, or a :class:`pathlib.Path` to a file. Text is refused: it could be either.
         algorithm: ``"blake3"``, ``"sha256"``, ``"sha384"`` or ``"sha512"``.
+        algorithms: several of these, instead of one: a tuple of digests in this order, from one
+            pass over the values. With two threads SHA-256 runs beside BLAKE3.
         threads: how many threads may hash at once, 1 to 1024; None for what
             :func:`mlprov.set_threads` says. A file is hashed by the thread that reads it.
 
@@ -380,16 +262,33 @@ def digest(obj: object, *, algorithm: str = "blake3", threads: int | None = None
     'blake3:6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85'
     >>> digest(memoryview(b"abc"), algorithm="sha256").hex()[:8]
     'ba7816bf'
+    >>> [str(one)[:15] for one in digest(b"abc", algorithms=("blake3", "sha256"))]
+    ['blake3:6437b3ac', 'sha256:ba7816bf']
     >>> digest("abc")
     Traceback (most recent call last):
     TypeError: could be text or a path: pass text.encode() or pathlib.Path(text)
     """
-    return digest_many((obj,), algorithm=algorithm, threads=threads)[0]
+    if algorithms is None:
+        return digest_many((obj,), algorithm=algorithm, threads=threads)[0]
+    names = _check_algorithms(algorithm, algorithms)
+    return digest_many((obj,), algorithms=names, threads=threads)[0]
 
 
+@overload
 def digest_many(
     objs: Iterable[object], *, algorithm: str = "blake3", threads: int | None = None
-) -> list[Digest]:
+) -> list[Digest]: ...
+@overload
+def digest_many(
+    objs: Iterable[object], *, algorithms: Sequence[str], threads: int | None = None
+) -> list[tuple[Digest, ...]]: ...
+def digest_many(
+    objs: Iterable[object],
+    *,
+    algorithm: str = "blake3",
+    algorithms: Sequence[str] | None = None,
+    threads: int | None = None,
+) -> list[Digest] | list[tuple[Digest, ...]]:
     """The digests of many objects, as :func:`digest` gives them, in one call of the core.
 
     Paths are read one after the other; everything else is hashed together.
@@ -397,6 +296,7 @@ def digest_many(
     Args:
         objs: what :func:`digest` takes; not one tensor, whose rows these would be.
         algorithm: one for all.
+        algorithms: several for each, as :func:`digest` takes them.
         threads: as for :func:`digest`.
 
     Raises:
@@ -404,25 +304,120 @@ def digest_many(
 
     >>> [d.hex()[:8] for d in digest_many([b"abc", b""])]
     ['6437b3ac', 'af1349b9']
+    >>> [len(pair) for pair in digest_many([b"abc", b""], algorithms=("blake3", "sha256"))]
+    [2, 2]
     """
     check_options(algorithm, threads)
+    names = (algorithm,) if algorithms is None else _check_algorithms(algorithm, algorithms)
     _refuse(objs)
     items = list(objs)
-    digests: dict[int, Digest] = {}
-    for index, obj in enumerate(items):
+    columns = [
+        _make_digests(name, values)
+        for name, values in zip(names, _hash_objects(items, names, threads), strict=True)
+    ]
+    return columns[0] if algorithms is None else list(zip(*columns, strict=True))
+
+
+def _make_digests(algorithm: str, values: Sequence[bytes]) -> list[Digest]:
+    """Of values that the core made, which need no check."""
+    digests = list(map(_new_object, itertools.repeat(Digest, len(values))))
+    for made, value in zip(digests, values, strict=True):
+        _set_algorithm(made, algorithm)
+        _set_value(made, value)
+    return digests
+
+
+def _check_algorithms(algorithm: str, algorithms: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(algorithms, str) or not algorithms:
+        raise ConfigError(
+            f'algorithms is {algorithms!r}; expected names such as ("blake3", "sha256")'
+        )
+    if algorithm != "blake3":
+        raise ConfigError("give algorithm or algorithms, not both")
+    for name in algorithms:
+        check_options(name)
+    return tuple(algorithms)
+
+
+def _hash_objects(
+    items: list[object], algorithms: Sequence[str], threads: int | None
+) -> list[list[bytes]]:
+    """The raw digests of objects: a list for each algorithm."""
+    try:
+        return _core.digest_values(items, algorithms, threads=threads)
+    except (TypeError, UnsupportedTensorError):
+        return _hash_by_kind(items, algorithms, threads)
+
+
+def _hash_by_kind(
+    items: list[object], algorithms: Sequence[str], threads: int | None
+) -> list[list[bytes]]:
+    """The same where files or composite tensors are among them, or something is wrong."""
+    rows: dict[int, list[bytes]] = {}  # place → a digest by each algorithm
+    values = list(items)
+    for place, obj in enumerate(items):
         _refuse(obj)
         if isinstance(obj, pathlib.PurePath):
-            digests[index] = _hash_path(pathlib.Path(obj), algorithm)
-    others = [index for index in range(len(items)) if index not in digests]
-    rows = hash_tensors(
-        [items[index] for index in others],
-        algorithm,
-        lambda index: f"object {others[index]}",
-        threads,
-    )
-    for index, row in zip(others, rows, strict=True):
-        if isinstance(row, Composite):
-            digests[index] = Digest(algorithm, _core.hash_bytes(row.text(), algorithm))
+            rows[place] = _hash_path(pathlib.Path(obj), algorithms)
+            values[place] = b""  # keeps the place
         else:
-            digests[index] = Digest(algorithm, row[0])
-    return [digests[index] for index in range(len(items))]
+            _require_values(obj, place, len(items))
+    values, splits = split_refused(values, _describe)
+    for algorithm in algorithms:
+        composites = hash_composites(items, splits, algorithm, _describe, threads)
+        for place, composite in composites.items():
+            values[place] = b""
+            value = _core.hash_bytes(composite.text(), algorithm)
+            rows.setdefault(place, []).append(value)
+    with naming(range(len(values)), _describe):
+        columns = _core.digest_values(values, algorithms, threads=threads)
+    for place, row in rows.items():
+        for column, value in zip(columns, row, strict=True):
+            column[place] = value
+    return columns
+
+
+def _describe(place: int) -> str:
+    return f"object {place}"
+
+
+def _require_values(obj: object, place: int, count: int) -> None:
+    try:
+        _core.tensors_without_view([obj])
+    except TypeError as error:
+        if count == 1:
+            raise
+        raise TypeError(f"object {place} of {count}: {error}") from error
+
+
+def blake3(
+    data: Buffer = b"",
+    *,
+    key: bytes | None = None,
+    derive_key_context: str | None = None,
+    usedforsecurity: bool = True,  # noqa: ARG001  # hashlib's constructors have it
+) -> Hasher:
+    """A BLAKE3 hasher with the signature of hashlib's constructors.
+
+    What it returns has their methods and attributes, so it serves wherever they do:
+    :func:`hashlib.file_digest`, :func:`hmac.new`, or any ``hasher=hashlib.sha256`` argument. Use
+    ``key`` rather than HMAC where the other side does so too: it is BLAKE3's own, and faster.
+
+    Args:
+        data: the first bytes.
+        key: 32 bytes, for BLAKE3's keyed mode.
+        derive_key_context: hard-coded, globally unique text, for its key derivation mode.
+        usedforsecurity: accepted and ignored, as hashlib does for what no policy forbids.
+
+    Raises:
+        ValueError: a key of another length, or both a key and a context.
+
+    >>> import hashlib, hmac, io
+    >>> blake3(b"abc").hexdigest() == digest(b"abc").hex()
+    True
+    >>> hashlib.file_digest(io.BytesIO(b"abc"), blake3).hexdigest()[:8]
+    '6437b3ac'
+    >>> len(hmac.digest(b"key", b"message", blake3))
+    32
+    """
+    return Hasher(data, key=key, context=derive_key_context)

@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from mlprov import _core
-from mlprov.digests import Composite, Row, hash_tensors, is_torch_tensor
+from mlprov.composites import Composite, Row, hash_tensors
+from mlprov.digests import is_torch_tensor
 from mlprov.errors import ConfigError, UnsupportedTensorError
 
 __all__ = ["MAX_LEAF", "Items", "class_name", "encode_text", "float_text", "tensor_tail"]

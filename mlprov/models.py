@@ -9,39 +9,34 @@ from __future__ import annotations
 import math
 import os
 import pathlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import sys
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mlprov import _core, modules
-from mlprov.digests import (
-    Composite,
-    Digest,
-    Row,
-    TensorDigest,
-    check_options,
-    hash_tensors,
-    is_torch_tensor,
-    split_tensor,
-)
-from mlprov.errors import ConfigError, UnsupportedTensorError
+from mlprov import _core, architectures, modules
+from mlprov.digests import TensorDigest, check_options, is_torch_tensor
+from mlprov.errors import ConfigError
 from mlprov.items import Items, encode_text
 from mlprov.items import class_name as _class_name
+from mlprov.model_digests import ModelDigest, digest_named, model_of
 from mlprov.model_files import read_model
 from mlprov.modules import check_name, is_module
 from mlprov.optimizers import read_optimizer
-from mlprov.trees import InclusionProof, MerkleTree
 from mlprov.wording import brief
 
 __all__ = [
     "Leaves",
-    "ModelDigest",
     "capture_architecture",
     "capture_buffers",
     "capture_optimizer",
     "class_name",
     "count_parameters",
     "digest_model",
+    "digest_state",
+    "model_expected",
+    "named_tensors",
     "persistent_tensors",
 ]
 
@@ -73,70 +68,6 @@ class Leaves:
         return cls(leaves, _core.merkle_root(leaves), len(leaves))
 
 
-@dataclass(frozen=True, slots=True)
-class ModelDigest:
-    """The digest of a model, tensor by tensor.
-
-    Attributes:
-        root: root of the tree over :attr:`leaves`, ``sha256:…``.
-        size: number of leaves.
-        tensors: one for each name, sorted by the UTF-8 bytes of the name.
-        aliases: groups of names that are one and the same tensor (storage, offset, shape, strides
-            and dtype): hashed once, with a leaf under each name. Known of live models only.
-        leaves: the tensor leaves, in the same order as ``tensors``.
-
-    >>> model = digest_model({"b": memoryview(b"xyz"), "a": memoryview(b"abc")})
-    >>> [tensor.name for tensor in model.tensors], model.size
-    (['a', 'b'], 2)
-    >>> model.prove("a").verify(root=model.root)
-    True
-    """
-
-    root: Digest
-    size: int
-    tensors: tuple[TensorDigest, ...]
-    aliases: tuple[tuple[str, ...], ...]
-    leaves: tuple[bytes, ...]
-
-    def __str__(self) -> str:
-        return str(self.root)
-
-    def __repr__(self) -> str:
-        return f"<mlprov.ModelDigest of {self.size} tensors, {self.root}>"
-
-    def index(self, name: str) -> int:
-        """The position of a tensor's leaf.
-
-        Raises:
-            KeyError: the model has no tensor of this name.
-        """
-        low, high = 0, self.size
-        wanted = name.encode("utf-8", "surrogatepass")
-        while low < high:
-            middle = (low + high) // 2
-            if _utf8(self.tensors[middle].name) < wanted:
-                low = middle + 1
-            else:
-                high = middle
-        if low == self.size or self.tensors[low].name != name:
-            raise KeyError(name)
-        return low
-
-    def leaf(self, name: str) -> bytes:
-        """The leaf of a tensor. KeyError: the model has no tensor of this name."""
-        return self.leaves[self.index(name)]
-
-    def prove(self, name: str) -> InclusionProof:
-        """Prove that a tensor is in the model; the proof carries its leaf.
-
-        Raises:
-            KeyError: the model has no tensor of this name.
-        """
-        index = self.index(name)
-        proof = MerkleTree(self.leaves).prove_inclusion(index)
-        return InclusionProof(proof.index, proof.size, proof.path, self.leaves[index])
-
-
 def digest_model(
     obj: object, *, algorithm: str = "blake3", threads: int | None = None
 ) -> ModelDigest:
@@ -166,32 +97,9 @@ def digest_model(
     """
     check_options(algorithm, threads)
     if isinstance(obj, (str, os.PathLike)):
-        return _model_of(_read_file(pathlib.Path(os.fspath(obj)), algorithm), ())
-    tensors = persistent_tensors(obj)
-    names = list(tensors)
-    values = list(tensors.values())
-    identities = _identities(names, values)
-    first: dict[object, int] = {}
-    groups: dict[object, list[str]] = {}
-    for place, (name, identity) in enumerate(zip(names, identities, strict=True)):
-        first.setdefault(identity, place)
-        groups.setdefault(identity, []).append(name)
-    unique = list(first.values())
-    rows = hash_tensors(
-        [values[place] for place in unique],
-        algorithm,
-        lambda index: f"tensor {names[unique[index]]!r}",
-        threads,
-    )
-    by_identity = dict(zip(first, rows, strict=True))
-    digests = [
-        TensorDigest.from_row(name, by_identity[identity], algorithm)
-        for name, identity in zip(names, identities, strict=True)
-    ]
-    aliases = tuple(
-        sorted((tuple(group) for group in groups.values() if len(group) > 1), key=_first)
-    )
-    return _model_of(digests, aliases)
+        return model_of(_read_file(pathlib.Path(os.fspath(obj)), algorithm))
+    names, tensors = named_tensors(obj)
+    return digest_named(names, tensors, algorithm, threads)
 
 
 def _read_file(path: pathlib.Path, algorithm: str) -> list[TensorDigest]:
@@ -205,36 +113,46 @@ def _read_file(path: pathlib.Path, algorithm: str) -> list[TensorDigest]:
         ) from error
 
 
-def _first(group: Sequence[str]) -> bytes:
-    return _utf8(group[0])
+def model_expected(seen: object) -> ConfigError:
+    """The error for what is no model."""
+    return ConfigError(
+        "cannot read the model: expected a torch.nn.Module, a state dict, or the path of a"
+        f" safetensors file or directory, seen {_class_name(seen)}"
+    )
 
 
-def _model_of(tensors: Iterable[TensorDigest], aliases: tuple[tuple[str, ...], ...]) -> ModelDigest:
-    ordered = tuple(sorted(tensors, key=lambda tensor: _utf8(tensor.name)))
-    leaves = tuple(tensor.leaf() for tensor in ordered)
-    root = Digest("sha256", _core.merkle_root(leaves))
-    return ModelDigest(root, len(leaves), ordered, aliases, leaves)
+def named_tensors(model: object) -> tuple[list[str], list[Any]]:
+    """The persistent state dict of a model, names and tensors, in no particular order.
+
+    Args:
+        model: a ``torch.nn.Module``, or a state dict, whose names are taken as they are.
+
+    Raises:
+        ConfigError: as :func:`digest_model`.
+    """
+    if is_module(model):
+        tensors = modules.read_state(model).tensors
+        return list(tensors), list(tensors.values())
+    elif not isinstance(model, Mapping):
+        raise model_expected(model)
+    elif _is_plain(model):
+        return list(model), list(model.values())
+    else:
+        tensors = dict(_mapping_tensors(model))
+    return list(tensors), list(tensors.values())
 
 
-def _identities(names: Sequence[str], tensors: Sequence[Any]) -> list[object]:
-    """What tells tensors apart: equal for the names of one alias group, and for no others."""
-    describe = lambda index: f"tensor {names[index]!r}"  # noqa: E731
-    try:
-        found: list[Any] = list(_core.tensor_identities(tensors))
-    except UnsupportedTensorError:
-        # Composites have no one place in memory: each object is its own group.
-        splits = [split_tensor(tensor, index, describe) for index, tensor in enumerate(tensors)]
-        plain = [index for index, split in enumerate(splits) if split is None]
-        found = [("object", id(tensor)) for tensor in tensors]
-        try:
-            places = _core.tensor_identities([tensors[index] for index in plain])
-        except UnsupportedTensorError:
-            hash_tensors(tensors, "blake3", describe)  # says it by name
-            raise
-        for index, place in zip(plain, places, strict=True):
-            found[index] = place
-    # Empty tensors lie nowhere, so no two of them are one.
-    return [("empty", index) if place is None else place for index, place in enumerate(found)]
+def _is_plain(state: Mapping[Any, Any]) -> bool:
+    """Whether text names tensors and nothing else, told by their types, which are few."""
+    return (
+        type(state) in (dict, OrderedDict)
+        and {str}.issuperset(map(type, state))
+        and all(map(_is_tensor_type, set(map(type, state.values()))))
+    )
+
+
+def _is_tensor_type(kind: type) -> bool:
+    return issubclass(kind, memoryview) or hasattr(kind, "dtype")
 
 
 def persistent_tensors(model: object) -> dict[str, Any]:
@@ -246,16 +164,7 @@ def persistent_tensors(model: object) -> dict[str, Any]:
     Raises:
         ConfigError: as :func:`digest_model`.
     """
-    if is_module(model):
-        tensors = modules.read_state(model).tensors
-    elif isinstance(model, Mapping):
-        tensors = dict(_mapping_tensors(model))
-    else:
-        raise ConfigError(
-            "cannot read the model: expected a torch.nn.Module, a state dict, or the path of a"
-            f" safetensors file or directory, seen {_class_name(model)}"
-        )
-    return dict(sorted(tensors.items(), key=lambda item: _utf8(item[0])))
+    return dict(sorted(zip(*named_tensors(model), strict=True), key=lambda item: _utf8(item[0])))
 
 
 def _mapping_tensors(state: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
@@ -282,7 +191,7 @@ def class_name(model: object) -> str:
     """
     if not is_module(model):
         return _class_name(model)
-    return modules.class_of(modules.unwrap(model))
+    return architectures.class_of(architectures.unwrap(model))
 
 
 def count_parameters(model: object) -> int:
@@ -302,7 +211,7 @@ def capture_architecture(model: object) -> Leaves | None:
     """A leaf for each module: name, class, settings as it prints them. None of no module."""
     if not is_module(model):
         return None
-    return Leaves.of(modules.architecture_leaves(model))
+    return Leaves.of(architectures.architecture_leaves(model))
 
 
 def capture_buffers(model: object, *, algorithm: str = "blake3") -> Leaves | None:
@@ -341,26 +250,30 @@ def capture_optimizer(
 
 
 def _state_leaves(held: Iterable[tuple[str, Any]], algorithm: str) -> Leaves:
-    """Tensor leaves and value leaves, sorted by name; all tensors are hashed in one call."""
+    state = digest_state(held, algorithm)
+    return Leaves(list(state.leaves), bytes(state.root), state.size)
+
+
+def digest_state(
+    held: Iterable[tuple[str, Any]], algorithm: str, threads: int | None = None
+) -> ModelDigest:
+    """The digest of named tensors and values, such as an optimizer's; one call hashes all tensors.
+
+    Raises:
+        ConfigError: two entries of one name, or a name or value that no leaf can carry.
+        UnsupportedTensorError: a tensor without values, by name.
+    """
     names: list[str] = []
     tensors: list[Any] = []
-    leaves: dict[str, bytes] = {}
+    values: list[tuple[str, bytes]] = []
+    tensor = getattr(sys.modules.get("torch"), "Tensor", ())
     for name, value in held:
-        check_name(name, "state")
-        if name in leaves:
-            raise ConfigError(f"cannot record the state: two entries are named {name!r}")
-        leaves[name] = b""
-        if is_torch_tensor(value):
+        if isinstance(value, tensor):
             names.append(name)
             tensors.append(value)
         else:
             items = Items(value)
             items.hash(algorithm)
-            text = f'{{"name":{encode_text(name)},"value":{items.text()}}}'
-            leaves[name] = text.encode()
-    rows: list[Row | Composite] = hash_tensors(
-        tensors, algorithm, lambda index: f"tensor {names[index]!r}"
-    )
-    for name, row in zip(names, rows, strict=True):
-        leaves[name] = TensorDigest.from_row(name, row, algorithm).leaf()
-    return Leaves.of([leaves[name] for name in sorted(leaves, key=_utf8)])
+            text = f'{{"name":{encode_text(check_name(name, "state"))},"value":{items.text()}}}'
+            values.append((name, text.encode()))
+    return digest_named(names, tensors, algorithm, threads, values)

@@ -1,34 +1,35 @@
-"""Torch modules as mlprov reads them: names without wrappers, persistent state, architecture.
+"""Torch modules as mlprov reads them: names without wrappers, persistent state.
 
 What is read is what the modules hold: registered parameters and persistent buffers (docs/format.md
 section 5, "Persistent state dict"). ``state_dict()`` is not called, because hooks that other
 libraries put there gather, rename or drop entries. Two methods of a module are:
 ``_save_to_state_dict`` where its class has one of its own (quantised layers keep their weights
-behind it), and ``get_extra_state``.
+behind it), and ``get_extra_state``. Models without such modules, which is nearly all, are walked by
+the core, in a tenth of the time.
 """
 
 from __future__ import annotations
 
 import sys
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from mlprov import _core
 from mlprov.digests import is_torch_tensor
 from mlprov.errors import ConfigError, UnsupportedTensorError
-from mlprov.items import class_name
-from mlprov.records import Json, canonical, json_text
 
 __all__ = [
     "ModuleState",
     "Node",
-    "architecture_leaves",
     "check_name",
     "flatten",
     "is_module",
+    "module_tree",
     "parameter_names",
     "read_state",
+    "read_state_by_methods",
     "walk",
 ]
 
@@ -48,6 +49,7 @@ _WRAPPERS: Final = (
         "_checkpoint_wrapped_module",
     ),
 )
+_UNREADABLE: Final = frozenset({"UninitializedTensorMixin", "FlatParameter"})
 _MAX_LEVELS: Final = 500  # of modules within modules; only a module that contains itself gets there
 
 
@@ -206,6 +208,14 @@ def _saves_its_own_way(module: Any) -> bool:
     )
 
 
+def _saves_by_methods(kind: Any) -> bool:
+    base = sys.modules["torch.nn"].Module
+    return (
+        kind._save_to_state_dict is not base._save_to_state_dict
+        or kind.get_extra_state is not base.get_extra_state
+    )
+
+
 def _refuse_unreadable(tensor: Any, full_name: str) -> None:
     """Refuse tensors that have no values yet, and parameters that hide behind another one."""
     kinds = [kind.__name__ for kind in type(tensor).__mro__]
@@ -257,10 +267,73 @@ def read_state(module: Any) -> ModuleState:
         ConfigError: two entries have one name once the wrappers' part is removed (both are named),
             or a name cannot be written.
     """
+    tree = module_tree(module)
+    held = None if tree is None else tree.tensors()
+    if tree is None or held is None:
+        return read_state_by_methods(module)
+    tensors, buffers = held
+    return ModuleState(
+        dict(zip(tree.names, tensors, strict=True)),
+        dict(zip(tree.buffer_names, buffers, strict=True)),
+    )
+
+
+def read_state_by_methods(module: Any) -> ModuleState:
+    """The same of any model: asks modules that save in their own way, and says what is wrong.
+
+    A model for which :func:`module_tree` has an answer is read the same by either.
+    """
     reader = _Reader()
     for node in walk(module):
         reader.read(node)
     return reader.state
+
+
+class _Kinds(dict[type, str | None]):
+    """What the core asks of a type: None: not ordinary; "": ordinary; or what a wrapper wraps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._wrappers = _wrapper_types()
+        self._module = sys.modules["torch.nn"].Module
+
+    def __missing__(self, kind: type) -> str | None:
+        self[kind] = answer = self._ask(kind)
+        return answer
+
+    def _ask(self, kind: type) -> str | None:
+        if issubclass(kind, sys.modules["torch"].Tensor):
+            return "" if _UNREADABLE.isdisjoint(base.__name__ for base in kind.__mro__) else None
+        if not issubclass(kind, self._module) or _saves_by_methods(kind):
+            return None
+        return next((child for base, child in self._wrappers if issubclass(kind, base)), "")
+
+
+def module_tree(module: Any) -> _core.ModuleTree | None:
+    """The structure of an ordinary model, which finds its tensors again without naming them.
+
+    Ordinary is a model of modules that save what they have registered: no ``get_extra_state``, no
+    ``_save_to_state_dict`` of their own, no lazy or flattened parameters, no TorchScript.
+
+    Returns:
+        None of any other model, and of one that :func:`read_state_by_methods` refuses.
+    """
+    tree = _core.module_tree(module, _Kinds())
+    if tree is None:
+        return None
+    names = (*tree.names, *tree.buffer_names)
+    return (
+        tree if len(set(names)) == len(names) and _are_names("\0".join(names), len(names)) else None
+    )
+
+
+def _are_names(text: str, count: int) -> bool:
+    """Whether :func:`check_name` passes names that are joined by U+0000."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return text.count("\0") == max(0, count - 1)
 
 
 def parameter_names(module: Any) -> dict[int, str]:
@@ -279,53 +352,3 @@ def parameter_names(module: Any) -> dict[int, str]:
 
 def _utf8(name: str) -> bytes:
     return name.encode("utf-8", "surrogatepass")
-
-
-def class_of(module: Any) -> str:
-    """The class that the user wrote: fully_shard() puts a class of its own in front of it."""
-    sharded = getattr(sys.modules.get("torch.distributed.fsdp"), "FSDPModule", None)
-    kind = type(module)
-    if sharded is not None and sharded in kind.__bases__ and len(kind.__bases__) == 2:
-        kind = next(base for base in kind.__bases__ if base is not sharded)
-        return f"{kind.__module__}.{kind.__qualname__}"
-    return class_name(module)
-
-
-def unwrap(module: Any) -> Any:
-    """The module inside any wrappers at the top."""
-    return next(node.module for node in _outermost(module) if node.wraps is None)
-
-
-def _outermost(module: Any) -> Iterator[Node]:
-    return (node for node in walk(module) if node.name == "")
-
-
-def architecture_leaves(module: Any) -> list[bytes]:
-    """The module leaves of a model (docs/format.md section 4), wrappers left out, sorted by name.
-
-    Raises:
-        ConfigError: two modules have one name once the wrappers' part is removed.
-    """
-    leaves: dict[str, bytes] = {}
-    origins: dict[str, str] = {}
-    for node in walk(module):
-        if node.wraps is not None:
-            continue
-        name = check_name(node.name, "module")
-        if name in leaves:
-            raise ConfigError(
-                f"cannot name the model's modules: {origins[name]!r} and {node.full_name!r} are"
-                f" both {name!r} once the wrappers' part is removed; rename one"
-            )
-        origins[name] = node.full_name
-        leaves[name] = canonical(_module_json(node))
-    return [leaves[name] for name in sorted(leaves, key=_utf8)]
-
-
-def _module_json(node: Node) -> dict[str, Json]:
-    describe: Callable[[], object] = node.module.extra_repr
-    return {
-        "class": class_of(node.module),
-        "name": node.name,
-        "text": json_text(str(describe())),
-    }

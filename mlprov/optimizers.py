@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,20 +11,24 @@ from mlprov.errors import ConfigError
 from mlprov.items import class_name
 from mlprov.modules import flatten, is_module, parameter_names
 
-__all__ = ["check_optimizer", "read_optimizer"]
+__all__ = ["check_optimizer", "is_optimizer", "read_optimizer"]
+
+
+def is_optimizer(value: Any) -> bool:
+    """Whether something has what optimizers have, or is the ``state_dict()`` of one."""
+    if _is_state(value):
+        return True
+    groups = getattr(value, "param_groups", None)
+    return isinstance(groups, list) and isinstance(getattr(value, "state", None), Mapping)
 
 
 def check_optimizer(optimizer: Any) -> None:
-    """Whether something has what optimizers have; nothing is read.
+    """Refuse what is no optimizer; nothing is read.
 
     Raises:
         ConfigError: it is neither a torch optimizer nor the ``state_dict()`` of one.
     """
-    if _is_state(optimizer):
-        return
-    groups = getattr(optimizer, "param_groups", None)
-    state = getattr(optimizer, "state", None)
-    if not isinstance(groups, list) or not isinstance(state, Mapping):
+    if not is_optimizer(optimizer):
         raise ConfigError(
             "cannot record the optimizer: expected a torch optimizer or its state_dict(), seen"
             f" {class_name(optimizer)}"
@@ -84,12 +89,16 @@ def _read_groups(groups: list[Any], names: dict[Any, str]) -> Iterator[tuple[str
 
 
 def _read_state(state: Mapping[Any, Any], names: dict[Any, str]) -> Iterator[tuple[str, Any]]:
+    tensor = getattr(sys.modules.get("torch"), "Tensor", ())
     for place, (owner, held) in enumerate(state.items()):
         name = names.get(_key(owner))
         if name is None:  # of no parameter, or of one that no group lists any more
             name = f"unlisted/{place}" if is_torch_tensor(owner) else str(owner)
-        if isinstance(held, Mapping):
-            for key, value in held.items():
-                yield from flatten(f"state.{name}.{key}", value)
-        else:
+        if not isinstance(held, Mapping):
             yield from flatten(f"state.{name}", held)
+            continue
+        for key, value in held.items():
+            if isinstance(value, tensor):  # nearly always, and there are three for each parameter
+                yield f"state.{name}.{key}", value
+            else:
+                yield from flatten(f"state.{name}.{key}", value)

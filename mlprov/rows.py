@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeAlias
 
 from mlprov import _core
-from mlprov.digests import Row, is_torch_tensor
+from mlprov.composites import Row
+from mlprov.digests import is_torch_tensor
 from mlprov.errors import UnsupportedTensorError
 
 __all__ = ["Column", "HashRows", "SampleType", "row_hasher", "sample_type"]

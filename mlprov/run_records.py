@@ -14,7 +14,9 @@ from mlprov._version import __version__
 from mlprov.configuration import Settings
 from mlprov.epochs import Epoch, metric_values
 from mlprov.errors import StoreError
-from mlprov.models import Leaves, ModelDigest
+from mlprov.model_digests import ModelDigest
+from mlprov.models import Leaves
+from mlprov.plans import CapturePlan, plan_of_model
 from mlprov.recorder import Owner, Recorder
 from mlprov.records import Json
 from mlprov.tree_references import TreeReference
@@ -46,6 +48,7 @@ class RunRecords:
         self._model = model
         self._optimizer = optimizer
         self._algorithm = settings.algorithm
+        self._plan: CapturePlan | None = None  # of the model, from the first time it is read
         self._datasets: dict[str, bytes] = {}  # role → root of the last one recorded
 
     def _keep(self, leaves: Sequence[bytes]) -> Json:
@@ -65,6 +68,11 @@ class RunRecords:
 
     def _keep_state(self, state: Leaves | None) -> Json:
         return None if state is None else self._keep(state.leaves)
+
+    def _digest_model(self) -> ModelDigest:
+        if self._plan is None:
+            self._plan = plan_of_model(self._model, self._algorithm)
+        return self._plan.digest()
 
     # ---- the run ----
 
@@ -114,7 +122,7 @@ class RunRecords:
 
     def model(self) -> None:
         """``model``: the weights that training begins with, and the architecture."""
-        model = models.digest_model(self._model, algorithm=self._algorithm)
+        model = self._digest_model()
         architecture = models.capture_architecture(self._model)
         self._recorder.append(
             "model",
@@ -201,7 +209,7 @@ class RunRecords:
         return self._recorder.attempt(what, action, epoch=epoch.index)
 
     def _weights(self) -> tuple[Json, list[Json]]:
-        model = models.digest_model(self._model, algorithm=self._algorithm)
+        model = self._digest_model()
         return self._keep(model.leaves), _aliases(model)
 
     def _buffers(self) -> Json:
@@ -224,7 +232,7 @@ class RunRecords:
         """``checkpoint``: a saved model beside the live one; ``epoch`` is the last complete one."""
         live = None
         if self._model is not None:
-            live = models.digest_model(self._model, algorithm=self._algorithm)
+            live = self._digest_model()
         captured = checkpoints.capture_checkpoint(
             pathlib.Path(path), live, algorithm=self._algorithm
         )

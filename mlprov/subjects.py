@@ -12,6 +12,7 @@ from mlprov import models
 from mlprov.digests import TensorDigest
 from mlprov.errors import ConfigError, EvidenceError, StoreError
 from mlprov.file_sets import list_model_files
+from mlprov.model_digests import ModelDigest
 from mlprov.model_files import FileTensors, read_file
 from mlprov.modules import is_module
 from mlprov.record_values import shown
@@ -51,7 +52,7 @@ class Subject:
         """
         if isinstance(model, (str, os.PathLike)):
             return _read_path(pathlib.Path(model), algorithm)
-        if not isinstance(model, models.ModelDigest):
+        if not isinstance(model, ModelDigest):
             model = models.digest_model(model, algorithm=algorithm)
         other = {tensor.digest.algorithm for tensor in model.tensors} - {algorithm}
         if other:
@@ -67,7 +68,7 @@ def check_model_kind(model: Any) -> None:
     Raises:
         TypeError: it is not.
     """
-    if isinstance(model, (str, os.PathLike, Mapping, models.ModelDigest)) or is_module(model):
+    if isinstance(model, (str, os.PathLike, Mapping, ModelDigest)) or is_module(model):
         return
     raise TypeError(
         "model: expected the path of a file or directory, a torch module, a state dict or a "

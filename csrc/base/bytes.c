@@ -66,9 +66,13 @@ void mlp_buffer_append_u64(struct mlp_buffer *buffer, uint64_t value)
 void mlp_buffer_append_hex(struct mlp_buffer *buffer, const uint8_t *bytes, size_t bytes_len)
 {
     static const char digits[] = "0123456789abcdef";
+    if (bytes_len > SIZE_MAX / 2 || mlp_buffer_reserve(buffer, 2 * bytes_len) != 0) {
+        buffer->failed = 1;
+        return;
+    }
     for (size_t i = 0; i < bytes_len; i++) {
-        char pair[2] = {digits[bytes[i] >> 4], digits[bytes[i] & 15]};
-        mlp_buffer_append(buffer, pair, sizeof pair);
+        buffer->data[buffer->len++] = (uint8_t)digits[bytes[i] >> 4];
+        buffer->data[buffer->len++] = (uint8_t)digits[bytes[i] & 15];
     }
 }
 

@@ -276,6 +276,7 @@ static int fill_dimensions(struct mlp_view *view, const struct dl_tensor *tensor
     if (tensor->strides == NULL)
         return mlp_view_set_dense_strides(view, error);
     for (int i = 0; i < view->ndim; i++) {
+        view->strides[i] = 0; /* of a dimension that is never stepped along */
         if (view->shape[i] > 1 &&
             __builtin_mul_overflow(tensor->strides[i], (int64_t)view->item_len, &view->strides[i]))
             return mlp_fail(error, MLP_E_TENSOR, "stride %lld of dimension %d overflows",

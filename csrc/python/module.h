@@ -24,6 +24,7 @@ struct mlp_py_state {
     PyTypeObject *store_type;
     PyTypeObject *run_log_type;
     PyTypeObject *leaf_stream_type;
+    PyTypeObject *module_tree_type;
 };
 
 /* Never NULL while the module or an object of it lives. */
@@ -61,6 +62,8 @@ int mlp_py_merkle_tree_add(PyObject *module);
 int mlp_py_slices_add(PyObject *module);
 int mlp_py_codec_add(PyObject *module);
 int mlp_py_tensors_add(PyObject *module);
+int mlp_py_model_add(PyObject *module);
+int mlp_py_module_tree_add(PyObject *module);
 int mlp_py_safetensors_add(PyObject *module);
 int mlp_py_notes_add(PyObject *module);
 int mlp_py_signing_key_add(PyObject *module);

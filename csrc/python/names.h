@@ -1,4 +1,4 @@
-/* names.h - the attribute names that looking at a tensor asks for, interned once for the module.
+/* names.h - the attribute names that looking at tensors and modules asks for, interned once for the module.
  *
  * Threads: with the GIL held. The fields are constant between init and clear.
  */
@@ -8,7 +8,8 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
-/* X(field, text), by who is asked: modules, types, DLPack, the array interface, torch. */
+/* X(field, text), by who is asked: modules, types, DLPack, the array interface, torch's tensors,
+ * torch's modules. */
 #define MLP_PY_NAMES(X)                                                                            \
     X(numpy, "numpy")                                                                              \
     X(numpy_ma, "numpy.ma")                                                                        \
@@ -51,7 +52,13 @@
     X(uint8, "uint8")                                                                              \
     X(untyped_storage, "untyped_storage")                                                          \
     X(version, "_version")                                                                         \
-    X(view, "view")
+    X(view, "view")                                                                                \
+    X(parameters, "_parameters")                                                                   \
+    X(buffers, "_buffers")                                                                         \
+    X(modules, "_modules")                                                                         \
+    X(transient, "_non_persistent_buffers_set")                                                    \
+    X(save, "_save_to_state_dict")                                                                 \
+    X(flat_parameter, "_flat_param")
 
 /* Each a str of the module's own. */
 struct mlp_py_names {

@@ -1,176 +1,78 @@
 /* tensors.c - digests, identities and leaves of tensors. */
 #include "hash/hash.h"
 #include "python/arguments.h"
+#include "python/held_views.h"
 #include "tensor/digest.h"
 #include "tensor/leaf.h"
 
-/* ---- views, held together ---- */
-
-struct held_views {
-    struct mlp_py_view *views;
-    size_t count;
-};
-
-static void release_views(struct held_views *held)
-{
-    for (size_t i = 0; i < held->count; i++)
-        mlp_py_view_release(&held->views[i]);
-    PyMem_Free(held->views);
-    held->views = NULL;
-    held->count = 0;
-}
-
-/* A tensor is a sequence of its rows too: taking it as the list would hash something else. */
-static int refuse_tensor_as_list(struct mlp_py_state *state, PyObject *object, const char *what)
-{
-    if (!PyObject_CheckBuffer(object) && !PyObject_HasAttr(object, state->view.names.dlpack))
-        return 0;
-    PyErr_Format(PyExc_TypeError, "%s must be a list of tensors, not %R: write [tensor]", what,
-                 (PyObject *)Py_TYPE(object));
-    return -1;
-}
-
-static int hold_views(struct mlp_py_state *state, struct held_views *held, PyObject *items)
-{
-    size_t count = (size_t)PyTuple_Size(items);
-    held->views = PyMem_Calloc(count + 1, sizeof *held->views);
-    if (held->views == NULL) {
-        PyErr_NoMemory();
-        return -1;
-    }
-    for (size_t i = 0; i < count; i++) {
-        struct mlp_error error;
-        int status = mlp_py_view_from_object(&state->view, PyTuple_GetItem(items, (Py_ssize_t)i), 0,
-                                             &held->views[i], &error);
-        if (status != 0) {
-            mlp_py_raise_at(&state->exceptions, &error, (Py_ssize_t)i);
-            return -1;
-        }
-        held->count = i + 1;
-    }
-    return 0;
-}
-
-/* Release held also after a failure. */
-static int take_views(struct mlp_py_state *state, struct held_views *held, PyObject *tensors,
-                      const char *what)
-{
-    PyObject *items;
-    if (refuse_tensor_as_list(state, tensors, what) != 0 ||
-        mlp_py_items(&items, tensors, what) != 0)
-        return -1;
-    int result = hold_views(state, held, items);
-    Py_DECREF(items);
-    return result;
-}
-
 /* ---- digests ---- */
 
-/* What hashing answers for each view, filled without the GIL. */
-struct digest_rows {
-    int algorithm;
+/* How to hash, and what comes of it: a row for each view of a set and each request. */
+struct digests {
+    struct mlp_hash_request requests[MLP_DIGEST_REQUESTS_MAX];
+    size_t requests_count;
     size_t threads; /* 0: the setting */
-    size_t digest_len;
-    uint8_t *digests;
-    uint64_t *lens;
-    const struct mlp_view **views;
 };
 
-static void free_rows(struct digest_rows *rows)
+static void free_digests(struct digests *digests)
 {
-    PyMem_Free(rows->digests);
-    PyMem_Free(rows->lens);
-    PyMem_Free(rows->views);
+    for (size_t i = 0; i < digests->requests_count; i++)
+        PyMem_Free(digests->requests[i].digests);
 }
 
-/* How to hash. */
-struct digest_options {
-    int algorithm;
-    size_t threads;
-};
-
-static int make_rows(struct digest_rows *rows, const struct digest_options *options,
-                     const struct held_views *held)
+/* Room for the rows, and hashing without the GIL. */
+static int hash_views(struct mlp_py_state *state, struct digests *digests,
+                      const struct mlp_py_held_views *held)
 {
-    rows->algorithm = options->algorithm;
-    rows->threads = options->threads;
-    rows->digest_len = mlp_algorithm_digest_len(options->algorithm);
-    rows->digests = PyMem_Calloc(held->count + 1, rows->digest_len);
-    rows->lens = PyMem_Calloc(held->count + 1, sizeof *rows->lens);
-    rows->views = PyMem_Calloc(held->count + 1, sizeof *rows->views);
-    if (rows->digests == NULL || rows->lens == NULL || rows->views == NULL) {
-        PyErr_NoMemory();
-        return -1;
-    }
-    for (size_t i = 0; i < held->count; i++)
-        rows->views[i] = &held->views[i].view;
-    return 0;
-}
-
-/* Returns: a status; *failed: whose. *work_len: how much there is to hash. */
-static int measure(struct digest_rows *rows, size_t count, size_t *work_len, size_t *failed,
-                   struct mlp_error *error)
-{
-    *work_len = 0;
-    for (size_t i = 0; i < count; i++) {
-        int status = mlp_tensor_len(&rows->lens[i], rows->views[i], error);
-        if (status != 0) {
-            *failed = i;
-            return status;
+    for (size_t i = 0; i < digests->requests_count; i++) {
+        struct mlp_hash_request *request = &digests->requests[i];
+        size_t digest_len = mlp_algorithm_digest_len(request->algorithm);
+        request->digests = PyMem_Calloc(held->set.count + 1, digest_len);
+        if (request->digests == NULL) {
+            PyErr_NoMemory();
+            return -1;
         }
-        /* A stage callback must run without the GIL, however little it copies. */
-        uint64_t len = rows->views[i]->stage != NULL ? MLP_PY_LONG_WORK : rows->lens[i];
-        *work_len = len > MLP_PY_LONG_WORK - *work_len ? MLP_PY_LONG_WORK : *work_len + len;
     }
-    return 0;
-}
-
-static int hash_rows(struct mlp_py_state *state, struct digest_rows *rows, size_t count)
-{
     struct mlp_error error;
-    size_t work_len;
-    size_t failed = count;
-    int status = measure(rows, count, &work_len, &failed, &error);
-    if (status == 0) {
-        PyThreadState *released = mlp_py_gil_release(work_len);
-        status = mlp_tensor_digest_many(rows->digests, rows->views, count, rows->algorithm,
-                                        rows->threads, &failed, &error);
-        mlp_py_gil_take(released);
-    }
+    size_t failed = held->set.count;
+    PyThreadState *released = mlp_py_gil_release(held->work_len);
+    int status = mlp_tensor_digest_many(digests->requests, digests->requests_count, &held->set,
+                                        digests->threads, &failed, &error);
+    mlp_py_gil_take(released);
     if (status == 0)
         return 0;
-    if (failed < count)
+    if (failed < held->count)
         mlp_py_raise_at(&state->exceptions, &error, (Py_ssize_t)failed);
     else
         mlp_py_raise(&state->exceptions, &error);
     return -1;
 }
 
-static PyObject *row_of(const struct digest_rows *rows, size_t index)
+/* (digest, dtype, shape, length), where the view at place is the one at index of the set. */
+static PyObject *row_of(const struct digests *digests, const struct mlp_py_held_views *held,
+                        size_t index)
 {
-    const struct mlp_view *view = rows->views[index];
+    const struct mlp_hash_request *request = &digests->requests[0];
+    size_t digest_len = mlp_algorithm_digest_len(request->algorithm);
+    struct mlp_view view;
     char dtype[MLP_DTYPE_NAME_MAX];
     int64_t shape[MLP_VIEW_DIMS_MAX];
-    mlp_view_dtype_name(dtype, view);
-    int ndim = mlp_view_leaf_shape(shape, view);
-    return Py_BuildValue(
-        "NsNK", mlp_py_bytes(rows->digests + index * rows->digest_len, rows->digest_len), dtype,
-        mlp_py_numbers_to_tuple(shape, ndim), (unsigned long long)rows->lens[index]);
+    mlp_view_set_get(&view, &held->set, index);
+    mlp_view_dtype_name(dtype, &view);
+    int ndim = mlp_view_leaf_shape(shape, &view);
+    return Py_BuildValue("NsNK", mlp_py_bytes(request->digests + index * digest_len, digest_len),
+                         dtype, mlp_py_numbers_to_tuple(shape, ndim),
+                         (unsigned long long)held->set.lens[index]);
 }
 
-static PyObject *digest_list(struct mlp_py_state *state, const struct digest_options *options,
-                             const struct held_views *held)
+static PyObject *list_rows(const struct digests *digests, const struct mlp_py_held_views *held)
 {
-    struct digest_rows rows = {0};
-    PyObject *list = NULL;
-    if (make_rows(&rows, options, held) == 0 && hash_rows(state, &rows, held->count) == 0)
-        list = PyList_New((Py_ssize_t)held->count);
+    PyObject *list = PyList_New((Py_ssize_t)held->count);
     for (size_t i = 0; list != NULL && i < held->count; i++) {
-        PyObject *row = row_of(&rows, i);
+        PyObject *row = row_of(digests, held, held->places[i]);
         if (row == NULL || PyList_SetItem(list, (Py_ssize_t)i, row) != 0)
             Py_CLEAR(list);
     }
-    free_rows(&rows);
     return list;
 }
 
@@ -178,19 +80,23 @@ static PyObject *MlpCore_tensor_digests(PyObject *module, PyObject *args, PyObje
 {
     static char *names[] = {"", "algorithm", "threads", NULL};
     struct mlp_py_state *state = mlp_py_state_of_module(module);
-    PyObject *tensors, *algorithm_name = NULL, *threads = NULL;
-    struct digest_options options;
+    PyObject *tensors, *items, *algorithm_name = NULL, *threads = NULL;
+    struct digests digests = {.requests_count = 1};
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|O$O:tensor_digests", names, &tensors,
                                      &algorithm_name, &threads) ||
-        mlp_py_algorithm(state, &options.algorithm, algorithm_name, "tensor_digests: algorithm") !=
-            0 ||
-        mlp_py_threads(state, &options.threads, threads, "tensor_digests: threads") != 0)
+        mlp_py_algorithm(state, &digests.requests[0].algorithm, algorithm_name,
+                         "tensor_digests: algorithm") != 0 ||
+        mlp_py_threads(state, &digests.threads, threads, "tensor_digests: threads") != 0 ||
+        mlp_py_tensor_items(state, &items, tensors, "tensor_digests: tensors") != 0)
         return NULL;
-    struct held_views held = {0};
+    struct mlp_py_held_views held = {0};
     PyObject *list = NULL;
-    if (take_views(state, &held, tensors, "tensor_digests: tensors") == 0)
-        list = digest_list(state, &options, &held);
-    release_views(&held);
+    if (mlp_py_held_views_take(state, &held, items, false) == 0 &&
+        hash_views(state, &digests, &held) == 0)
+        list = list_rows(&digests, &held);
+    free_digests(&digests);
+    mlp_py_held_views_release(&held);
+    Py_DECREF(items);
     return list;
 }
 
@@ -199,24 +105,81 @@ static PyObject *MlpCore_tensor_digest_staged(PyObject *module, PyObject *args, 
     static char *names[] = {"", "algorithm", NULL};
     struct mlp_py_state *state = mlp_py_state_of_module(module);
     PyObject *tensor, *algorithm_name = NULL;
-    struct digest_options options = {.threads = 1};
+    struct digests digests = {.requests_count = 1, .threads = 1};
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|O:tensor_digest_staged", names, &tensor,
                                      &algorithm_name) ||
-        mlp_py_algorithm(state, &options.algorithm, algorithm_name,
+        mlp_py_algorithm(state, &digests.requests[0].algorithm, algorithm_name,
                          "tensor_digest_staged: algorithm") != 0)
         return NULL;
-    struct mlp_py_view view;
-    struct mlp_error error;
-    if (mlp_py_view_from_object(&state->view, tensor, MLP_PY_VIEW_STAGED, &view, &error) != 0)
-        return mlp_py_raise_at(&state->exceptions, &error, 0);
-    const struct held_views held = {&view, 1};
-    PyObject *list = digest_list(state, &options, &held);
-    mlp_py_view_release(&view);
-    if (list == NULL)
-        return NULL;
-    PyObject *row = Py_NewRef(PyList_GetItem(list, 0));
-    Py_DECREF(list);
+    struct mlp_py_held_views held = {0};
+    PyObject *row = NULL;
+    if (mlp_py_held_views_take_staged(state, &held, tensor) == 0 &&
+        hash_views(state, &digests, &held) == 0)
+        row = row_of(&digests, &held, 0);
+    free_digests(&digests);
+    mlp_py_held_views_release(&held);
     return row;
+}
+
+/* ---- digests alone, by several algorithms ---- */
+
+static int read_algorithms(struct mlp_py_state *state, struct digests *digests, PyObject *names)
+{
+    PyObject *items;
+    if (mlp_py_items(&items, names, "digest_values: algorithms") != 0)
+        return -1;
+    size_t count = (size_t)PyTuple_Size(items);
+    int result = 0;
+    if (count == 0 || count > MLP_DIGEST_REQUESTS_MAX) {
+        PyErr_Format(PyExc_ValueError, "digest_values: %zu algorithms: 1 to %d are possible", count,
+                     MLP_DIGEST_REQUESTS_MAX);
+        result = -1;
+    }
+    for (size_t i = 0; i < count && result == 0; i++) {
+        result =
+            mlp_py_algorithm(state, &digests->requests[i].algorithm,
+                             PyTuple_GetItem(items, (Py_ssize_t)i), "digest_values: algorithms");
+        digests->requests_count += result == 0;
+    }
+    Py_DECREF(items);
+    return result;
+}
+
+/* A list for each algorithm. */
+static PyObject *list_values(const struct digests *digests, const struct mlp_py_held_views *held)
+{
+    PyObject *lists = PyList_New((Py_ssize_t)digests->requests_count);
+    for (size_t i = 0; lists != NULL && i < digests->requests_count; i++) {
+        const struct mlp_hash_request *request = &digests->requests[i];
+        PyObject *list = mlp_py_rows_to_list(request->digests, held->count,
+                                             mlp_algorithm_digest_len(request->algorithm));
+        if (list == NULL || PyList_SetItem(lists, (Py_ssize_t)i, list) != 0)
+            Py_CLEAR(lists);
+    }
+    return lists;
+}
+
+static PyObject *MlpCore_digest_values(PyObject *module, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"", "", "threads", NULL};
+    struct mlp_py_state *state = mlp_py_state_of_module(module);
+    PyObject *objects, *items, *algorithms, *threads = NULL;
+    struct digests digests = {.requests_count = 0};
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|$O:digest_values", names, &objects,
+                                     &algorithms, &threads) ||
+        read_algorithms(state, &digests, algorithms) != 0 ||
+        mlp_py_threads(state, &digests.threads, threads, "digest_values: threads") != 0 ||
+        mlp_py_tensor_items(state, &items, objects, "digest_values: objects") != 0)
+        return NULL;
+    struct mlp_py_held_views held = {0};
+    PyObject *lists = NULL;
+    if (mlp_py_held_views_take(state, &held, items, false) == 0 &&
+        hash_views(state, &digests, &held) == 0)
+        lists = list_values(&digests, &held);
+    free_digests(&digests);
+    mlp_py_held_views_release(&held);
+    Py_DECREF(items);
+    return lists;
 }
 
 /* ---- identities ---- */
@@ -248,16 +211,22 @@ static PyObject *identity(struct mlp_py_state *state, const struct mlp_view *vie
 static PyObject *MlpCore_tensor_identities(PyObject *module, PyObject *tensors)
 {
     struct mlp_py_state *state = mlp_py_state_of_module(module);
-    struct held_views held = {0};
+    PyObject *items;
+    if (mlp_py_tensor_items(state, &items, tensors, "tensor_identities: tensors") != 0)
+        return NULL;
+    struct mlp_py_held_views held = {0};
+    struct mlp_view view;
     PyObject *list = NULL;
-    if (take_views(state, &held, tensors, "tensor_identities: tensors") == 0)
+    if (mlp_py_held_views_take(state, &held, items, false) == 0)
         list = PyList_New((Py_ssize_t)held.count);
     for (size_t i = 0; list != NULL && i < held.count; i++) {
-        PyObject *row = identity(state, &held.views[i].view, i);
+        mlp_view_set_get(&view, &held.set, i);
+        PyObject *row = identity(state, &view, i);
         if (row == NULL || PyList_SetItem(list, (Py_ssize_t)i, row) != 0)
             Py_CLEAR(list);
     }
-    release_views(&held);
+    mlp_py_held_views_release(&held);
+    Py_DECREF(items);
     return list;
 }
 
@@ -374,6 +343,9 @@ static PyMethodDef functions[] = {
      METH_VARARGS | METH_KEYWORDS,
      PyDoc_STR("tensor_digest_staged($module, tensor, /, algorithm='blake3')\n--\n\n"
                "The path of device tensors, forced.")},
+    {"digest_values", MLP_PY_WITH_KEYWORDS(MlpCore_digest_values), METH_VARARGS | METH_KEYWORDS,
+     PyDoc_STR("digest_values($module, objects, algorithms, /, *, threads=None)\n--\n\n"
+               "Digests of objects in one pass, a list for each algorithm.")},
     {"tensor_identities", MlpCore_tensor_identities, METH_O,
      PyDoc_STR("tensor_identities($module, tensors, /)\n--\n\n"
                "(storage, byte offset, dtype, shape, byte strides) of each; None for empty ones.")},

@@ -85,21 +85,29 @@ int mlp_py_tensor_failure(struct mlp_error *error, PyObject *object, const char 
 
 /* ---- the order of the paths ---- */
 
+/* Types whose buffer says everything, known without a look at what torch and NumPy are. */
+static int is_plain_buffer(PyObject *object)
+{
+    return PyBytes_CheckExact(object) || PyByteArray_CheckExact(object) ||
+           PyMemoryView_Check(object);
+}
+
 static int by_dlpack_or_buffer(const struct mlp_py_names *names, PyObject *object,
-                               struct mlp_py_view *held, struct mlp_error *error)
+                               struct mlp_view *view, struct mlp_py_refs *refs,
+                               struct mlp_error *error)
 {
     char refusal[128];
-    int offered = mlp_dlpack_is_offered(names, object);
+    int offered = !is_plain_buffer(object) && mlp_dlpack_is_offered(names, object);
     int status = MLP_PY_NOT_MINE;
     if (offered) {
-        status = mlp_dlpack_take(names, object, MLP_DTYPE_NONE, &held->view, &held->dlpack, error);
+        status = mlp_dlpack_take(names, object, MLP_DTYPE_NONE, view, &refs->dlpack, error);
         if (status != MLP_E_TENSOR) {
-            held->owner = Py_NewRef(object);
+            refs->owner = Py_NewRef(object);
             return status;
         }
-        memset(held, 0, sizeof *held); /* released; the buffer may still do */
+        memset(view, 0, MLP_VIEW_HEAD_LEN); /* refs is released; the buffer may still do */
     }
-    int buffer_status = mlp_py_view_buffer(object, held, refusal);
+    int buffer_status = mlp_py_view_buffer(object, view, refs, refusal);
     if (buffer_status != MLP_PY_NOT_MINE)
         return buffer_status;
     if (status == MLP_E_TENSOR)
@@ -115,37 +123,65 @@ static int by_dlpack_or_buffer(const struct mlp_py_names *names, PyObject *objec
     return MLP_PY_RAISED;
 }
 
-int mlp_py_view_from_object(struct mlp_py_view_state *state, PyObject *object, unsigned options,
-                            struct mlp_py_view *held, struct mlp_error *error)
+static int by_any_path(struct mlp_py_view_state *state, PyObject *object, unsigned options,
+                       struct mlp_view *view, struct mlp_py_refs *refs, struct mlp_error *error)
 {
-    memset(held, 0, sizeof *held);
-    int status = mlp_py_view_torch(state, object, options, held, error);
+    int is_array = Py_IS_TYPE(object, (PyTypeObject *)state->ndarray);
+    int status = MLP_PY_NOT_MINE;
+    if (!is_array && !is_plain_buffer(object))
+        status = mlp_py_view_torch(state, object, options, view, refs, error);
     if (status == MLP_PY_NOT_MINE && (options & MLP_PY_VIEW_STAGED) != 0)
         return mlp_fail(error, MLP_E_TENSOR, "only torch tensors can be staged");
+    if (status == MLP_PY_NOT_MINE && !is_plain_buffer(object))
+        status = mlp_py_view_numpy(state, object, view, refs, error);
     if (status == MLP_PY_NOT_MINE)
-        status = mlp_py_view_numpy(&state->names, object, held, error);
-    if (status == MLP_PY_NOT_MINE)
-        status = by_dlpack_or_buffer(&state->names, object, held, error);
-    if (status == 0)
-        status = mlp_view_check(&held->view, error);
-    if (status != 0)
-        mlp_py_view_release(held);
+        status = by_dlpack_or_buffer(&state->names, object, view, refs, error);
     return status;
 }
 
-void mlp_py_view_release(struct mlp_py_view *held)
+int mlp_py_view_take(struct mlp_py_view_state *state, PyObject *object, unsigned options,
+                     struct mlp_view *view, struct mlp_py_refs *refs, struct mlp_error *error)
+{
+    memset(view, 0, MLP_VIEW_HEAD_LEN);
+    memset(refs, 0, sizeof *refs);
+    int status = by_any_path(state, object, options, view, refs, error);
+    if (status != 0)
+        mlp_py_refs_release(refs);
+    return status;
+}
+
+int mlp_py_view_from_object(struct mlp_py_view_state *state, PyObject *object, unsigned options,
+                            struct mlp_py_view *held, struct mlp_error *error)
+{
+    int status = mlp_py_view_take(state, object, options, &held->view, &held->refs, error);
+    if (status == 0)
+        status = mlp_view_check(&held->view, error);
+    if (status != 0)
+        mlp_py_refs_release(&held->refs);
+    return status;
+}
+
+void mlp_py_refs_release(struct mlp_py_refs *refs)
 {
     PyObject *type;
     PyObject *value;
     PyObject *traceback;
     PyErr_Fetch(&type, &value, &traceback); /* a deleter may run Python code */
-    if (held->torch_held != NULL)
-        held->bridge->release(held->torch_held);
-    held->torch_held = NULL;
-    mlp_dlpack_release(&held->dlpack);
-    if (held->buffer.obj != NULL)
-        PyBuffer_Release(&held->buffer);
-    Py_CLEAR(held->keeper);
-    Py_CLEAR(held->owner);
+    if (refs->torch_held != NULL)
+        refs->bridge->release(refs->torch_held);
+    refs->torch_held = NULL;
+    mlp_dlpack_release(&refs->dlpack);
+    if (refs->buffer != NULL) {
+        PyBuffer_Release(refs->buffer);
+        PyMem_Free(refs->buffer);
+        refs->buffer = NULL;
+    }
+    Py_CLEAR(refs->keeper);
+    Py_CLEAR(refs->owner);
     PyErr_Restore(type, value, traceback);
+}
+
+void mlp_py_view_release(struct mlp_py_view *held)
+{
+    mlp_py_refs_release(&held->refs);
 }

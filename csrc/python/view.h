@@ -28,6 +28,7 @@ struct mlp_py_view_state {
     PyObject *bridge_capsule;
     PyObject *bridge_refusal; /* why mlprov._torch stepped aside: text for errors and for doctor */
     int bridge_asked;         /* torch was loaded and mlprov._torch was tried */
+    PyObject *ndarray;        /* numpy.ndarray, once an array has been seen */
 };
 
 /* Returns: 0, or -1 with an exception set; clear in both cases. */
@@ -46,14 +47,19 @@ PyObject *mlp_py_view_describe(struct mlp_py_view_state *state);
  */
 const char *mlp_py_view_torch_release(struct mlp_py_view_state *state);
 
-struct mlp_py_view {
-    struct mlp_view view;
+/* What keeps a view's memory: references and buffers. */
+struct mlp_py_refs {
     PyObject *owner;          /* the object that owns the memory */
     PyObject *keeper;         /* a second reference, where one path needs it */
-    Py_buffer buffer;         /* held while buffer.obj is not NULL */
+    Py_buffer *buffer;        /* on the heap: most tensors have none, and it is large */
     struct mlp_dlpack dlpack; /* a consumed DLPack tensor */
     void *torch_held;         /* tensor and storage, released through the bridge */
     const struct mlp_torch_bridge *bridge;
+};
+
+struct mlp_py_view {
+    struct mlp_py_refs refs;
+    struct mlp_view view;
 };
 
 /* A Python exception is set (TypeError for an object that is no tensor, KeyboardInterrupt, ...). */
@@ -74,7 +80,15 @@ struct mlp_py_view {
 int mlp_py_view_from_object(struct mlp_py_view_state *state, PyObject *object, unsigned options,
                             struct mlp_py_view *held, struct mlp_error *error);
 
-/* Releases what is held; a second call does nothing. Keeps a pending exception as it is. */
+/* The same without mlp_view_check, for callers whose next step is to put the view into a set, which
+ * checks it.
+ * Out:     view, refs: need not be initialised; nothing is held on failure.
+ */
+int mlp_py_view_take(struct mlp_py_view_state *state, PyObject *object, unsigned options,
+                     struct mlp_view *view, struct mlp_py_refs *refs, struct mlp_error *error);
+
+/* Release what is held; a second call does nothing. Keep a pending exception as it is. */
 void mlp_py_view_release(struct mlp_py_view *held);
+void mlp_py_refs_release(struct mlp_py_refs *refs);
 
 #endif

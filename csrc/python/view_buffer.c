@@ -68,32 +68,31 @@ static int fill_dtype(struct mlp_view *view, const Py_buffer *buffer)
     return info != NULL && (info->item_len == 0 || info->item_len == view->item_len) ? 0 : -1;
 }
 
-int mlp_py_view_buffer(PyObject *object, struct mlp_py_view *held, char refusal[128])
+/* Returns: a buffer, to be released and freed; or NULL with *status MLP_PY_NOT_MINE and why in
+ * refusal, or MLP_PY_RAISED. */
+static Py_buffer *take_buffer(PyObject *object, int *status, char refusal[128])
 {
-    (void)snprintf(refusal, 128, "it has no buffer");
-    if (!PyObject_CheckBuffer(object))
-        return MLP_PY_NOT_MINE;
-    if (PyObject_GetBuffer(object, &held->buffer, PyBUF_STRIDED_RO | PyBUF_FORMAT) != 0) {
-        held->buffer.obj = NULL;
-        /* Others are MemoryError, KeyboardInterrupt; a closed mmap is a ValueError. */
-        if (!PyErr_ExceptionMatches(PyExc_BufferError) && !PyErr_ExceptionMatches(PyExc_ValueError))
-            return MLP_PY_RAISED;
+    Py_buffer *buffer = PyMem_Malloc(sizeof *buffer);
+    *status = MLP_PY_RAISED;
+    if (buffer == NULL) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    if (PyObject_GetBuffer(object, buffer, PyBUF_STRIDED_RO | PyBUF_FORMAT) == 0)
+        return buffer;
+    PyMem_Free(buffer);
+    /* Others are MemoryError, KeyboardInterrupt; a closed mmap is a ValueError. */
+    if (PyErr_ExceptionMatches(PyExc_BufferError) || PyErr_ExceptionMatches(PyExc_ValueError)) {
         struct mlp_error error;
         (void)mlp_py_tensor_failure(&error, object, "taking its buffer");
         (void)snprintf(refusal, 128, "%.127s", error.message);
-        return MLP_PY_NOT_MINE;
+        *status = MLP_PY_NOT_MINE;
     }
-    struct mlp_view *view = &held->view;
-    const Py_buffer *buffer = &held->buffer;
-    int usable = fill_dtype(view, buffer) == 0 && buffer->ndim <= MLP_VIEW_DIMS_MAX &&
-                 (buffer->ndim == 0 || buffer->shape != NULL);
-    if (!usable) {
-        (void)snprintf(refusal, 128, "its buffer has the format \"%.64s\"",
-                       buffer->format != NULL ? buffer->format : "B");
-        PyBuffer_Release(&held->buffer);
-        memset(held, 0, sizeof *held);
-        return MLP_PY_NOT_MINE;
-    }
+    return NULL;
+}
+
+static void fill_memory(struct mlp_view *view, const Py_buffer *buffer)
+{
     view->ndim = buffer->ndim;
     for (int i = 0; i < view->ndim; i++) {
         view->shape[i] = buffer->shape[i];
@@ -106,5 +105,28 @@ int mlp_py_view_buffer(PyObject *object, struct mlp_py_view *held, char refusal[
         (void)mlp_view_set_dense_strides(view, NULL);
     view->data = buffer->buf;
     view->storage = buffer->buf;
-    return 0;
+}
+
+int mlp_py_view_buffer(PyObject *object, struct mlp_view *view, struct mlp_py_refs *refs,
+                       char refusal[128])
+{
+    (void)snprintf(refusal, 128, "it has no buffer");
+    if (!PyObject_CheckBuffer(object))
+        return MLP_PY_NOT_MINE;
+    int status;
+    Py_buffer *buffer = take_buffer(object, &status, refusal);
+    if (buffer == NULL)
+        return status;
+    if (fill_dtype(view, buffer) == 0 && buffer->ndim <= MLP_VIEW_DIMS_MAX &&
+        (buffer->ndim == 0 || buffer->shape != NULL)) {
+        fill_memory(view, buffer);
+        refs->buffer = buffer;
+        return 0;
+    }
+    (void)snprintf(refusal, 128, "its buffer has the format \"%.64s\"",
+                   buffer->format != NULL ? buffer->format : "B");
+    PyBuffer_Release(buffer);
+    PyMem_Free(buffer);
+    memset(view, 0, MLP_VIEW_HEAD_LEN);
+    return MLP_PY_NOT_MINE;
 }

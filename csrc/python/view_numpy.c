@@ -133,24 +133,24 @@ static int fill_memory(struct mlp_view *view, const struct mlp_py_names *names, 
     return *dense || read_integers(view->strides, strides) == ndim ? 0 : -1;
 }
 
-static int by_interface(const struct mlp_py_names *names, PyObject *array, struct mlp_py_view *held,
-                        struct mlp_error *error)
+static int by_interface(const struct mlp_py_names *names, PyObject *array, struct mlp_view *view,
+                        struct mlp_py_refs *refs, struct mlp_error *error)
 {
     struct numpy_dtype dtype;
     if (read_dtype(&dtype, names, array) != 0)
         return mlp_py_tensor_failure(error, array, "reading its dtype");
-    int status = fill_dtype(&held->view, &dtype, error);
+    int status = fill_dtype(view, &dtype, error);
     if (status != 0)
         return status;
     PyObject *interface = PyObject_GetAttr(array, names->array_interface);
     if (interface == NULL)
         return mlp_py_tensor_failure(error, array, "reading its array interface");
     int dense = 0;
-    status = fill_memory(&held->view, names, interface, &dense);
-    held->keeper = interface; /* NumPy keeps the array alive through it as well */
+    status = fill_memory(view, names, interface, &dense);
+    refs->keeper = interface; /* NumPy keeps the array alive through it as well */
     if (status != 0)
         return mlp_py_tensor_failure(error, array, "reading its array interface");
-    return dense ? mlp_view_set_dense_strides(&held->view, error) : 0;
+    return dense ? mlp_view_set_dense_strides(view, error) : 0;
 }
 
 /* Values under a mask are undefined: a digest of the data alone would hide the mask. */
@@ -162,30 +162,48 @@ static int is_masked(const struct mlp_py_names *names, PyObject *object)
     return masked;
 }
 
-int mlp_py_view_numpy(const struct mlp_py_names *names, PyObject *object, struct mlp_py_view *held,
-                      struct mlp_error *error)
+enum { NO_ARRAY, SCALAR, ARRAY };
+
+/* Remembers the type of arrays: most objects are told by it alone. */
+static int kind_of(struct mlp_py_view_state *state, PyObject *object)
 {
-    PyObject *numpy = mlp_py_loaded_module(names->numpy);
+    if (Py_IS_TYPE(object, (PyTypeObject *)state->ndarray))
+        return ARRAY;
+    PyObject *numpy = mlp_py_loaded_module(state->names.numpy);
     if (numpy == NULL)
-        return MLP_PY_NOT_MINE;
-    int is_array = mlp_py_is_instance_of(object, numpy, names->ndarray);
-    int is_scalar = !is_array && mlp_py_is_instance_of(object, numpy, names->generic);
+        return NO_ARRAY;
+    int kind = mlp_py_is_instance_of(object, numpy, state->names.ndarray)   ? ARRAY
+               : mlp_py_is_instance_of(object, numpy, state->names.generic) ? SCALAR
+                                                                            : NO_ARRAY;
+    if (kind == ARRAY && state->ndarray == NULL) {
+        state->ndarray = PyObject_GetAttr(numpy, state->names.ndarray);
+        PyErr_Clear();
+    }
     Py_DECREF(numpy);
-    if (!is_array && !is_scalar)
+    return kind;
+}
+
+int mlp_py_view_numpy(struct mlp_py_view_state *state, PyObject *object, struct mlp_view *view,
+                      struct mlp_py_refs *refs, struct mlp_error *error)
+{
+    const struct mlp_py_names *names = &state->names;
+    int kind = kind_of(state, object);
+    if (kind == NO_ARRAY)
         return MLP_PY_NOT_MINE;
-    if (is_array && is_masked(names, object))
+    if (kind == ARRAY && !Py_IS_TYPE(object, (PyTypeObject *)state->ndarray) &&
+        is_masked(names, object))
         return mlp_fail(error, MLP_E_TENSOR,
                         "a masked array has undefined values: hash its .data and .mask");
 
     /* A scalar's own memory is not to be pointed at: a 0-d array has it. */
     PyObject *array =
-        is_array ? Py_NewRef(object) : PyObject_CallMethodObjArgs(object, names->array, NULL);
+        kind == ARRAY ? Py_NewRef(object) : PyObject_CallMethodObjArgs(object, names->array, NULL);
     if (array == NULL)
         return mlp_py_tensor_failure(error, object, "making an array of it");
     char refusal[128];
-    int status = mlp_py_view_buffer(array, held, refusal);
-    held->owner = array;
+    int status = mlp_py_view_buffer(array, view, refs, refusal);
+    refs->owner = array;
     if (status != MLP_PY_NOT_MINE)
         return status;
-    return by_interface(names, array, held, error);
+    return by_interface(names, array, view, refs, error);
 }

@@ -1,7 +1,7 @@
-/* view_paths.h - the paths behind mlp_py_view_from_object, one file each. Part of view.
+/* view_paths.h - the paths behind mlp_py_view_take, one file each. Part of view.
  *
- * Each fills *held, zeroed by the caller, and returns as mlp_py_view_from_object; on failure the
- * caller releases what a path has put into *held.
+ * Each fills *view, whose head is zero, and *refs, which is zero, and returns as mlp_py_view_take; on
+ * failure the caller releases what a path has put into *refs.
  */
 #ifndef MLP_PYTHON_VIEW_PATHS_H
 #define MLP_PYTHON_VIEW_PATHS_H
@@ -13,16 +13,17 @@
 
 /* view_torch.c. MLP_PY_NOT_MINE: torch is not loaded, or object is none of its tensors. */
 int mlp_py_view_torch(struct mlp_py_view_state *state, PyObject *object, unsigned options,
-                      struct mlp_py_view *held, struct mlp_error *error);
+                      struct mlp_view *view, struct mlp_py_refs *refs, struct mlp_error *error);
 
 /* view_numpy.c. MLP_PY_NOT_MINE: NumPy is not loaded, or object is no array or scalar of it. */
-int mlp_py_view_numpy(const struct mlp_py_names *names, PyObject *object, struct mlp_py_view *held,
-                      struct mlp_error *error);
+int mlp_py_view_numpy(struct mlp_py_view_state *state, PyObject *object, struct mlp_view *view,
+                      struct mlp_py_refs *refs, struct mlp_error *error);
 
 /* view_buffer.c. MLP_PY_NOT_MINE: the exporter offers no buffer, or one whose format says less than
  * its type does (records, padding, custom types); refusal then tells which, for an error of the
  * caller's. */
-int mlp_py_view_buffer(PyObject *object, struct mlp_py_view *held, char refusal[128]);
+int mlp_py_view_buffer(PyObject *object, struct mlp_view *view, struct mlp_py_refs *refs,
+                       char refusal[128]);
 
 /* The module if it is loaded already.
  * Returns: a new reference, or NULL without an exception.

@@ -105,6 +105,7 @@ int mlp_py_view_state_traverse(struct mlp_py_view_state *state, visitproc visit,
 {
     Py_VISIT(state->bridge_capsule);
     Py_VISIT(state->bridge_refusal);
+    Py_VISIT(state->ndarray);
     return 0;
 }
 
@@ -113,6 +114,7 @@ void mlp_py_view_state_clear(struct mlp_py_view_state *state)
     state->bridge = NULL;
     Py_CLEAR(state->bridge_capsule);
     Py_CLEAR(state->bridge_refusal);
+    Py_CLEAR(state->ndarray);
     mlp_py_names_clear(&state->names);
 }
 
@@ -266,7 +268,7 @@ static void fill_version(struct mlp_view *view, const struct mlp_py_names *names
 }
 
 static int by_dlpack(const struct mlp_py_names *names, PyObject *object, PyObject *torch,
-                     struct mlp_py_view *held, struct mlp_error *error)
+                     struct mlp_view *view, struct mlp_py_refs *refs, struct mlp_error *error)
 {
     char name[48];
     struct mlp_view bits = {0};
@@ -280,34 +282,33 @@ static int by_dlpack(const struct mlp_py_names *names, PyObject *object, PyObjec
     if (bits.dtype == MLP_DTYPE_NONE)
         return mlp_fail(error, MLP_E_TENSOR, "a tensor of dtype %s, which mlprov does not know",
                         name);
-    held->owner = Py_NewRef(object);
-    held->keeper = Py_NewRef(object);
-    if (bare_tensor(&held->keeper, names, torch, &bits) != 0)
+    refs->owner = Py_NewRef(object);
+    refs->keeper = Py_NewRef(object);
+    if (bare_tensor(&refs->keeper, names, torch, &bits) != 0)
         return mlp_py_tensor_failure(error, object, "taking it for DLPack");
-    status =
-        mlp_dlpack_take(names, held->keeper, MLP_DTYPE_NONE, &held->view, &held->dlpack, error);
+    status = mlp_dlpack_take(names, refs->keeper, MLP_DTYPE_NONE, view, &refs->dlpack, error);
     if (status == 0)
-        status = place_in_storage(names, held->keeper, &held->view, error);
+        status = place_in_storage(names, refs->keeper, view, error);
     if (status != 0)
         return status;
-    held->view.dtype = bits.dtype;
-    held->view.flags = bits.flags;
-    fill_version(&held->view, names, object);
+    view->dtype = bits.dtype;
+    view->flags = bits.flags;
+    fill_version(view, names, object);
     return 0;
 }
 
 /* ---- the path ---- */
 
 int mlp_py_view_torch(struct mlp_py_view_state *state, PyObject *object, unsigned options,
-                      struct mlp_py_view *held, struct mlp_error *error)
+                      struct mlp_view *view, struct mlp_py_refs *refs, struct mlp_error *error)
 {
     if (state->bridge != NULL) {
         if (!state->bridge->is_tensor(object))
             return MLP_PY_NOT_MINE;
-        held->bridge = state->bridge;
-        held->owner = Py_NewRef(object);
-        return state->bridge->view(object, (options & MLP_PY_VIEW_STAGED) != 0, &held->view,
-                                   &held->torch_held, error);
+        refs->bridge = state->bridge;
+        refs->owner = Py_NewRef(object);
+        return state->bridge->view(object, (options & MLP_PY_VIEW_STAGED) != 0, view,
+                                   &refs->torch_held, error);
     }
     PyObject *torch = loaded_torch(&state->names);
     if (torch == NULL)
@@ -315,7 +316,7 @@ int mlp_py_view_torch(struct mlp_py_view_state *state, PyObject *object, unsigne
     if (!state->bridge_asked) {
         Py_DECREF(torch);
         ask_for_bridge(state);
-        return mlp_py_view_torch(state, object, options, held, error);
+        return mlp_py_view_torch(state, object, options, view, refs, error);
     }
     int status = MLP_PY_NOT_MINE;
     if (mlp_py_is_instance_of(object, torch, state->names.tensor)) {
@@ -323,7 +324,7 @@ int mlp_py_view_torch(struct mlp_py_view_state *state, PyObject *object, unsigne
             status = mlp_fail(error, MLP_E_TENSOR,
                               "a torch tensor cannot be staged without mlprov._torch");
         else
-            status = by_dlpack(&state->names, object, torch, held, error);
+            status = by_dlpack(&state->names, object, torch, view, refs, error);
     }
     Py_DECREF(torch);
     return status;

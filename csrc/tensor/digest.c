@@ -1,113 +1,117 @@
 #include "tensor/digest.h"
 
-#include "hash/hash.h"
 #include "hash/pool.h"
 #include "hash/task_size.h"
 #include "tensor/canonical.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <string.h>
+
+/* ---- one view that is gathered or staged ---- */
+
+/* A hasher for each request. */
+struct hashers {
+    struct mlp_hasher *each[MLP_DIGEST_REQUESTS_MAX];
+    size_t count;
+};
 
 static int hash_sink(void *context, const void *bytes, size_t bytes_len, struct mlp_error *error)
 {
-    return mlp_hasher_update(context, bytes, bytes_len, error);
-}
-
-static int digest_by_blocks(uint8_t *digest, const struct mlp_view *view, int algorithm,
-                            struct mlp_error *error)
-{
-    struct mlp_hasher *hasher = NULL;
-    int status = mlp_hasher_new(&hasher, algorithm, NULL, error);
-    if (status != 0)
-        return status;
-    status = mlp_canonical_write(view, hash_sink, hasher, error);
-    if (status == 0)
-        status = mlp_hasher_digest(hasher, digest, error);
-    mlp_hasher_free(hasher);
+    struct hashers *hashers = context;
+    int status = 0;
+    for (size_t i = 0; i < hashers->count && status == 0; i++)
+        status = mlp_hasher_update(hashers->each[i], bytes, bytes_len, error);
     return status;
 }
 
-int mlp_tensor_len(uint64_t *len, const struct mlp_view *view, struct mlp_error *error)
+static int finish_hashers(const struct hashers *hashers, const struct mlp_hash_request *requests,
+                          size_t row, struct mlp_error *error)
 {
-    return mlp_canonical_len(len, view, error);
+    int status = 0;
+    for (size_t i = 0; i < hashers->count && status == 0; i++) {
+        size_t digest_len = mlp_algorithm_digest_len(requests[i].algorithm);
+        status = mlp_hasher_digest(hashers->each[i], requests[i].digests + row * digest_len, error);
+    }
+    return status;
 }
 
-/* What mlp_tensor_digest_many keeps while it sorts views: those whose bytes lie ready go to the hash
- * together, those that are gathered are tasks for several threads, and a view's stage is called on
- * the calling thread, one after another. */
+/* Writes row `row` of every request. */
+static int digest_by_blocks(const struct mlp_hash_request *requests, size_t requests_count,
+                            size_t row, const struct mlp_view *view, struct mlp_error *error)
+{
+    struct hashers hashers = {.count = 0};
+    int status = 0;
+    while (hashers.count < requests_count && status == 0) {
+        status = mlp_hasher_new(&hashers.each[hashers.count], requests[hashers.count].algorithm,
+                                NULL, error);
+        hashers.count += status == 0;
+    }
+    if (status == 0)
+        status = mlp_canonical_write(view, hash_sink, &hashers, error);
+    if (status == 0)
+        status = finish_hashers(&hashers, requests, row, error);
+    while (hashers.count > 0)
+        mlp_hasher_free(hashers.each[--hashers.count]);
+    return status;
+}
+
+/* ---- many views ---- */
+
+/* Views whose bytes lie ready go to the hash together; the others stand among them as empty inputs,
+ * so that rows have the views' order, and are hashed by blocks afterwards. */
 struct sorted_views {
-    const struct mlp_view *const *views;
-    int algorithm;
-    size_t digest_len;
-    uint8_t *digests; /* the caller's rows */
+    const struct mlp_hash_request *requests;
+    size_t requests_count;
+    const struct mlp_view_set *views;
 
-    struct mlp_hash_input *inputs; /* of the views that lie ready */
-    size_t *places;                /* indices of their views */
-    uint8_t *ready_digests;
-    size_t ready_count;
-
-    size_t *gathered; /* indices of views */
+    struct mlp_hash_input *inputs;
+    size_t *others; /* indices: gathered ones from the front, staged ones from the back */
     size_t gathered_count;
     size_t gathered_len;
+    size_t staged_count;
 
     atomic_int status; /* of the first gathered view that failed */
     size_t failed;
     struct mlp_error error;
 };
 
-static void sorted_views_free(struct sorted_views *sorted)
+static int sort_views(struct sorted_views *sorted, struct mlp_error *error)
 {
-    free(sorted->inputs);
-    free(sorted->places);
-    free(sorted->ready_digests);
-    free(sorted->gathered);
-}
-
-static int sorted_views_new(struct sorted_views *sorted, size_t views_count,
-                            struct mlp_error *error)
-{
-    sorted->inputs = calloc(views_count, sizeof *sorted->inputs);
-    sorted->places = calloc(views_count, sizeof *sorted->places);
-    sorted->ready_digests = calloc(views_count, sorted->digest_len);
-    sorted->gathered = calloc(views_count, sizeof *sorted->gathered);
-    if (sorted->inputs != NULL && sorted->places != NULL && sorted->ready_digests != NULL &&
-        sorted->gathered != NULL)
-        return 0;
-    sorted_views_free(sorted);
-    return mlp_fail(error, MLP_E_MEMORY, "no memory to list %zu tensors", views_count);
-}
-
-/* Puts a view where it belongs; a staged one is hashed. */
-static int sort_view(struct sorted_views *sorted, size_t index, struct mlp_error *error)
-{
-    const struct mlp_view *view = sorted->views[index];
-    uint64_t len;
-    int status = mlp_canonical_len(&len, view, error);
-    if (status != 0)
-        return status;
-    if (view->stage != NULL)
-        return digest_by_blocks(sorted->digests + index * sorted->digest_len, view,
-                                sorted->algorithm, error);
-    if (mlp_canonical_in_place(view)) {
-        sorted->inputs[sorted->ready_count].data = view->data;
-        sorted->inputs[sorted->ready_count].len = (size_t)len;
-        sorted->places[sorted->ready_count++] = index;
-    } else {
-        sorted->gathered[sorted->gathered_count++] = index;
-        sorted->gathered_len += (size_t)len;
+    size_t count = sorted->views->count;
+    sorted->inputs = calloc(count, sizeof *sorted->inputs);
+    sorted->others = calloc(count, sizeof *sorted->others);
+    if (sorted->inputs == NULL || sorted->others == NULL)
+        return mlp_fail(error, MLP_E_MEMORY, "no memory to list %zu tensors", count);
+    struct mlp_view view;
+    for (size_t i = 0; i < count; i++) {
+        size_t len = (size_t)sorted->views->lens[i]; /* mlp_view_check: below 2^63 */
+        mlp_view_set_get(&view, sorted->views, i);
+        if (view.stage != NULL) {
+            sorted->others[count - ++sorted->staged_count] = i;
+        } else if (mlp_canonical_in_place(&view)) {
+            sorted->inputs[i] = (struct mlp_hash_input){view.data, len};
+        } else {
+            sorted->others[sorted->gathered_count++] = i;
+            sorted->gathered_len += len;
+        }
     }
     return 0;
+}
+
+static int hash_view(const struct sorted_views *sorted, size_t index, struct mlp_error *error)
+{
+    struct mlp_view view;
+    mlp_view_set_get(&view, sorted->views, index);
+    return digest_by_blocks(sorted->requests, sorted->requests_count, index, &view, error);
 }
 
 static void hash_gathered_view(void *context, size_t task)
 {
     struct sorted_views *sorted = context;
-    size_t index = sorted->gathered[task];
+    size_t index = sorted->others[task];
     struct mlp_error error;
     int expected = 0;
-    int status = digest_by_blocks(sorted->digests + index * sorted->digest_len,
-                                  sorted->views[index], sorted->algorithm, &error);
+    int status = hash_view(sorted, index, &error);
     if (status != 0 && atomic_compare_exchange_strong(&sorted->status, &expected, status)) {
         sorted->failed = index;
         sorted->error = error;
@@ -131,45 +135,56 @@ static int hash_gathered_views(struct sorted_views *sorted, size_t threads, size
     return status;
 }
 
-static int hash_ready_views(struct sorted_views *sorted, size_t threads, struct mlp_error *error)
+static int hash_staged_views(const struct sorted_views *sorted, size_t *failed,
+                             struct mlp_error *error)
 {
-    size_t digest_len = sorted->digest_len;
-    const struct mlp_hash_request request = {sorted->algorithm, sorted->ready_digests};
-    int status = mlp_hash_many_by(&request, 1, sorted->inputs, sorted->ready_count, threads, error);
-    for (size_t i = 0; status == 0 && i < sorted->ready_count; i++)
-        memcpy(sorted->digests + sorted->places[i] * digest_len,
-               sorted->ready_digests + i * digest_len, digest_len);
+    int status = 0;
+    for (size_t i = 1; i <= sorted->staged_count && status == 0; i++) {
+        size_t index = sorted->others[sorted->views->count - i];
+        status = hash_view(sorted, index, error);
+        if (status != 0)
+            *failed = index;
+    }
     return status;
 }
 
-int mlp_tensor_digest_many(uint8_t *digests, const struct mlp_view *const *views,
-                           size_t views_count, int algorithm, size_t threads, size_t *failed,
+static int check_requests(const struct mlp_hash_request *requests, size_t requests_count,
+                          struct mlp_error *error)
+{
+    if (requests_count == 0 || requests_count > MLP_DIGEST_REQUESTS_MAX)
+        return mlp_fail(error, MLP_E_ARGUMENT, "%zu algorithms: 1 to %d are possible",
+                        requests_count, MLP_DIGEST_REQUESTS_MAX);
+    for (size_t i = 0; i < requests_count; i++) {
+        if (mlp_algorithm_digest_len(requests[i].algorithm) == 0)
+            return mlp_fail(error, MLP_E_ARGUMENT, "unknown digest algorithm %d",
+                            requests[i].algorithm);
+    }
+    return 0;
+}
+
+int mlp_tensor_digest_many(const struct mlp_hash_request *requests, size_t requests_count,
+                           const struct mlp_view_set *views, size_t threads, size_t *failed,
                            struct mlp_error *error)
 {
     size_t ignored;
     if (failed == NULL)
         failed = &ignored;
-    *failed = views_count;
-    size_t digest_len = mlp_algorithm_digest_len(algorithm);
-    if (digest_len == 0)
-        return mlp_fail(error, MLP_E_ARGUMENT, "unknown digest algorithm %d", algorithm);
-    if (views_count == 0)
-        return 0;
+    *failed = views->count;
+    int status = check_requests(requests, requests_count, error);
+    if (status != 0 || views->count == 0)
+        return status;
 
     struct sorted_views sorted = {
-        .views = views, .algorithm = algorithm, .digest_len = digest_len, .digests = digests};
-    int status = sorted_views_new(&sorted, views_count, error);
-    if (status != 0)
-        return status;
-    for (size_t i = 0; i < views_count && status == 0; i++) {
-        status = sort_view(&sorted, i, error);
-        if (status != 0)
-            *failed = i;
-    }
-    if (status == 0 && sorted.gathered_count > 0)
+        .requests = requests, .requests_count = requests_count, .views = views};
+    status = sort_views(&sorted, error);
+    if (status == 0)
+        status =
+            mlp_hash_many_by(requests, requests_count, sorted.inputs, views->count, threads, error);
+    if (status == 0)
         status = hash_gathered_views(&sorted, threads, failed, error);
     if (status == 0)
-        status = hash_ready_views(&sorted, threads, error);
-    sorted_views_free(&sorted);
+        status = hash_staged_views(&sorted, failed, error);
+    free(sorted.inputs);
+    free(sorted.others);
     return status;
 }

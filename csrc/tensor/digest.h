@@ -5,25 +5,24 @@
 #ifndef MLP_TENSOR_DIGEST_H
 #define MLP_TENSOR_DIGEST_H
 
-#include "tensor/view.h"
+#include "hash/hash.h"
+#include "tensor/view_set.h"
 
-/* Many digests in one call: views whose canonical bytes lie in memory go through mlp_hash_many_by
- * together; those that are gathered are shared among the threads, a view each; a view's stage is
- * called on the calling thread.
- * In:      threads: as mlp_hash_many_by.
- * Out:     digests: views_count rows of mlp_algorithm_digest_len(algorithm) bytes; of no use after
- *          a failure.
- *          failed: the index of a view that failed, views_count where it was none; may be NULL.
- * Returns: 0; MLP_E_ARGUMENT (unknown algorithm); MLP_E_TENSOR; MLP_E_MEMORY; MLP_E_CRYPTO; or what
- *          a view's stage returned.
+/* The digests of every view of a set, by several algorithms, in one call. Views whose canonical
+ * bytes lie in memory go through mlp_hash_many_by together; those that are gathered are shared among
+ * the threads, a view each, and gathered once for all algorithms; a view's stage is called on the
+ * calling thread.
+ * In:      requests: 1 to MLP_DIGEST_REQUESTS_MAX algorithms; each has room for views->count rows.
+ *          threads: as mlp_hash_many_by.
+ * Out:     failed: the index of a view that failed, views->count where it was none; may be NULL.
+ *          The requests' rows are of no use after a failure.
+ * Returns: 0; MLP_E_ARGUMENT (unknown algorithm, their number); MLP_E_TENSOR; MLP_E_MEMORY;
+ *          MLP_E_CRYPTO; or what a view's stage returned.
  */
-int mlp_tensor_digest_many(uint8_t *digests, const struct mlp_view *const *views,
-                           size_t views_count, int algorithm, size_t threads, size_t *failed,
+int mlp_tensor_digest_many(const struct mlp_hash_request *requests, size_t requests_count,
+                           const struct mlp_view_set *views, size_t threads, size_t *failed,
                            struct mlp_error *error);
 
-/* Number of canonical bytes, the leaf's "len".
- * Returns: 0, or what mlp_view_check returns.
- */
-int mlp_tensor_len(uint64_t *len, const struct mlp_view *view, struct mlp_error *error);
+#define MLP_DIGEST_REQUESTS_MAX 8
 
 #endif

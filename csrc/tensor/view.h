@@ -36,10 +36,7 @@ struct mlp_view {
     int dtype;        /* enum mlp_dtype */
     int ndim;         /* 0 .. MLP_VIEW_DIMS_MAX */
     size_t item_len;  /* stored bytes of one element */
-    int64_t shape[MLP_VIEW_DIMS_MAX];
-    int64_t strides[MLP_VIEW_DIMS_MAX]; /* bytes; zero and negative ones are allowed */
-    char unit[MLP_DTYPE_UNIT_MAX];      /* DATETIME64, TIMEDELTA64: "[ns]"; otherwise "" */
-    unsigned flags;                     /* MLP_VIEW_... */
+    unsigned flags;   /* MLP_VIEW_... */
 
     bool version_known; /* false: no counter (arrays, inference tensors) */
     uint64_t version;
@@ -52,7 +49,17 @@ struct mlp_view {
 
     mlp_view_stage stage; /* not NULL: values not in host memory; data, strides are unused */
     void *stage_context;
+
+    char unit[MLP_DTYPE_UNIT_MAX]; /* DATETIME64, TIMEDELTA64: "[ns]"; otherwise "" */
+
+    /* The head ends here. Of the arrays the first ndim members count; nobody reads the others. */
+    int64_t shape[MLP_VIEW_DIMS_MAX];
+    int64_t strides[MLP_VIEW_DIMS_MAX]; /* bytes; zero and negative ones are allowed */
 };
+
+/* Bytes of a view before its arrays, which are a kilobyte that most tensors have no use for: what a
+ * filler sets to zero first. */
+#define MLP_VIEW_HEAD_LEN offsetof(struct mlp_view, shape)
 
 /* Whether the view can be hashed: dtype known, item_len agrees with it, dimensions and lengths in
  * range (every byte offset fits int64_t), flags that the dtype admits, data present.

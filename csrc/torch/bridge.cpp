@@ -41,15 +41,18 @@ constexpr size_t STAGE_LEN = size_t{1} << 20;
 // Values of a zero tensor (torch._efficientzerotensor), which has no storage.
 alignas(16) constexpr uint8_t ZERO_ELEMENT[16] = {};
 
-struct Held {
-    at::Tensor tensor;
-    c10::Storage storage; // of its own: `.data =` gives the tensor another one
-
-    // The staged path alone:
+// Of a tensor that is fetched from its device, piece by piece.
+struct Staged {
     at::Tensor source;        // the tensor as integers of its width, without conj and neg bits
     at::Tensor buffer;        // host memory, pinned where the device can use that
     uint64_t buffer_first{0}; // element of the tensor at the buffer's start
     uint64_t buffer_count{0};
+};
+
+struct Held {
+    at::Tensor tensor;
+    c10::Storage storage; // of its own: `.data =` gives the tensor another one
+    std::unique_ptr<Staged> staged;
 };
 
 int fail(struct mlp_error *error, int status, const char *format, ...)
@@ -183,40 +186,45 @@ void copy_range(const at::Tensor &tensor, int64_t first, int64_t count, uint8_t 
         copy_range(tensor.select(0, row + rows), 0, count, out);
 }
 
-void refill(Held &held, uint64_t first, uint64_t wanted)
+void refill(Staged &staged, uint64_t first, uint64_t wanted)
 {
-    const size_t item_len = held.source.element_size();
-    const uint64_t total = static_cast<uint64_t>(held.source.numel());
+    const size_t item_len = staged.source.element_size();
+    const uint64_t total = static_cast<uint64_t>(staged.source.numel());
     uint64_t count = std::max<uint64_t>(wanted, STAGE_LEN / item_len);
     count = std::min(count, total - first);
     const int64_t buffer_len = static_cast<int64_t>(count * item_len);
-    if (!held.buffer.defined() || held.buffer.numel() < buffer_len)
-        held.buffer = at::empty({buffer_len},
-                                at::TensorOptions().dtype(at::kByte).device(at::kCPU).pinned_memory(
-                                    held.source.is_cuda()));
-    held.buffer_count = 0; // nothing valid if a copy throws
-    copy_range(held.source, static_cast<int64_t>(first), static_cast<int64_t>(count),
-               held.buffer.data_ptr<uint8_t>());
-    held.buffer_first = first;
-    held.buffer_count = count;
+    if (!staged.buffer.defined() || staged.buffer.numel() < buffer_len)
+        staged.buffer = at::empty(
+            {buffer_len}, at::TensorOptions().dtype(at::kByte).device(at::kCPU).pinned_memory(
+                              staged.source.is_cuda()));
+    staged.buffer_count = 0; // nothing valid if a copy throws
+    copy_range(staged.source, static_cast<int64_t>(first), static_cast<int64_t>(count),
+               staged.buffer.data_ptr<uint8_t>());
+    staged.buffer_first = first;
+    staged.buffer_count = count;
 }
 
 int stage(void *context, uint64_t first, size_t count, void *out, struct mlp_error *error)
 {
-    Held &held = *static_cast<Held *>(context);
+    Staged &staged = *static_cast<Staged *>(context);
     try {
         BelowPython guard;
-        const size_t item_len = held.source.element_size();
-        const uint64_t total = static_cast<uint64_t>(held.source.numel());
+        const size_t item_len = staged.source.element_size();
+        const uint64_t total = static_cast<uint64_t>(staged.source.numel());
         if (first > total || count > total - first)
             return fail(error, MLP_E_RANGE, "staging elements %llu + %zu of %llu",
                         static_cast<unsigned long long>(first), count,
                         static_cast<unsigned long long>(total));
-        if (first < held.buffer_first || first + count > held.buffer_first + held.buffer_count)
-            refill(held, first, count);
-        std::memcpy(out,
-                    held.buffer.const_data_ptr<uint8_t>() + (first - held.buffer_first) * item_len,
-                    count * item_len);
+        if (first < staged.buffer_first ||
+            first + count > staged.buffer_first + staged.buffer_count)
+            refill(staged, first, count);
+        std::memcpy(
+            out, staged.buffer.const_data_ptr<uint8_t>() + (first - staged.buffer_first) * item_len,
+            count * item_len);
+        if (first + count == total) { // a model of many tensors holds one buffer at a time
+            staged.buffer = at::Tensor();
+            staged.buffer_count = 0;
+        }
         return 0;
     } catch (...) {
         return fail_for_exception(error, "copying a tensor from its device");
@@ -232,10 +240,11 @@ void prepare_stage(Held &held, struct mlp_view *view)
         source = source.conj();
     if (source.is_neg())
         source = source._neg_view();
-    held.source = source.view(mlprov::integer_of_width(view->item_len));
+    held.staged = std::make_unique<Staged>();
+    held.staged->source = source.view(mlprov::integer_of_width(view->item_len));
     view->data = nullptr;
     view->stage = stage;
-    view->stage_context = &held;
+    view->stage_context = held.staged.get();
 }
 
 // ---- the functions of the bridge ----
@@ -306,15 +315,14 @@ int bridge_view(void *object, int staged, struct mlp_view *view, void **held_out
         if (status != 0)
             return status;
 
-        struct mlp_view filled = {};
-        status = fill_view(tensor, &filled, error);
+        std::memset(view, 0, MLP_VIEW_HEAD_LEN);
+        status = fill_view(tensor, view, error);
         if (status != 0)
             return status;
         if (tensor.has_storage())
             held->storage = tensor.storage();
         if (!tensor._is_zerotensor() && (staged != 0 || !tensor.is_cpu()))
-            prepare_stage(*held, &filled);
-        *view = filled;
+            prepare_stage(*held, view);
         *held_out = held.release();
         return 0;
     } catch (...) {

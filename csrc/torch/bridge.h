@@ -17,7 +17,7 @@ extern "C" {
 
 #define MLP_TORCH_BRIDGE_MODULE  "mlprov._torch"
 #define MLP_TORCH_BRIDGE_NAME    "mlprov._torch.bridge" /* attribute "bridge" of the module */
-#define MLP_TORCH_BRIDGE_VERSION 1u
+#define MLP_TORCH_BRIDGE_VERSION 2u
 
 struct mlp_torch_bridge {
     uint32_t version;          /* MLP_TORCH_BRIDGE_VERSION */
@@ -29,7 +29,8 @@ struct mlp_torch_bridge {
     int (*is_tensor)(void *object);
 
     /* staged: 1 makes a tensor in host memory take the path of device tensors (for tests and
-     * doctor). Fills view and *held (the tensor and its storage, kept alive until release).
+     * doctor). Fills view and *held (the tensor and its storage, kept alive until release); view
+     * is of no use after a failure.
      * Returns: 0, MLP_E_TENSOR (meta, fake, functional, wrapper without storage; a layout that has
      *          parts: sparse, quantised, nested, mkldnn; more than 64 dimensions), MLP_E_MEMORY.
      */

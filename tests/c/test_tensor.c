@@ -141,10 +141,28 @@ static bool same_bytes(const struct mlp_buffer *left, const struct mlp_buffer *r
            (left->len == 0 || memcmp(left->data, right->data, left->len) == 0);
 }
 
+/* A set of the views, each kept, and their digests; failed: as mlp_tensor_digest_many. */
+static int digest_views(uint8_t *digests, const struct mlp_view *const *views, size_t count,
+                        int algorithm, size_t threads, size_t *failed, struct mlp_error *error)
+{
+    struct mlp_view_set set = {0};
+    const struct mlp_hash_request request = {algorithm, digests};
+    int status = mlp_view_set_init(&set, count, false, error);
+    for (size_t i = 0; i < count && status == 0; i++) {
+        size_t index;
+        status = mlp_view_set_add(&set, &index, views[i], error);
+        CHECK(status != 0 || index == i);
+    }
+    if (status == 0)
+        status = mlp_tensor_digest_many(&request, 1, &set, threads, failed, error);
+    mlp_view_set_clear(&set);
+    return status;
+}
+
 static int digest_one(uint8_t *digest, const struct mlp_view *view, int algorithm,
                       struct mlp_error *error)
 {
-    return mlp_tensor_digest_many(digest, &view, 1, algorithm, 0, NULL, error);
+    return digest_views(digest, &view, 1, algorithm, 0, NULL, error);
 }
 
 /* Canonical bytes, length, one digest and many digests all say what the reference says. */
@@ -159,12 +177,12 @@ static bool agrees_with_reference(const struct mlp_view *view)
     uint8_t twice[64];
     const struct mlp_view *pair[2] = {view, view};
     bool holds = mlp_canonical_write(view, collect, &seen, &error) == 0 &&
-                 same_bytes(&seen.bytes, &expected) && mlp_tensor_len(&len, view, &error) == 0 &&
+                 same_bytes(&seen.bytes, &expected) && mlp_canonical_len(&len, view, &error) == 0 &&
                  len == expected.len;
     mlp_blake3(expected_digest, expected.data, expected.len);
     holds = holds && digest_one(digest, view, MLP_BLAKE3, &error) == 0 &&
             memcmp(digest, expected_digest, 32) == 0 &&
-            mlp_tensor_digest_many(twice, pair, 2, MLP_BLAKE3, 2, NULL, &error) == 0 &&
+            digest_views(twice, pair, 2, MLP_BLAKE3, 2, NULL, &error) == 0 &&
             memcmp(twice, expected_digest, 32) == 0 && memcmp(twice + 32, expected_digest, 32) == 0;
     if (!holds)
         printf("  dtype %s, %d dimensions: %s\n", mlp_dtype_info(view->dtype)->name, view->ndim,
@@ -504,16 +522,16 @@ static void lengths_that_overflow_are_refused(void)
     uint64_t len = 99;
     view.shape[0] = INT64_C(1) << 40;
     view.shape[1] = INT64_C(1) << 40;
-    CHECK(mlp_tensor_len(&len, &view, NULL) == MLP_E_TENSOR); /* the count */
+    CHECK(mlp_canonical_len(&len, &view, NULL) == MLP_E_TENSOR); /* the count */
     view.shape[1] = INT64_C(1) << 20;
-    CHECK(mlp_tensor_len(&len, &view, NULL) == MLP_E_TENSOR); /* the bytes */
+    CHECK(mlp_canonical_len(&len, &view, NULL) == MLP_E_TENSOR); /* the bytes */
     view.shape[0] = 2;
     view.shape[1] = 3;
     view.strides[1] = INT64_MAX / 2 + 1;
-    CHECK(mlp_tensor_len(&len, &view, NULL) == MLP_E_TENSOR); /* the reach of a stride */
+    CHECK(mlp_canonical_len(&len, &view, NULL) == MLP_E_TENSOR); /* the reach of a stride */
     view.strides[1] = INT64_MAX / 2;
     view.strides[0] = INT64_MAX / 2;
-    CHECK(mlp_tensor_len(&len, &view, NULL) == MLP_E_TENSOR); /* of two together */
+    CHECK(mlp_canonical_len(&len, &view, NULL) == MLP_E_TENSOR); /* of two together */
     CHECK(len == 99);
     view.shape[0] = INT64_C(1) << 62;
     CHECK(mlp_view_set_dense_strides(&view, NULL) == MLP_E_TENSOR);
@@ -521,17 +539,56 @@ static void lengths_that_overflow_are_refused(void)
 
 static void the_failing_tensor_of_many_is_named_by_its_index(void)
 {
+    struct stage_source lost = {.bytes = arena, .item_len = 4, .fails = 1};
     struct mlp_view good = view_of(arena, MLP_DTYPE_F32, 1, (int64_t[]){3});
     struct mlp_view bad = good;
     uint8_t digests[3 * 64];
     size_t failed = 99;
-    bad.data = NULL;
+    bad.stage = stage_from_memory;
+    bad.stage_context = &lost;
     const struct mlp_view *views[] = {&good, &good, &bad};
-    CHECK(mlp_tensor_digest_many(digests, views, 3, MLP_SHA256, 0, &failed, NULL) == MLP_E_TENSOR);
+    CHECK(digest_views(digests, views, 3, MLP_SHA256, 0, &failed, NULL) == MLP_E_TENSOR);
     CHECK(failed == 2);
-    CHECK(mlp_tensor_digest_many(digests, views, 2, 77, 0, &failed, NULL) == MLP_E_ARGUMENT);
+    CHECK(digest_views(digests, views, 2, 77, 0, &failed, NULL) == MLP_E_ARGUMENT);
     CHECK(failed == 2);
-    CHECK(mlp_tensor_digest_many(digests, views, 0, MLP_SHA256, 0, &failed, NULL) == 0);
+    CHECK(digest_views(digests, views, 0, MLP_SHA256, 0, &failed, NULL) == 0);
+}
+
+static void several_algorithms_hash_what_each_hashes_alone(void)
+{
+    static const int algorithms[] = {MLP_BLAKE3, MLP_SHA256, MLP_SHA384, MLP_SHA512};
+    struct mlp_view dense = view_of(arena, MLP_DTYPE_F32, 1, (int64_t[]){5000});
+    struct mlp_view strided = dense;
+    struct mlp_view staged = dense;
+    struct stage_source source = {.bytes = arena, .item_len = 4};
+    struct mlp_hash_request requests[MLP_DIGEST_REQUESTS_MAX + 1] = {{0}};
+    uint8_t digests[4][3 * MLP_HASH_MAX_LEN];
+    uint8_t alone[MLP_HASH_MAX_LEN];
+    struct mlp_view_set set;
+    size_t index;
+    strided.strides[0] = 8;
+    staged.stage = stage_from_memory;
+    staged.stage_context = &source;
+    CHECK(mlp_view_set_init(&set, 3, false, NULL) == 0);
+    CHECK(mlp_view_set_add(&set, &index, &staged, NULL) == 0);
+    CHECK(mlp_view_set_add(&set, &index, &strided, NULL) == 0);
+    CHECK(mlp_view_set_add(&set, &index, &dense, NULL) == 0);
+    CHECK(mlp_view_set_add(&set, &index, &dense, NULL) == MLP_E_RANGE);
+    for (size_t i = 0; i < 4; i++)
+        requests[i] = (struct mlp_hash_request){algorithms[i], digests[i]};
+    CHECK(mlp_tensor_digest_many(requests, 4, &set, 2, NULL, NULL) == 0);
+    CHECK(source.next == 5000); /* the device was read once */
+    for (size_t i = 0; i < 4; i++) {
+        size_t len = mlp_algorithm_digest_len(algorithms[i]);
+        CHECK(digest_one(alone, &dense, algorithms[i], NULL) == 0);
+        CHECK(memcmp(digests[i], alone, len) == 0 && memcmp(digests[i] + 2 * len, alone, len) == 0);
+        CHECK(digest_one(alone, &strided, algorithms[i], NULL) == 0);
+        CHECK(memcmp(digests[i] + len, alone, len) == 0);
+    }
+    CHECK(mlp_tensor_digest_many(requests, 0, &set, 2, NULL, NULL) == MLP_E_ARGUMENT);
+    CHECK(mlp_tensor_digest_many(requests, MLP_DIGEST_REQUESTS_MAX + 1, &set, 2, NULL, NULL) ==
+          MLP_E_ARGUMENT);
+    mlp_view_set_clear(&set);
 }
 
 static void many_digests_stand_in_the_order_of_the_tensors(void)
@@ -553,7 +610,7 @@ static void many_digests_stand_in_the_order_of_the_tensors(void)
     }
     for (size_t k = 0; k < 3; k++) {
         size_t len = mlp_algorithm_digest_len(algorithms[k]);
-        CHECK(mlp_tensor_digest_many(digests, pointers, 40, algorithms[k], k + 1, NULL, NULL) == 0);
+        CHECK(digest_views(digests, pointers, 40, algorithms[k], k + 1, NULL, NULL) == 0);
         for (size_t i = 0; i < 40; i++) {
             CHECK(digest_one(single, &views[i], algorithms[k], NULL) == 0);
             CHECK(memcmp(single, digests + i * len, len) == 0);
@@ -878,6 +935,7 @@ int main(void)
     RUN(views_that_cannot_be_hashed_are_refused);
     RUN(lengths_that_overflow_are_refused);
     RUN(the_failing_tensor_of_many_is_named_by_its_index);
+    RUN(several_algorithms_hash_what_each_hashes_alone);
     RUN(many_digests_stand_in_the_order_of_the_tensors);
     RUN(names_carry_their_parameter);
     RUN(every_dtype_is_found_again_by_its_names);

@@ -26,7 +26,22 @@ WRONG: dict[str, tuple[Any, ...]] = {
     "buffers": (5, 1.5, object(), b"ab", "ab", ["a"], [5], [None], [b"a", "b"]),
     "hashes": (5, 1.5, object(), HASH, "ab", ["a" * 32], [5], [None]),
     "names": (5, 1.5, object(), b"blake3", "blake3", [5], [None], [b"blake3"]),
+    "texts": (5, object(), "ab", b"ab", [5], [None], [b"ab"], ["a", "b"], []),
+    "leaves": (
+        5,
+        object(),
+        "ab",
+        b"ab",
+        [5],
+        [None],
+        ["ab"],
+        [("a",)],
+        [("a", "b")],
+        [(b"a", b"b")],
+    ),
     "objects": (5, object(), "ab", b"ab", ["text"], [None], [object()], [5]),
+    "module": (5, object(), None, 1.5),
+    "kinds": (5, object(), None, 1.5, "text"),
     "object": ("text", None, object(), 5, [1]),
     "row": (
         5,
@@ -56,6 +71,22 @@ class Call:
         return self.name
 
 
+class Module:
+    """What the core looks at in a torch module; its tensors may be anything."""
+
+    def __init__(self) -> None:
+        self._parameters = {"weight": 1.5, "bias": None}
+        self._buffers = {"mean": 2.5}
+        self._modules: dict[str, Module] = {}
+        self._non_persistent_buffers_set: set[str] = set()
+
+
+class Kinds(dict[type, str | None]):
+    def __missing__(self, kind: type) -> None:
+        return None
+
+
+KINDS = Kinds({Module: "", float: ""})
 KEYED = {"key": (None, "hash?")}
 BY = {"algorithm": ("sha256", "text")}
 THREADS = {"threads": (2, "int?")}
@@ -114,6 +145,15 @@ CALLS = [
     Call("decode_leaves", (b"",), ("buffer",)),
     Call("tensor_digests", ([b"tensor"],), ("objects",), {**BY, **THREADS}),
     Call("tensor_identities", ([b"tensor"],), ("objects",)),
+    Call("digest_values", ([b"tensor"], ["blake3", "sha256"]), ("objects", "names"), THREADS),
+    Call(
+        "tensor_tree",
+        (["name"], [b"tensor"]),
+        ("texts", "objects"),
+        {**BY, **THREADS, "ready": ([("value", b"leaf")], "leaves")},
+    ),
+    Call("tensors_without_view", ([b"tensor"],), ("objects",)),
+    Call("module_tree", ("MODULE", KINDS), ("module", "kinds")),
     Call("tensor_leaf", ("name", (HASH, "F32", (2, 3), 24)), ("text", "row"), BY),
     Call("tensor_digest_staged", ("TENSOR",), ("object",), BY),
     Call("safetensors_entries", ("SAFETENSORS",), ("path",)),
@@ -173,6 +213,7 @@ WITHOUT_ARGUMENTS = [
     "store.checkpoint",
     "log.rollback",
     "stream.sync",
+    "tree.tensors",
 ]
 
 
@@ -186,7 +227,11 @@ class World:
         self.key = _core.SigningKey.create(folder / "key", None)
         self.log = store.create_run(RUN[:-1] + "9", "name", None)
         self.stream = store.open_stream(RUN, "stream")
+        self.module = Module()
+        self.module._modules["layer"] = Module()
+        self.tree = _core.module_tree(self.module, KINDS)
         self.values: dict[str, Any] = {
+            "MODULE": self.module,
             "FILE": folder / "file",
             "SAFETENSORS": folder / "safetensors",
             "KEY": folder / "key",
@@ -197,7 +242,13 @@ class World:
         }
 
     def function(self, name: str) -> Callable[..., Any]:
-        names = {"store": self.store, "key": self.key, "log": self.log, "stream": self.stream}
+        names = {
+            "store": self.store,
+            "key": self.key,
+            "log": self.log,
+            "stream": self.stream,
+            "tree": self.tree,
+        }
         found: Any = eval(name, {**vars(_core), **names})
         return found  # type: ignore[no-any-return]
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import array
 import hashlib
+import hmac
 import io
 import os
 import pathlib
 import subprocess
 import sys
+import threading
 
 import blake3
 import pytest
@@ -15,6 +18,7 @@ import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
+import mlprov
 from mlprov import _core
 from mlprov.digests import Digest, Hasher, TensorDigest, digest, digest_many
 from mlprov.errors import ConfigError, EvidenceError, UnsupportedTensorError
@@ -223,3 +227,139 @@ def test_importing_the_capture_modules_imports_neither_torch_nor_numpy():
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (result.stdout.strip(), result.returncode) == ("[]", 0), result.stderr
+
+
+# ---- several algorithms in one pass ----
+
+SEVERAL = ("sha256", "blake3", "sha512", "sha384")
+
+
+def test_several_algorithms_give_a_tuple_in_their_order(torch, tmp_path):
+    (tmp_path / "file").write_bytes(b"content")
+    things = [
+        b"abc",
+        memoryview(bytes(3_000_000)),
+        torch.randn(300, 200).T,
+        torch.eye(3).to_sparse(),
+        np.arange(7)[::2],
+        tmp_path / "file",
+        torch.ones(2).to_mkldnn(),
+        np.float32(1.5),
+    ]
+    expected = [tuple(digest(one, algorithm=name) for name in SEVERAL) for one in things]
+    for threads in (1, 2, None):
+        assert digest_many(things, algorithms=SEVERAL, threads=threads) == expected
+    assert [digest(one, algorithms=SEVERAL) for one in things] == expected
+    assert digest_many([b""], algorithms=["sha256"]) == [(digest(b"", algorithm="sha256"),)]
+    assert digest_many([], algorithms=SEVERAL) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"algorithms": ("blake3", "md5")}, "'md5'"),
+        ({"algorithms": "sha256"}, 'expected names such as .*"blake3"'),
+        ({"algorithms": ()}, "expected names"),
+        ({"algorithms": ("blake3",), "algorithm": "sha256"}, "not both"),
+        ({"algorithms": ("blake3",), "threads": -1}, "threads"),
+    ],
+)
+def test_algorithms_that_are_none_are_refused(options, reason):
+    for call in (lambda: digest(b"", **options), lambda: digest_many([b""], **options)):
+        with pytest.raises(ConfigError, match=reason):
+            call()
+
+
+# ---- buffers that change ----
+
+
+def test_what_has_no_buffer_is_named_by_its_position():
+    with pytest.raises(TypeError, match="object 1 of 3: cannot hash a set: expected a tensor"):
+        digest_many([b"a", {1}, b"b"])
+
+
+def refusal_while_hashing(buffer):
+    """What appending says at the same time; None where the hash was never met."""
+    thread = threading.Thread(target=digest, args=(buffer,), kwargs={"algorithm": "sha512"})
+    thread.start()
+    try:
+        while thread.is_alive():
+            buffer.append(1)
+            buffer.pop()
+    except BufferError as error:
+        return error
+    finally:
+        thread.join()
+    return None
+
+
+@pytest.mark.parametrize("kind", [bytearray, lambda data: array.array("B", data)])
+def test_a_buffer_cannot_change_its_size_while_it_is_hashed(kind):
+    buffer = kind(bytes(30_000_000))
+    tries = (refusal_while_hashing(buffer) for _ in range(20))  # a busy machine may miss one
+    assert any(isinstance(refusal, BufferError) for refusal in tries)
+    buffer.append(1)  # let go
+    assert digest(buffer) == digest(bytes(buffer))
+
+
+def test_a_view_that_was_released_is_refused():
+    view = memoryview(b"abc")
+    view.release()
+    with pytest.raises(UnsupportedTensorError, match=r"object 0: a memoryview .* released"):
+        digest(view)
+
+
+# ---- hashlib's shape ----
+
+
+def test_blake3_has_the_shape_of_hashlib_s_constructors():
+    ours, theirs = mlprov.blake3(b"a", usedforsecurity=False), blake3.blake3(b"a")
+    for piece in (b"", b"b" * 100, bytearray(5000)):
+        ours.update(piece)
+        theirs.update(piece)
+    assert ours.digest() == theirs.digest()
+    assert ours.copy().hexdigest() == theirs.hexdigest()
+    assert ours.digest(100, seek=7) == theirs.digest(100, seek=7)
+    for name in ("name", "digest_size", "block_size"):
+        assert getattr(ours, name) == getattr(theirs, name)
+    assert mlprov.blake3(data=b"abc").hexdigest() == digest(b"abc").hex()
+    assert isinstance(mlprov.blake3(), Hasher)
+
+
+def test_blake3_has_the_keyed_and_the_derive_key_mode():
+    key = bytes(range(32))
+    assert mlprov.blake3(b"x", key=key).digest() == blake3.blake3(b"x", key=key).digest()
+    context = "mlprov tests 2026"
+    assert (
+        mlprov.blake3(b"x", derive_key_context=context).digest()
+        == blake3.blake3(b"x", derive_key_context=context).digest()
+    )
+    with pytest.raises(ValueError, match="32"):
+        mlprov.blake3(key=b"short")
+    with pytest.raises(ValueError, match="not both"):
+        mlprov.blake3(key=key, derive_key_context=context)
+    with pytest.raises(TypeError, match="not str"):
+        mlprov.blake3("text")
+
+
+@pytest.mark.parametrize("key", [b"", b"key", bytes(64), bytes(65), bytes(1000)])
+def test_hmac_takes_blake3_as_its_digest(key):
+    for message in (b"", b"message", bytes(5000)):
+        expected = hmac.new(key, message, blake3.blake3).digest()
+        assert hmac.new(key, message, mlprov.blake3).digest() == expected
+        assert hmac.digest(key, message, mlprov.blake3) == expected
+        grown = hmac.new(key, digestmod=mlprov.blake3)
+        grown.update(message)
+        assert hmac.compare_digest(grown.copy().digest(), expected)
+        assert grown.name == "hmac-blake3"
+
+
+def test_hashlib_reads_a_file_by_blake3(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(bytes(range(256)) * 3000)
+    with path.open("rb") as file:
+        assert hashlib.file_digest(file, mlprov.blake3).hexdigest() == digest(path).hex()
+    with path.open("rb", buffering=0) as file:
+        assert hashlib.file_digest(file, lambda: mlprov.blake3(b"")).hexdigest() == (
+            digest(path).hex()
+        )

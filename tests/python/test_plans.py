@@ -1,0 +1,489 @@
+"""Plans: whatever happens to a model between two digests, the second is that of the model as it is.
+
+What a plan says is held against ``read_state_by_methods``, which walks the model in Python and
+remembers nothing, and against leaves written from docs/format.md alone.
+"""
+
+from __future__ import annotations
+
+import gc
+import threading
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from models_for_tests import Net, slow_leaves
+
+import mlprov
+from mlprov import ConfigError, UnsupportedTensorError, capture_plan, digest_model, modules
+from mlprov.models import capture_optimizer
+from mlprov.plans import CapturePlan
+
+torch = pytest.importorskip("torch")
+nn = torch.nn
+
+
+def by_methods(model: Any) -> mlprov.ModelDigest:
+    return digest_model(modules.read_state_by_methods(model).tensors)
+
+
+def check(plan: CapturePlan, model: Any) -> mlprov.ModelDigest:
+    """The plan's digest, which must be that of the model as it is now."""
+    found = plan.digest()
+    assert found == by_methods(model)
+    assert found == digest_model(model)
+    state = modules.read_state(model)
+    again = modules.read_state_by_methods(model)
+    for one, other in ((state.tensors, again.tensors), (state.buffers, again.buffers)):
+        assert {name: id(tensor) for name, tensor in one.items()} == {
+            name: id(tensor) for name, tensor in other.items()
+        }
+    return found
+
+
+@pytest.fixture
+def net() -> Any:
+    torch.manual_seed(0)
+    return Net()
+
+
+# ---- what a model may go through ----
+
+
+def tie(net: Any) -> None:
+    net.inner[0].bias = net.module.bias
+
+
+def untie(net: Any) -> None:
+    net.head.weight = nn.Parameter(net.head.weight.detach().clone())
+
+
+def replace_data(net: Any) -> None:
+    net.module.weight.data = torch.randn(3, 4)
+
+
+def replace_data_by_another_shape(net: Any) -> None:
+    net.module.bias.data = torch.randn(7)
+
+
+def assign_state(net: Any) -> None:
+    state = {name: tensor + 1 for name, tensor in net.state_dict().items()}
+    net.load_state_dict(state, assign=True)
+
+
+def load_state(net: Any) -> None:
+    net.load_state_dict({name: tensor + 1 for name, tensor in net.state_dict().items()})
+
+
+def change_values(net: Any) -> None:
+    with torch.no_grad():
+        net.module.weight.add_(1)
+
+
+def resize_storage(net: Any) -> None:
+    net.module.bias.data = net.module.bias.data.clone()
+    net.module.bias.untyped_storage().resize_(400)
+    net.module.bias.data.resize_(100).zero_()
+
+
+def strided(net: Any) -> None:
+    net.module.weight.data = torch.randn(4, 3).T
+
+
+def put_in_and_take_out(net: Any) -> None:
+    net.extra = nn.Linear(2, 2)
+    net.extra.inner = nn.BatchNorm1d(3)
+    del net.extra.inner
+
+
+def replace_by_one_of_the_same_kind(net: Any) -> None:
+    net.inner[0] = nn.Linear(3, 4)
+
+
+def replace_by_another_kind(net: Any) -> None:
+    net.inner[0] = nn.Conv1d(3, 4, 1)
+
+
+def rename(net: Any) -> None:
+    net.other_head = net.head
+    del net.head
+
+
+def move_to_another_place(net: Any) -> None:
+    net.inner.append(net.inner[0])
+    del net.inner[0]
+
+
+def drop_parameter(net: Any) -> None:
+    net.module.bias = None
+
+
+def make_persistent(net: Any) -> None:
+    net.register_buffer("mask", net.mask, persistent=True)
+
+
+def make_transient(net: Any) -> None:
+    net._non_persistent_buffers_set.add("scale")
+
+
+def fill_absent(net: Any) -> None:
+    net.absent = torch.ones(2)
+
+
+def swap_order(net: Any) -> None:
+    weight = net.module._parameters.pop("weight")
+    net.module._parameters["weight"] = weight
+
+
+def replace_the_dict(net: Any) -> None:
+    net.module._parameters = dict(net.module._parameters)
+
+
+def parametrize(net: Any) -> None:
+    nn.utils.parametrizations.weight_norm(net.inner[0])
+
+
+def prune(net: Any) -> None:
+    from torch.nn.utils import prune
+
+    prune.l1_unstructured(net.inner[0], "weight", 0.5)
+
+
+def compile_within(net: Any) -> None:
+    net.inner = torch.compile(net.inner, backend="eager")
+
+
+def wrap_within(net: Any) -> None:
+    net.inner = nn.DataParallel(net.inner)
+
+
+def save_in_an_own_way(net: Any) -> None:
+    layer = net.module
+    layer._save_to_state_dict = lambda saved, prefix, keep: saved.update(own=layer.weight)
+
+
+TABLE = torch.arange(3)
+
+
+class WithExtra(nn.Linear):
+    def get_extra_state(self) -> Any:
+        return {"table": TABLE, "note": "text"}
+
+
+def extra_state_within(net: Any) -> None:
+    net.inner.append(WithExtra(4, 4))
+
+
+def another_class(net: Any) -> None:
+    class Own(type(net.module)):  # type: ignore[misc]
+        pass
+
+    net.module.__class__ = Own
+
+
+def sparse_parameter(net: Any) -> None:
+    net.module.weight = nn.Parameter(torch.eye(4).to_sparse())
+
+
+CHANGES: list[Callable[[Any], Any]] = [
+    tie, untie, replace_data, replace_data_by_another_shape, assign_state, load_state,
+    change_values, resize_storage, strided, put_in_and_take_out, replace_by_one_of_the_same_kind,
+    replace_by_another_kind, rename, move_to_another_place, drop_parameter, make_persistent,
+    make_transient, fill_absent, swap_order, replace_the_dict, parametrize, prune, compile_within,
+    wrap_within, save_in_an_own_way, extra_state_within, another_class, sparse_parameter,
+    lambda net: net.double(), lambda net: net.to(torch.bfloat16), lambda net: net.eval(),
+    lambda net: net.requires_grad_(False), lambda net: net.to(memory_format=torch.channels_last),
+    lambda net: net.share_memory(), lambda net: net.apply(lambda module: None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_after_any_change_a_plan_has_the_digest_of_the_model_as_it_is(
+    net: Any, change: Callable[[Any], Any]
+) -> None:
+    plan = capture_plan(net)
+    before = check(plan, net)
+    assert list(before.leaves) == slow_leaves(net.state_dict())
+    assert plan.digest() == before
+    change(net)
+    check(plan, net)
+    assert check(plan, net) == plan.digest()
+
+
+class Grown(nn.Module):
+    """What the changes above need, under the names that they use."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = Net()
+
+
+@given(steps=st.lists(st.sampled_from(CHANGES), max_size=6))
+@settings(max_examples=40, deadline=None)
+def test_after_any_row_of_changes_a_plan_has_the_digest_of_the_model_as_it_is(
+    steps: list[Callable[[Any], Any]],
+) -> None:
+    net = Net()
+    plan, above = capture_plan(net), Grown()
+    above.inner = net
+    outer = capture_plan(above)
+    for step in steps:
+        try:
+            step(net)
+        except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError):
+            continue  # what an earlier change left does not admit this one
+        check(plan, net)
+        check(outer, above)
+
+
+def test_values_are_found_without_reading_the_names_again(net: Any) -> None:
+    plan = capture_plan(net)
+    for change in (
+        change_values,
+        replace_data,
+        replace_data_by_another_shape,
+        untie,
+        tie,
+        assign_state,
+        replace_by_one_of_the_same_kind,
+        lambda net: net.half(),
+        lambda net: net.eval(),
+    ):
+        check(plan, net)
+        change(net)
+    check(plan, net)
+    assert plan.enumerations == 1
+    rename(net)
+    check(plan, net)
+    check(plan, net)
+    assert plan.enumerations == 2
+
+
+def test_tensors_without_values_are_refused_by_name_until_they_have_some(net: Any) -> None:
+    plan = capture_plan(net)
+    before = plan.digest()
+    kept = net.inner[0].weight
+    net.inner[0].weight = nn.Parameter(torch.empty(4, 3, device="meta"))
+    with pytest.raises(UnsupportedTensorError, match=r"'inner\.0\.weight'.*meta"):
+        plan.digest()
+    net.inner[0].weight = kept
+    assert plan.digest() == before
+    gone = net.scale
+    gone.untyped_storage().resize_(0)
+    with pytest.raises(UnsupportedTensorError, match="'scale'"):
+        plan.digest()
+    gone.untyped_storage().resize_(12)
+    gone.copy_(torch.arange(3.0))
+    assert plan.digest() == before
+    net.lazy = nn.LazyLinear(2)
+    with pytest.raises(UnsupportedTensorError, match=r"'lazy\.weight'.*forward pass"):
+        plan.digest()
+    net.lazy(torch.ones(1, 5))
+    check(plan, net)
+
+
+def test_what_is_wrong_with_a_model_is_said_as_digest_model_says_it(net: Any) -> None:
+    plan = capture_plan(net)
+    plan.digest()
+    net.inner.add_module("up", net)
+    with pytest.raises(ConfigError, match="contains itself"):
+        plan.digest()
+    del net.inner.up
+    net.module._parameters["\ud800"] = nn.Parameter(torch.ones(1))
+    with pytest.raises(ConfigError, match="not valid Unicode"):
+        plan.digest()
+    del net.module._parameters["\ud800"]
+    net.module._parameters["a\0b"] = nn.Parameter(torch.ones(1))
+    with pytest.raises(ConfigError, match=r"U\+0000"):
+        plan.digest()
+    del net.module._parameters["a\0b"]
+    check(plan, net)
+
+
+def test_wrappers_leave_no_trace_and_clashes_are_named(net: Any) -> None:
+    expected = digest_model(net)
+    wrapped = nn.DataParallel(torch.compile(net, backend="eager"))
+    plan = capture_plan(wrapped)
+    assert plan.digest() == expected
+    wrapped.register_buffer("scale", torch.ones(3))
+    with pytest.raises(ConfigError, match=r"'scale' and|and 'scale'"):
+        plan.digest()
+    wrapped.register_buffer("scale", torch.ones(3), persistent=False)
+    with pytest.raises(ConfigError, match=r"'scale' and|and 'scale'"):
+        plan.digest()
+    del wrapped.scale
+    assert plan.digest() == expected
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_models_that_are_not_ordinary_are_read_anew_each_time(net: Any) -> None:
+    for model in (
+        torch.jit.script(nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))),
+        nn.Sequential(WithExtra(2, 2)),
+    ):
+        plan = capture_plan(model)
+        for rounds in range(1, 4):
+            with torch.no_grad():
+                next(iter(model.parameters())).add_(1)
+            check(plan, model)
+            assert plan.enumerations == rounds
+
+
+# ---- state dicts, optimizers ----
+
+
+def test_a_state_dict_is_read_as_it_is() -> None:
+    state: dict[str, Any] = {"b": torch.ones(2), "a": np.zeros(3)}
+    for one in (state, OrderedDict(state)):
+        plan = capture_plan(one)
+        assert plan.digest() == digest_model(one)
+        one["c"] = torch.eye(2).to_sparse()
+        del one["b"]
+        assert plan.digest() == digest_model(one)
+        one["a"] = one["c"]
+        assert plan.digest() == digest_model(one)
+        names, tensors = plan.named_tensors()
+        assert dict(zip(names, tensors, strict=True)) == one
+
+
+@pytest.mark.parametrize("kind", [torch.optim.AdamW, torch.optim.SGD, torch.optim.LBFGS])
+def test_the_state_of_an_optimizer_is_the_tree_that_a_run_records(net: Any, kind: Any) -> None:
+    optimizer = kind(net.parameters(), lr=0.1)
+    plan = capture_plan(optimizer, model=net)
+    for _ in range(3):
+
+        def loss() -> Any:
+            optimizer.zero_grad()
+            value = net(torch.ones(2, 4)).sum()
+            value.backward()
+            return value
+
+        optimizer.step(loss)
+        expected = capture_optimizer(optimizer, net)
+        found = plan.digest()
+        assert expected is not None
+        assert (bytes(found.root), list(found.leaves)) == (expected.root, expected.leaves)
+        assert found.prove("param_groups.0.lr").verify(root=found.root)
+        assert {tensor.name for tensor in found.tensors} == set(plan.named_tensors()[0])
+        stored = capture_plan(optimizer.state_dict())
+        assert stored.digest().size == found.size - 1  # it has no class
+
+
+# ---- what a plan holds ----
+
+
+def test_a_plan_keeps_neither_model_nor_optimizer_alive() -> None:
+    net = Net()
+    optimizer = torch.optim.AdamW(net.parameters())
+    plan, of_optimizer = capture_plan(net), capture_plan(optimizer, model=net)
+    plan.digest()
+    of_optimizer.digest()
+    weight = weakref.ref(net.inner[0].weight)
+    layer = weakref.ref(net.inner[0])
+    storage = weakref.ref(net.module.bias.data)
+    del net.inner[0]
+    optimizer.param_groups[0]["params"].clear()
+    optimizer.state.clear()
+    gc.collect()
+    assert (weight(), layer(), storage()) == (None, None, None)
+    whole = weakref.ref(net)
+    del net, optimizer
+    gc.collect()
+    assert whole() is None
+    for one, what in ((plan, "model"), (of_optimizer, "optimizer")):
+        with pytest.raises(ConfigError, match=f"the {what} of this plan: it is gone"):
+            one.digest()
+
+
+def test_a_model_may_hold_its_plan_and_a_class_too() -> None:
+    class Own(nn.Module):
+        plan: Any
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(2, 2)
+
+    model = Own()
+    model.mine = capture_plan(model)  # type: ignore[assignment]
+    Own.plan = capture_plan(model)
+    assert model.mine.digest() == Own.plan.digest() == by_methods(model)
+    references = [weakref.ref(one) for one in (model, Own)]
+    del model, Own
+    gc.collect()
+    assert [reference() for reference in references] == [None, None]
+
+
+def test_many_digests_leave_nothing_behind(net: Any) -> None:
+    import tracemalloc
+
+    plan = capture_plan(net)
+    for _ in range(50):
+        plan.digest()
+    gc.collect()
+    tracemalloc.start()
+    for number in range(200):
+        if number % 20 == 0:
+            rename(net) if hasattr(net, "head") else setattr(net, "head", net.other_head)
+        plan.digest()
+    gc.collect()
+    grown = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert grown < 100_000
+
+
+def test_threads_may_share_a_plan_while_the_model_changes(net: Any) -> None:
+    plan = capture_plan(net)
+    known = set()
+    for change in (rename, lambda net: setattr(net, "head", net.other_head)) * 2:
+        known.add(plan.digest().size)
+        change(net)
+    known.add(plan.digest().size)
+    done = threading.Event()
+    seen: list[int] = []
+    failures: list[Exception] = []
+
+    def work() -> None:
+        try:
+            while not done.is_set():
+                seen.append(plan.digest().size)
+        except Exception as error:  # noqa: BLE001
+            failures.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for _ in range(300):
+        rename(net)
+        net.head = net.other_head
+        del net.other_head
+    done.set()
+    for thread in threads:
+        thread.join()
+    # RuntimeError: a dict of the model was changed while Python went over it, as state_dict() says.
+    assert all(isinstance(error, RuntimeError) for error in failures), failures
+    assert set(seen) <= known | {size + 1 for size in known} | {size - 2 for size in known}
+
+
+# ---- options ----
+
+
+@pytest.mark.parametrize("obj", [5, None, [torch.ones(1)], torch.ones(1), "model.safetensors"])
+def test_what_is_no_model_is_refused(obj: Any) -> None:
+    with pytest.raises(ConfigError, match="expected a torch"):
+        capture_plan(obj)
+
+
+def test_options_are_those_of_digest_model(net: Any) -> None:
+    assert capture_plan(net, algorithm="sha256", threads=2).digest() == digest_model(
+        net, algorithm="sha256"
+    )
+    for options in ({"algorithm": "md5"}, {"threads": 0}, {"threads": -1}, {"threads": 10**6}):
+        with pytest.raises(ConfigError):
+            capture_plan(net, **options)
+    with pytest.raises(ConfigError, match="expected a torch optimizer"):
+        capture_plan(net, model=net)

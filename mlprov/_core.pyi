@@ -207,9 +207,7 @@ def tensor_digests(
 def digest_values(
     objects: Sequence[object], algorithms: Sequence[str], /, *, threads: int | None = None
 ) -> list[list[bytes]]:
-    """Digests alone of what tensor_digests takes, in one pass: a list for each of 1 to 8
-    algorithms.
-    """
+    """Digests alone of what tensor_digests takes: a list for each of 1 to 8 algorithms."""
 
 def tensor_tree(
     names: Sequence[str],

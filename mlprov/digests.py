@@ -246,8 +246,9 @@ def digest(
         obj: a tensor or array (torch, NumPy, anything with ``__dlpack__`` or the buffer protocol),
             ``bytes``, or a :class:`pathlib.Path` to a file. Text is refused: it could be either.
         algorithm: ``"blake3"``, ``"sha256"``, ``"sha384"`` or ``"sha512"``.
-        algorithms: several of these, instead of one: a tuple of digests in this order, from one
-            pass over the values. With two threads SHA-256 runs beside BLAKE3.
+        algorithms: several of these, instead of one: a tuple of digests in this order. With two
+            threads SHA-256 runs beside BLAKE3; a file, a device or a tensor with strides is read
+            once for all.
         threads: how many threads may hash at once, 1 to 1024; None for what
             :func:`mlprov.set_threads` says. A file is hashed by the thread that reads it.
 

@@ -125,14 +125,14 @@ def named_tensors(model: object) -> tuple[list[str], list[Any]]:
     """The persistent state dict of a model, names and tensors, in no particular order.
 
     Args:
-        model: a ``torch.nn.Module``, or a state dict, whose names are taken as they are.
+        model: a ``torch.nn.Module``, or a state dict, whose names are taken as they are; whether a
+            leaf can carry them is for the core to say.
 
     Raises:
         ConfigError: as :func:`digest_model`.
     """
     if is_module(model):
         tensors = modules.read_state(model).tensors
-        return list(tensors), list(tensors.values())
     elif not isinstance(model, Mapping):
         raise model_expected(model)
     elif _is_plain(model):
@@ -164,7 +164,8 @@ def persistent_tensors(model: object) -> dict[str, Any]:
     Raises:
         ConfigError: as :func:`digest_model`.
     """
-    return dict(sorted(zip(*named_tensors(model), strict=True), key=lambda item: _utf8(item[0])))
+    named = zip(*named_tensors(model), strict=True)
+    return dict(sorted(named, key=lambda item: _utf8(check_name(item[0]))))
 
 
 def _mapping_tensors(state: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:

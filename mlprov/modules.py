@@ -23,13 +23,14 @@ from mlprov.errors import ConfigError, UnsupportedTensorError
 __all__ = [
     "ModuleState",
     "Node",
+    "Structure",
     "check_name",
     "flatten",
     "is_module",
-    "module_tree",
     "parameter_names",
     "read_state",
     "read_state_by_methods",
+    "read_structure",
     "walk",
 ]
 
@@ -267,21 +268,21 @@ def read_state(module: Any) -> ModuleState:
         ConfigError: two entries have one name once the wrappers' part is removed (both are named),
             or a name cannot be written.
     """
-    tree = module_tree(module)
-    held = None if tree is None else tree.tensors()
-    if tree is None or held is None:
+    structure = read_structure(module)
+    held = None if structure is None else structure.tree.tensors()
+    if structure is None or held is None:
         return read_state_by_methods(module)
     tensors, buffers = held
     return ModuleState(
-        dict(zip(tree.names, tensors, strict=True)),
-        dict(zip(tree.buffer_names, buffers, strict=True)),
+        dict(zip(structure.tree.names, tensors, strict=True)),
+        dict(zip(structure.tree.buffer_names, buffers, strict=True)),
     )
 
 
 def read_state_by_methods(module: Any) -> ModuleState:
     """The same of any model: asks modules that save in their own way, and says what is wrong.
 
-    A model for which :func:`module_tree` has an answer is read the same by either.
+    A model for which :func:`read_structure` has an answer is read the same by either.
     """
     reader = _Reader()
     for node in walk(module):
@@ -309,8 +310,28 @@ class _Kinds(dict[type, str | None]):
         return next((child for base, child in self._wrappers if issubclass(kind, base)), "")
 
 
-def module_tree(module: Any) -> _core.ModuleTree | None:
-    """The structure of an ordinary model, which finds its tensors again without naming them.
+@dataclass(frozen=True, slots=True)
+class Structure:
+    """The names of an ordinary model, and what finds its tensors again without naming them.
+
+    Attributes:
+        tree: the core's, which knows keys and types.
+        kinds: what was said of each type when the tree was made.
+    """
+
+    tree: _core.ModuleTree
+    kinds: Mapping[type, str | None]
+
+    def tensors(self) -> tuple[list[Any], list[Any]] | None:
+        """The tensors and the other buffers as they are now; None where the model is another."""
+        fresh = _Kinds()  # a class may have been given methods of its own since
+        if any(fresh[kind] != said for kind, said in self.kinds.items()):
+            return None
+        return self.tree.tensors()
+
+
+def read_structure(module: Any) -> Structure | None:
+    """The structure of an ordinary model.
 
     Ordinary is a model of modules that save what they have registered: no ``get_extra_state``, no
     ``_save_to_state_dict`` of their own, no lazy or flattened parameters, no TorchScript.
@@ -318,13 +339,13 @@ def module_tree(module: Any) -> _core.ModuleTree | None:
     Returns:
         None of any other model, and of one that :func:`read_state_by_methods` refuses.
     """
-    tree = _core.module_tree(module, _Kinds())
+    kinds = _Kinds()
+    tree = _core.module_tree(module, kinds)
     if tree is None:
         return None
     names = (*tree.names, *tree.buffer_names)
-    return (
-        tree if len(set(names)) == len(names) and _are_names("\0".join(names), len(names)) else None
-    )
+    distinct = len(set(names)) == len(names)
+    return Structure(tree, kinds) if distinct and _are_names("\0".join(names), len(names)) else None
 
 
 def _are_names(text: str, count: int) -> bool:

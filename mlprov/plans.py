@@ -6,7 +6,7 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
-from mlprov import _core, models, modules, optimizers
+from mlprov import models, modules, optimizers
 from mlprov.digests import check_options, is_torch_tensor
 from mlprov.errors import ConfigError
 from mlprov.model_digests import ModelDigest, digest_named
@@ -50,21 +50,21 @@ class _Module:
 
     def __init__(self, module: Any) -> None:
         self._module = _follow(module, "model")
-        self._tree: _core.ModuleTree | None = None
+        self._structure: modules.Structure | None = None
         self.enumerations = 0
 
     def named_tensors(self) -> _Named:
         module = self._module()
-        tree = self._tree
-        held = None if tree is None else tree.tensors()
-        if tree is None or held is None:
+        structure = self._structure
+        held = None if structure is None else structure.tensors()
+        if structure is None or held is None:
             self.enumerations += 1
-            self._tree = tree = modules.module_tree(module)
-            held = None if tree is None else tree.tensors()
-        if tree is None or held is None:
+            self._structure = structure = modules.read_structure(module)
+            held = None if structure is None else structure.tree.tensors()
+        if structure is None or held is None:
             state = modules.read_state_by_methods(module)
             return list(state.tensors), list(state.tensors.values())
-        return tree.names, held[0]
+        return structure.tree.names, held[0]
 
     def digest(self, algorithm: str, threads: int | None) -> ModelDigest:
         return digest_named(*self.named_tensors(), algorithm, threads)
@@ -113,7 +113,7 @@ class CapturePlan:
     Of a module its names and types are remembered, not its tensors: each :meth:`digest` takes the
     tensors that stand under these names then, and their memory as it lies then. So a parameter
     that was replaced, moved, resized, tied or untied is hashed as it is. Where names or types are
-    others, the model is read anew, which takes about three times as long as to look. A model with
+    others, the model is read anew, which takes about four times as long as to look. A model with
     methods of its own for what it saves is read anew each time.
 
     A plan holds modules and optimizers weakly: it keeps nothing of them alive, be it a model that

@@ -345,7 +345,7 @@ static PyMethodDef functions[] = {
                "The path of device tensors, forced.")},
     {"digest_values", MLP_PY_WITH_KEYWORDS(MlpCore_digest_values), METH_VARARGS | METH_KEYWORDS,
      PyDoc_STR("digest_values($module, objects, algorithms, /, *, threads=None)\n--\n\n"
-               "Digests of objects in one pass, a list for each algorithm.")},
+               "Digests of objects, a list for each algorithm.")},
     {"tensor_identities", MlpCore_tensor_identities, METH_O,
      PyDoc_STR("tensor_identities($module, tensors, /)\n--\n\n"
                "(storage, byte offset, dtype, shape, byte strides) of each; None for empty ones.")},

@@ -125,7 +125,7 @@ SEAM int fchmod(int fd, mode_t mode)
     return FAULT ? -1 : (int)syscall(SYS_fchmod, fd, mode);
 }
 
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define ALLOCATIONS_CAN_FAIL 0 /* the sanitizer's own allocator stands there */
 #elif defined(__has_feature)
 #if __has_feature(address_sanitizer)

@@ -7,6 +7,7 @@ import copy
 import dataclasses
 import gc
 import json
+import os
 import pickle
 import random
 import sys
@@ -338,21 +339,24 @@ print(status("VmHWM") - before)
 
 
 @LINUX
+@pytest.mark.skipif(
+    os.environ.get("MLPROV_BUILD_VARIANT") == "sanitize",
+    reason="AddressSanitizer's allocator takes more",
+)
 @pytest.mark.parametrize(
-    ("state", "mib"),
+    "state",
     [
-        pytest.param("{'one': torch.ones(1 << 26)}", 256, id="one of 256 MiB"),
-        pytest.param("{'strided': torch.ones(2, 1 << 25).T}", 256, id="one that is gathered"),
+        pytest.param("{'one': torch.ones(1 << 26)}", id="one of 256 MiB"),
+        pytest.param("{'strided': torch.ones(2, 1 << 25).T}", id="one that is gathered"),
         pytest.param(
             "(lambda base: {f'model.layers.{i // 200}.experts.{i % 200}.weight':"
             " base[4 * i : 4 * i + 4] for i in range(100_000)})(torch.zeros(400_000))",
-            1,
             id="a hundred thousand",
         ),
     ],
 )
 def test_a_model_of_any_size_is_hashed_in_64_mib(
-    run_python: Callable[..., str], state: str, mib: int
+    run_python: Callable[..., str], state: str
 ) -> None:
     assert float(run_python(MEASURE.replace("STATE", state))) < 64
 

@@ -186,6 +186,15 @@ def another_class(net: Any) -> None:
     net.module.__class__ = Own
 
 
+def give_the_class_a_method(net: Any) -> None:
+    class Own(nn.Linear):
+        pass
+
+    net.module.__class__ = Own
+    capture_plan(net).digest()
+    Own.get_extra_state = WithExtra.get_extra_state
+
+
 def sparse_parameter(net: Any) -> None:
     net.module.weight = nn.Parameter(torch.eye(4).to_sparse())
 
@@ -195,7 +204,8 @@ CHANGES: list[Callable[[Any], Any]] = [
     change_values, resize_storage, strided, put_in_and_take_out, replace_by_one_of_the_same_kind,
     replace_by_another_kind, rename, move_to_another_place, drop_parameter, make_persistent,
     make_transient, fill_absent, swap_order, replace_the_dict, parametrize, prune, compile_within,
-    wrap_within, save_in_an_own_way, extra_state_within, another_class, sparse_parameter,
+    wrap_within, save_in_an_own_way, extra_state_within, another_class, give_the_class_a_method,
+    sparse_parameter,
     lambda net: net.double(), lambda net: net.to(torch.bfloat16), lambda net: net.eval(),
     lambda net: net.requires_grad_(False), lambda net: net.to(memory_format=torch.channels_last),
     lambda net: net.share_memory(), lambda net: net.apply(lambda module: None),
@@ -332,6 +342,21 @@ def test_models_that_are_not_ordinary_are_read_anew_each_time(net: Any) -> None:
                 next(iter(model.parameters())).add_(1)
             check(plan, model)
             assert plan.enumerations == rounds
+
+
+def test_a_class_that_is_given_a_method_later_is_asked_for_what_it_saves(net: Any) -> None:
+    class Own(nn.Linear):
+        pass
+
+    net.inner.append(Own(4, 4))
+    plan = capture_plan(net)
+    before = check(plan, net)
+    Own.get_extra_state = WithExtra.get_extra_state
+    found = check(plan, net)
+    assert found.size == before.size + 1
+    assert found.leaf("inner.2._extra_state.table")
+    del Own.get_extra_state
+    assert check(plan, net) == before
 
 
 # ---- state dicts, optimizers ----

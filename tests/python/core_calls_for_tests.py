@@ -25,6 +25,8 @@ WRONG: dict[str, tuple[Any, ...]] = {
     "path": (5, 1.5, [], object(), bytearray(b"a")),
     "buffers": (5, 1.5, object(), b"ab", "ab", ["a"], [5], [None], [b"a", "b"]),
     "hashes": (5, 1.5, object(), HASH, "ab", ["a" * 32], [5], [None]),
+    "paths": (5, 1.5, object(), b"ab", "ab", [5], [None], [bytearray(b"a")]),
+    "callable": (5, "text", b"bytes", [], object()),
     "names": (5, 1.5, object(), b"blake3", "blake3", [5], [None], [b"blake3"]),
     "objects": (5, object(), "ab", b"ab", ["text"], [None], [object()], [5]),
     "object": ("text", None, object(), 5, [1]),
@@ -59,6 +61,7 @@ class Call:
 KEYED = {"key": (None, "hash?")}
 BY = {"algorithm": ("sha256", "text")}
 THREADS = {"threads": (2, "int?")}
+PROGRESS = {"progress": (max, "callable?")}
 
 CALLS = [
     Call("set_exceptions", ({},), ("classes",)),
@@ -67,12 +70,18 @@ CALLS = [
     Call("hash_bytes", (b"data",), ("buffer",), {**BY, **THREADS}),
     Call("hash_many", ([b"a", b"b"],), ("buffers",), {**BY, **THREADS}),
     Call("hash_many_by", ([b"a"], ["blake3", "sha256"]), ("buffers", "names"), THREADS),
-    Call("hash_file", ("FILE",), ("path",), {"algorithms": (["blake3"], "names")}),
+    Call(
+        "hash_file",
+        ("FILE",),
+        ("path",),
+        {"algorithms": (["blake3"], "names"), **THREADS, **PROGRESS},
+    ),
+    Call("hash_files", (["file"],), ("paths",), {**BY, **THREADS, **PROGRESS}),
     Call(
         "hash_file_ranges",
         ("FILE", [(0, 1)]),
         ("path", "ranges"),
-        {"algorithms": (["blake3"], "names")},
+        {"algorithms": (["blake3"], "names"), **THREADS},
     ),
     Call("blake3_subtree", (b"data", 0), ("buffer", "int"), KEYED),
     Call("blake3_groups", (b"data",), ("object",), THREADS),

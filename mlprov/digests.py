@@ -8,12 +8,13 @@ import pathlib
 import re
 import stat
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 from mlprov import _core
 from mlprov.errors import ConfigError, EvidenceError, UnsupportedTensorError
+from mlprov.file_digests import hash_files, hash_one
 from mlprov.records import Json, canonical
 from mlprov.threads import check_threads
 
@@ -332,14 +333,34 @@ def named_error(
     return named
 
 
-def _hash_path(path: pathlib.Path, algorithm: str) -> Digest:
-    if stat.S_ISDIR(path.stat().st_mode):
+def _hash_paths(
+    paths: Sequence[pathlib.Path], algorithm: str, threads: int | None
+) -> Iterator[Digest]:
+    """In order; the first that cannot be hashed is raised."""
+    regular = [stat.S_ISREG(_not_directory(path).st_mode) for path in paths]
+    names = [
+        os.fsencode(path) for path, is_regular in zip(paths, regular, strict=True) if is_regular
+    ]
+    outcomes = hash_files(names, algorithm, threads=threads)
+    for path, is_regular in zip(paths, regular, strict=True):
+        outcome, _ = (
+            next(outcomes)
+            if is_regular
+            else hash_one(os.fsencode(path), algorithm, threads=threads)
+        )
+        if isinstance(outcome, Exception):
+            raise outcome
+        yield Digest(algorithm, outcome)
+
+
+def _not_directory(path: pathlib.Path) -> os.stat_result:
+    found = path.stat()
+    if stat.S_ISDIR(found.st_mode):
         raise ConfigError(
             f"cannot digest {path}: it is a directory; use mlprov.digest_model() for the shards of"
             " a model, Run.track_data() for a data set, or digest_many() of its files"
         )
-    values, _ = _core.hash_file(os.fsencode(path), [algorithm])
-    return Digest(algorithm, values[0])
+    return found
 
 
 def _refuse(obj: object) -> None:
@@ -367,7 +388,7 @@ def digest(obj: object, *, algorithm: str = "blake3", threads: int | None = None
             ``bytes``, or a :class:`pathlib.Path` to a file. Text is refused: it could be either.
         algorithm: ``"blake3"``, ``"sha256"``, ``"sha384"`` or ``"sha512"``.
         threads: how many threads may hash at once, 1 to 1024; None for what
-            :func:`mlprov.set_threads` says. A file is hashed by the thread that reads it.
+            :func:`mlprov.set_threads` says. SHA-2 of one file is hashed by one thread.
 
     Raises:
         TypeError: text, a model or state dict (:func:`mlprov.digest_model` is for these), or an
@@ -392,7 +413,8 @@ def digest_many(
 ) -> list[Digest]:
     """The digests of many objects, as :func:`digest` gives them, in one call of the core.
 
-    Paths are read one after the other; everything else is hashed together.
+    Small files share the threads, each large one has them all; then everything else is hashed
+    together.
 
     Args:
         objs: what :func:`digest` takes; not one tensor, whose rows these would be.
@@ -409,10 +431,13 @@ def digest_many(
     _refuse(objs)
     items = list(objs)
     digests: dict[int, Digest] = {}
+    paths = {}
     for index, obj in enumerate(items):
         _refuse(obj)
         if isinstance(obj, pathlib.PurePath):
-            digests[index] = _hash_path(pathlib.Path(obj), algorithm)
+            paths[index] = pathlib.Path(obj)
+    hashed = _hash_paths(list(paths.values()), algorithm, threads)
+    digests.update(zip(paths, hashed, strict=True))
     others = [index for index in range(len(items)) if index not in digests]
     rows = hash_tensors(
         [items[index] for index in others],

@@ -18,7 +18,10 @@ from extension_build import (
     sources,
 )
 
-CORE_ROOMS = ("base", "hash", "merkle", "codec", "tensor", "sign", "store", "anchor", "python")
+CORE_ROOMS = (
+    *("base", "hash", "merkle", "codec", "tensor", "files", "sign", "store", "anchor"),
+    "python",
+)
 WARNINGS = ["-Wall", "-Wextra"]
 
 core = Extension(

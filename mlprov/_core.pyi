@@ -62,16 +62,45 @@ def hash_many_by(
     other hashes with BLAKE3.
     """
 
-def hash_file(path: _Path, /, algorithms: Sequence[str]) -> tuple[list[bytes], int]:
+def hash_file(
+    path: _Path,
+    /,
+    algorithms: Sequence[str],
+    *,
+    threads: int | None = None,
+    progress: Callable[[int, int], object] | None = None,
+) -> tuple[list[bytes], int]:
     """Digests of a file, pipe or device in one read, and its length; 1 to 8 algorithms. Links
-    are followed.
+    are followed. A regular file's BLAKE3 is computed by several threads that each read their own
+    parts; of several algorithms each has a thread.
 
-    EvidenceError (CHANGED) if the file is written to, truncated or replaced while it is read;
-    StoreError if it cannot be read. Ctrl-C ends it.
+    ``progress`` is called with (0, bytes done) on this thread, about 20 times a second; what it
+    raises ends the call, as Ctrl-C does. EvidenceError (CHANGED) if the file is written to,
+    truncated or replaced while it is read; StoreError if it cannot be read.
+    """
+
+def hash_files(
+    paths: Sequence[_Path],
+    /,
+    algorithm: str = "blake3",
+    *,
+    threads: int | None = None,
+    progress: Callable[[int, int], object] | None = None,
+) -> tuple[list[bytes | Exception | None], list[int]]:
+    """What came of each regular file, and their lengths: the digest; the exception that
+    ``hash_file`` would raise; or None: it is large, so that it is left to ``hash_file`` and all
+    threads. Other files are refused (StoreError) without waiting for them.
+
+    ``progress`` is called with (files, bytes done), as ``hash_file`` does.
     """
 
 def hash_file_ranges(
-    path: _Path, ranges: Sequence[tuple[int, int]], /, algorithms: Sequence[str]
+    path: _Path,
+    ranges: Sequence[tuple[int, int]],
+    /,
+    algorithms: Sequence[str],
+    *,
+    threads: int | None = None,
 ) -> tuple[list[bytes], list[bytes], int]:
     """(digest by algorithms[0] of each [begin, end), digests of the whole file by each
     algorithm, length): one read.

@@ -17,7 +17,7 @@ from typing import Any, Final, TypeAlias
 from mlprov import _core
 from mlprov.digests import check_options, is_numpy_array, is_torch_tensor
 from mlprov.errors import ConfigError, UnsupportedTensorError
-from mlprov.file_sets import FileEntry, check_file_name, dvc_digests, hash_entry, list_files
+from mlprov.file_sets import FileEntry, check_file_name, dvc_digests, hash_entries, list_files
 from mlprov.items import Items, class_name, tensor_tail
 from mlprov.records import Json, json_text
 from mlprov.rows import Column, HashRows, SampleType, row_hasher, sample_type
@@ -320,13 +320,10 @@ def _capture_path(path: pathlib.Path, algorithm: str, store: pathlib.Path | None
         kind, entries = "file", [FileEntry(check_file_name(path), place, place.lstat())]
     else:
         raise ConfigError(f"cannot record {path}: there is no such file or directory")
-    digests, lengths, paths = [], [], []
-    for entry in entries:
-        digest, length = hash_entry(entry, algorithm)
-        digests.append(digest)
-        lengths.append(length)
-        paths.append(entry.path)
-    leaves = SampleLeaves(algorithm, digests, lengths, paths)
+    hashed = list(hash_entries(entries, algorithm))
+    lengths = [length for _, length in hashed]
+    paths = [entry.path for entry in entries]
+    leaves = SampleLeaves(algorithm, (digest for digest, _ in hashed), lengths, paths)
     weak = _weak_digests(path, entries)
     return _capture(kind, leaves, sum(lengths), None, json_text(str(path)), weak)
 

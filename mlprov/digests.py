@@ -10,13 +10,14 @@ import pathlib
 import re
 import stat
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, overload
 
 from mlprov import _core
 from mlprov.composites import Composite, hash_composites, naming, split_refused
 from mlprov.errors import ConfigError, EvidenceError, UnsupportedTensorError
+from mlprov.file_digests import hash_files, hash_one
 from mlprov.records import canonical
 from mlprov.threads import check_threads
 
@@ -201,13 +202,34 @@ def is_torch_tensor(value: object) -> bool:
     return tensor is not None and isinstance(value, tensor)
 
 
-def _hash_path(path: pathlib.Path, algorithms: Sequence[str]) -> list[bytes]:
-    if stat.S_ISDIR(path.stat().st_mode):
+def _hash_paths(
+    paths: Sequence[pathlib.Path], algorithms: Sequence[str], threads: int | None
+) -> Iterator[list[bytes]]:
+    """A digest by each algorithm, path by path; the first that cannot be hashed is raised."""
+    regular = [stat.S_ISREG(_not_directory(path).st_mode) for path in paths]
+    names = [os.fsencode(path) for path in paths]
+    if len(algorithms) > 1:
+        for name in names:
+            yield _core.hash_file(name, algorithms, threads=threads)[0]
+        return
+    (algorithm,) = algorithms
+    batch = [name for name, is_regular in zip(names, regular, strict=True) if is_regular]
+    outcomes = hash_files(batch, algorithm, threads=threads)
+    for name, is_regular in zip(names, regular, strict=True):
+        outcome, _ = next(outcomes) if is_regular else hash_one(name, algorithm, threads=threads)
+        if isinstance(outcome, Exception):
+            raise outcome
+        yield [outcome]
+
+
+def _not_directory(path: pathlib.Path) -> os.stat_result:
+    found = path.stat()
+    if stat.S_ISDIR(found.st_mode):
         raise ConfigError(
             f"cannot digest {path}: it is a directory; use mlprov.digest_model() for the shards of"
             " a model, Run.track_data() for a data set, or digest_many() of its files"
         )
-    return _core.hash_file(os.fsencode(path), algorithms)[0]
+    return found
 
 
 def _refuse(obj: object) -> None:
@@ -250,7 +272,7 @@ def digest(
             threads SHA-256 runs beside BLAKE3; a file, a device or a tensor with strides is read
             once for all.
         threads: how many threads may hash at once, 1 to 1024; None for what
-            :func:`mlprov.set_threads` says. A file is hashed by the thread that reads it.
+            :func:`mlprov.set_threads` says. SHA-2 of one file is hashed by one thread.
 
     Raises:
         TypeError: text, a model or state dict (:func:`mlprov.digest_model` is for these), or an
@@ -292,7 +314,8 @@ def digest_many(
 ) -> list[Digest] | list[tuple[Digest, ...]]:
     """The digests of many objects, as :func:`digest` gives them, in one call of the core.
 
-    Paths are read one after the other; everything else is hashed together.
+    Small files share the threads, each large one has them all; then everything else is hashed
+    together.
 
     Args:
         objs: what :func:`digest` takes; not one tensor, whose rows these would be.
@@ -356,13 +379,16 @@ def _hash_by_kind(
     """The same where files or composite tensors are among them, or something is wrong."""
     rows: dict[int, list[bytes]] = {}  # place → a digest by each algorithm
     values = list(items)
+    paths: dict[int, pathlib.Path] = {}
     for place, obj in enumerate(items):
         _refuse(obj)
         if isinstance(obj, pathlib.PurePath):
-            rows[place] = _hash_path(pathlib.Path(obj), algorithms)
+            paths[place] = pathlib.Path(obj)
             values[place] = b""  # keeps the place
         else:
             _require_values(obj, place, len(items))
+    hashed = _hash_paths(list(paths.values()), algorithms, threads)
+    rows.update(zip(paths, hashed, strict=True))
     values, splits = split_refused(values, _describe)
     for algorithm in algorithms:
         composites = hash_composites(items, splits, algorithm, _describe, threads)

@@ -7,19 +7,19 @@ import pathlib
 import re
 import stat
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from mlprov import _core
 from mlprov.errors import ConfigError, EvidenceError
+from mlprov.file_digests import hash_files
 from mlprov.records import Json
 
 __all__ = [
     "FileEntry",
     "check_file_name",
     "dvc_digests",
-    "hash_entry",
+    "hash_entries",
     "list_files",
     "list_model_files",
 ]
@@ -160,23 +160,30 @@ def _refusal(location: pathlib.Path, status: os.stat_result) -> str:
     return f"cannot record {location}: it is no regular file ({stat.filemode(status.st_mode)})"
 
 
-def hash_entry(entry: FileEntry, algorithm: str) -> tuple[bytes, int]:
-    """The digest and the length of a file that was listed.
+def hash_entries(
+    entries: Sequence[FileEntry], algorithm: str, threads: int | None = None
+) -> Iterator[tuple[bytes, int]]:
+    """The digest and the length of files that were listed, in order.
 
     Raises:
-        EvidenceError: it is not the file any more that was listed, or changed while it was read.
+        EvidenceError: one is not the file any more that was listed, or changed while it was read.
+        StoreError: one cannot be read.
     """
-    values, length = _core.hash_file(os.fsencode(entry.location), [algorithm])
-    now = entry.location.lstat()
-    before = entry.status
-    if (
-        not stat.S_ISREG(now.st_mode)
-        or _place(now) != _place(before)
-        or (now.st_size, now.st_mtime_ns) != (before.st_size, before.st_mtime_ns)
-        or length != before.st_size
-    ):
-        raise EvidenceError(f"cannot record {entry.location}: it changed while it was read")
-    return values[0], length
+    names = [os.fsencode(entry.location) for entry in entries]
+    outcomes = hash_files(names, algorithm, threads=threads)
+    for entry, (outcome, length) in zip(entries, outcomes, strict=True):
+        if isinstance(outcome, Exception):
+            raise outcome
+        now = entry.location.lstat()
+        before = entry.status
+        if (
+            not stat.S_ISREG(now.st_mode)
+            or _place(now) != _place(before)
+            or (now.st_size, now.st_mtime_ns) != (before.st_size, before.st_mtime_ns)
+            or length != before.st_size
+        ):
+            raise EvidenceError(f"cannot record {entry.location}: it changed while it was read")
+        yield outcome, length
 
 
 def dvc_digests(location: pathlib.Path, folder: str = "") -> list[Json]:

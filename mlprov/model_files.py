@@ -87,11 +87,17 @@ def _unchanged(path: pathlib.Path) -> Iterator[None]:
 
 
 def _read_ranges(
-    path: pathlib.Path, entries: Sequence[_Entry], expected: int | None, algorithms: Sequence[str]
+    path: pathlib.Path,
+    entries: Sequence[_Entry],
+    expected: int | None,
+    algorithms: Sequence[str],
+    threads: int | None = None,
 ) -> tuple[tuple[TensorDigest, ...], dict[str, str], int]:
     """Tensors by the first algorithm, the whole file by each (hex), its length: one read."""
     ranges = sorted({(entry.begin, entry.end) for entry in entries})
-    digests, whole, length = _core.hash_file_ranges(os.fsencode(path), ranges, algorithms)
+    digests, whole, length = _core.hash_file_ranges(
+        os.fsencode(path), ranges, algorithms, threads=threads
+    )
     if expected not in (None, length):
         raise _changed(path)
     of_range = dict(zip(ranges, digests, strict=True))
@@ -149,7 +155,9 @@ def read_file(path: pathlib.Path, shown: str, *, algorithm: str = "blake3") -> F
         return FileTensors(shown, length, of_file["blake3"], of_file["sha256"], tensors)
 
 
-def read_model(path: pathlib.Path, algorithm: str = "blake3") -> list[TensorDigest]:
+def read_model(
+    path: pathlib.Path, algorithm: str = "blake3", threads: int | None = None
+) -> list[TensorDigest]:
     """The tensors of a safetensors file, or of a directory whose ``*.safetensors`` are its shards.
 
     Raises:
@@ -160,11 +168,11 @@ def read_model(path: pathlib.Path, algorithm: str = "blake3") -> list[TensorDige
         OSError: there is none.
     """
     if not path.is_dir():
-        return list(_read_tensors(path, algorithm))
+        return list(_read_tensors(path, algorithm, threads))
     origins: dict[str, pathlib.Path] = {}
     tensors = []
     for shard in _shards(path):
-        for tensor in _read_tensors(shard, algorithm):
+        for tensor in _read_tensors(shard, algorithm, threads):
             if tensor.name in origins:
                 raise EvidenceError(
                     f"cannot read the model {path}: {origins[tensor.name].name} and {shard.name}"
@@ -185,7 +193,9 @@ def _shards(path: pathlib.Path) -> list[pathlib.Path]:
     return shards
 
 
-def _read_tensors(path: pathlib.Path, algorithm: str) -> tuple[TensorDigest, ...]:
+def _read_tensors(
+    path: pathlib.Path, algorithm: str, threads: int | None
+) -> tuple[TensorDigest, ...]:
     if path.suffix in _PICKLES:
         raise ConfigError(
             f"cannot read the tensors of {path}: {path.suffix} files are pickles, which are never"
@@ -193,7 +203,7 @@ def _read_tensors(path: pathlib.Path, algorithm: str) -> tuple[TensorDigest, ...
         )
     with _unchanged(path):
         entries, _, expected = read_header(path)
-        return _read_ranges(path, entries, expected, [algorithm])[0]
+        return _read_ranges(path, entries, expected, [algorithm], threads)[0]
 
 
 def tied_names(path: pathlib.Path) -> list[list[str]]:

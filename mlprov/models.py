@@ -84,7 +84,7 @@ def digest_model(
             Pickles are never read.
         algorithm: digest of each tensor.
         threads: how many threads may hash at once, 1 to 1024; None for what
-            :func:`mlprov.set_threads` says. A file is hashed by the thread that reads it.
+            :func:`mlprov.set_threads` says. The tensors of a file are hashed one after another.
 
     Raises:
         UnsupportedTensorError: a tensor without values (meta, fake), by name.
@@ -97,14 +97,14 @@ def digest_model(
     """
     check_options(algorithm, threads)
     if isinstance(obj, (str, os.PathLike)):
-        return model_of(_read_file(pathlib.Path(os.fspath(obj)), algorithm))
+        return model_of(_read_file(pathlib.Path(os.fspath(obj)), algorithm, threads))
     names, tensors = named_tensors(obj)
     return digest_named(names, tensors, algorithm, threads)
 
 
-def _read_file(path: pathlib.Path, algorithm: str) -> list[TensorDigest]:
+def _read_file(path: pathlib.Path, algorithm: str, threads: int | None) -> list[TensorDigest]:
     try:
-        return read_model(path, algorithm)
+        return read_model(path, algorithm, threads)
     except (OSError, ValueError) as error:  # ValueError: a NUL or a lone surrogate in the name
         reason = error.strerror if isinstance(error, OSError) else "it is no name of a file"
         raise ConfigError(

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-# base -> hash -> merkle, codec -> tensor -> capture, sign, store, net -> anchor -> python:
+# base -> hash -> merkle, codec -> tensor -> capture, files, sign, store, net -> anchor -> python:
 # a room may include rooms of a lower level, never another one of its own.
 LEVELS = {
     "base": 0,
@@ -25,6 +25,7 @@ LEVELS = {
     "codec": 2,
     "tensor": 3,
     "capture": 4,
+    "files": 4,
     "sign": 4,
     "store": 4,
     "net": 4,

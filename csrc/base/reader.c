@@ -24,9 +24,9 @@ static struct mlp_reader_facts facts_of(const struct stat *found)
     };
 }
 
-static int ask(const struct mlp_reader_calls *calls)
+static int ask_whether_to_go_on(const struct mlp_reader_ask *ask)
 {
-    return calls != NULL && calls->interrupted != NULL ? calls->interrupted(calls->context) : 0;
+    return ask != NULL ? ask->interrupted(ask->context) : 0;
 }
 
 /* ---- opening ---- */
@@ -46,14 +46,14 @@ static int take_facts(struct mlp_reader *reader, bool only_regular, struct mlp_e
 }
 
 int mlp_reader_open(struct mlp_reader *reader, const char *path, bool only_regular,
-                    const struct mlp_reader_calls *calls, struct mlp_error *error)
+                    const struct mlp_reader_ask *ask, struct mlp_error *error)
 {
     struct mlp_reader opened = {.fd = -1, .path = path};
     int flags = O_RDONLY | O_CLOEXEC | O_NOCTTY | (only_regular ? O_NONBLOCK : 0);
     while ((opened.fd = open(path, flags)) < 0) {
         if (errno != EINTR)
             return mlp_fail_errno(error, errno, "cannot open %s", path);
-        int answer = ask(calls);
+        int answer = ask_whether_to_go_on(ask);
         if (answer != 0)
             return answer;
     }
@@ -80,36 +80,58 @@ static int fail_changed(const struct mlp_reader *reader, const char *what, struc
                     reader->path, what);
 }
 
+/* What differs, of two looks at one file. Returns: NULL where nothing does. */
+static const char *difference(const struct mlp_reader_facts *before,
+                              const struct mlp_reader_facts *now)
+{
+    if (now->len != before->len)
+        return "another length";
+    if (now->mtime_ns != before->mtime_ns)
+        return "it was written to";
+    if (now->ctime_ns != before->ctime_ns)
+        return "it was replaced, renamed or given other rights";
+    return NULL;
+}
+
+/* Whether the path leads to the file. Returns: 0 and *is_there, and what was found if it is. */
+static int look_at_path(const struct mlp_reader *reader, bool *is_there, struct stat *found,
+                        struct mlp_error *error)
+{
+    bool exists = stat(reader->path, found) == 0;
+    if (!exists && errno != ENOENT && errno != ENOTDIR)
+        return mlp_fail_errno(error, errno, "cannot stat %s", reader->path);
+    *is_there = exists && (uint64_t)found->st_dev == reader->facts.device &&
+                (uint64_t)found->st_ino == reader->facts.inode;
+    return 0;
+}
+
+/* Where nothing changed, the look at the path is the only one. */
 int mlp_reader_check(const struct mlp_reader *reader, struct mlp_error *error)
 {
+    struct stat found;
+    bool is_there = true;
     if (!reader->is_regular)
         return 0;
-    struct stat found;
-    if (fstat(reader->fd, &found) != 0)
+    int status = look_at_path(reader, &is_there, &found, error);
+    if (status != 0)
+        return status;
+    if (!is_there && fstat(reader->fd, &found) != 0)
         return mlp_fail_errno(error, errno, "cannot stat %s", reader->path);
     struct mlp_reader_facts now = facts_of(&found);
-    if (now.len != reader->facts.len)
-        return fail_changed(reader, "another length", error);
-    if (now.mtime_ns != reader->facts.mtime_ns)
-        return fail_changed(reader, "it was written to", error);
-    if (now.ctime_ns != reader->facts.ctime_ns)
-        return fail_changed(reader, "it was replaced, renamed or given other rights", error);
-    if (stat(reader->path, &found) != 0 || (uint64_t)found.st_dev != reader->facts.device ||
-        (uint64_t)found.st_ino != reader->facts.inode)
-        return fail_changed(reader, "another file took its name", error);
-    return 0;
+    const char *what = difference(&reader->facts, &now);
+    if (what == NULL && !is_there)
+        what = "another file took its name";
+    return what == NULL ? 0 : fail_changed(reader, what, error);
 }
 
 /* ---- reading ---- */
 
-/* One read of at most out_len bytes. Returns: 0 and *got (0 at the end), or what ends the reading.
- */
-static int read_piece(struct mlp_reader *reader, size_t *got, void *out, size_t out_len,
-                      uint64_t offset, const struct mlp_reader_calls *calls,
-                      struct mlp_error *error)
+/* One read. Returns: 0 and *got (0 at the end), or what ends the reading. */
+static int read_once(struct mlp_reader *reader, size_t *got, void *out, size_t out_len,
+                     const struct mlp_reader_ask *ask, struct mlp_error *error)
 {
     for (;;) {
-        ssize_t count = reader->is_regular ? pread(reader->fd, out, out_len, (off_t)offset)
+        ssize_t count = reader->is_regular ? pread(reader->fd, out, out_len, (off_t)reader->at)
                                            : read(reader->fd, out, out_len);
         if (count >= 0) {
             *got = (size_t)count;
@@ -117,70 +139,50 @@ static int read_piece(struct mlp_reader *reader, size_t *got, void *out, size_t 
         }
         if (errno != EINTR)
             return mlp_fail_errno(error, errno, "cannot read %s", reader->path);
-        int answer = ask(calls);
+        int answer = ask_whether_to_go_on(ask);
         if (answer != 0)
             return answer;
     }
 }
 
-/* A regular file is read to the length that it had; one of length 0 (as those of /proc say) and
- * everything else to the end. */
-static size_t wanted(const struct mlp_reader *reader, uint64_t done)
+/* How many of wanted bytes are still to come, where that is known. */
+static size_t bytes_to_come(const struct mlp_reader *reader, size_t wanted)
 {
     if (!reader->is_regular || reader->facts.len == 0)
-        return MLP_READER_PIECE;
-    uint64_t left = reader->facts.len - done;
-    return left < MLP_READER_PIECE ? (size_t)left : MLP_READER_PIECE;
+        return wanted;
+    uint64_t left = reader->facts.len - reader->at;
+    return left < wanted ? (size_t)left : wanted;
 }
 
-static int run(struct mlp_reader *reader, uint64_t *len, uint8_t *piece,
-               const struct mlp_reader_calls *calls, struct mlp_error *error)
+int mlp_reader_next(struct mlp_reader *reader, size_t *got, void *out, size_t out_len,
+                    const struct mlp_reader_ask *ask, struct mlp_error *error)
 {
-    uint64_t done = 0;
-    uint64_t ask_at = MLP_READER_ASK_LEN;
-    for (size_t piece_len; (piece_len = wanted(reader, done)) > 0;) {
-        size_t got = 0;
-        int status = read_piece(reader, &got, piece, piece_len, done, calls, error);
-        if (status == 0 && got > 0)
-            status = calls->take(calls->context, piece, got, error);
+    uint8_t *next = out;
+    size_t done = 0, wanted = bytes_to_come(reader, out_len);
+    while (done < wanted) {
+        size_t count = 0;
+        int status = read_once(reader, &count, next + done, wanted - done, ask, error);
         if (status != 0)
             return status;
-        if (got == 0 && reader->facts.len > done)
+        if (count == 0 && reader->facts.len > 0)
             return fail_changed(reader, "it became shorter", error);
-        if (got == 0)
+        if (count == 0)
             break;
-        done += got;
-        if (done >= ask_at) {
-            ask_at = done + MLP_READER_ASK_LEN;
-            status = ask(calls);
-            if (status != 0)
-                return status;
-        }
+        done += count;
+        reader->at += count;
     }
-    *len = done;
+    *got = done;
     return 0;
 }
 
-int mlp_reader_run(struct mlp_reader *reader, uint64_t *len, const struct mlp_reader_calls *calls,
-                   struct mlp_error *error)
-{
-    uint8_t *piece = malloc(MLP_READER_PIECE);
-    if (piece == NULL)
-        return mlp_fail(error, MLP_E_MEMORY, "reading %s: out of memory", reader->path);
-    if (reader->is_regular)
-        (void)posix_fadvise(reader->fd, 0, 0, POSIX_FADV_SEQUENTIAL);
-    uint64_t done = 0;
-    int status = run(reader, &done, piece, calls, error);
-    if (status == 0)
-        status = mlp_reader_check(reader, error);
-    if (status == 0)
-        *len = done;
-    free(piece);
-    return status;
-}
-
-int mlp_reader_at(struct mlp_reader *reader, uint64_t offset, void *out, size_t out_len,
+int mlp_reader_at(const struct mlp_reader *reader, uint64_t offset, void *out, size_t out_len,
                   struct mlp_error *error)
 {
     return mlp_file_read_at(reader->fd, offset, out, out_len, reader->path, error);
+}
+
+void mlp_reader_expect_sequence(const struct mlp_reader *reader)
+{
+    if (reader->is_regular)
+        (void)posix_fadvise(reader->fd, 0, 0, POSIX_FADV_SEQUENTIAL);
 }

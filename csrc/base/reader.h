@@ -1,4 +1,4 @@
-/* reader.h - reading a whole file of the user's while others may write to it.
+/* reader.h - reading a file of the user's while others may write to it.
  *
  * Files are read by pread into memory of our own, never mapped: a file that is truncated meanwhile
  * is an error and no SIGBUS. Size, mtime and ctime (ns), device and inode are taken before and
@@ -7,7 +7,8 @@
  *
  * Links are followed: these are paths that the user typed. file.h reads paths from evidence.
  *
- * Threads: a struct mlp_reader belongs to one thread at a time.
+ * Threads: a struct mlp_reader belongs to one thread at a time, but for mlp_reader_at, which
+ * several may call at once.
  * Errors: as file.h, where nothing else is said.
  */
 #ifndef MLP_BASE_READER_H
@@ -18,23 +19,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-
-/* At most this many bytes at a time: half an L2 cache. */
-#define MLP_READER_PIECE ((size_t)262144)
-
-/* What is called while a file is read. interrupted: may be NULL; asked when a signal arrived, and
- * after every MLP_READER_ASK_LEN bytes; anything but 0 ends the reading and is returned as it is.
- */
-struct mlp_reader_calls {
-    /* The next bytes; valid during the call.
-     * Returns: 0, or a status that ends the reading.
-     */
-    int (*take)(void *context, const void *bytes, size_t bytes_len, struct mlp_error *error);
-    int (*interrupted)(void *context);
-    void *context;
-};
-
-#define MLP_READER_ASK_LEN ((uint64_t)16777216)
 
 struct mlp_reader_facts {
     uint64_t device;
@@ -49,29 +33,41 @@ struct mlp_reader {
     const char *path; /* the caller's, as long as the reader is open */
     bool is_regular;  /* otherwise a pipe or device: no length, read once, from where it stands */
     struct mlp_reader_facts facts; /* at the opening */
+    uint64_t at;                   /* what mlp_reader_next has read */
+};
+
+/* Whom to ask when a signal ends a call that waits. */
+struct mlp_reader_ask {
+    int (*interrupted)(
+        void *context); /* anything but 0 ends the reading, and is returned as it is */
+    void *context;
 };
 
 /* Opens path for reading. Close with mlp_reader_close.
  * In:      only_regular: refuse pipes and devices without waiting; otherwise opening a FIFO waits
  *          for its writer.
- *          calls: for interrupted alone; may be NULL.
- * Returns: 0; MLP_E_IO with EINVAL (only_regular) or EISDIR (a directory); what interrupted
- *          returned.
+ *          ask: NULL: a call that a signal ended is taken up again.
+ * Returns: 0; MLP_E_IO with EINVAL (only_regular) or EISDIR (a directory); what ask returned.
  */
 int mlp_reader_open(struct mlp_reader *reader, const char *path, bool only_regular,
-                    const struct mlp_reader_calls *calls, struct mlp_error *error);
+                    const struct mlp_reader_ask *ask, struct mlp_error *error);
 
-/* Hands everything to calls->take, in order, then checks that nothing changed.
- * Returns: 0 and *len; MLP_E_CHANGED; what a call returned.
+/* The bytes after those that earlier calls read. A regular file is read to the length that it had at
+ * the opening; one of length 0 (as those of /proc say) and everything else to the end.
+ * Returns: 0 and *got, which is less than out_len at the end alone; MLP_E_CHANGED (it became
+ *          shorter); what ask returned.
  */
-int mlp_reader_run(struct mlp_reader *reader, uint64_t *len, const struct mlp_reader_calls *calls,
-                   struct mlp_error *error);
+int mlp_reader_next(struct mlp_reader *reader, size_t *got, void *out, size_t out_len,
+                    const struct mlp_reader_ask *ask, struct mlp_error *error);
 
 /* Exactly out_len bytes at offset of a regular file.
  * Returns: 0, MLP_E_CHANGED (it ends before).
  */
-int mlp_reader_at(struct mlp_reader *reader, uint64_t offset, void *out, size_t out_len,
+int mlp_reader_at(const struct mlp_reader *reader, uint64_t offset, void *out, size_t out_len,
                   struct mlp_error *error);
+
+/* Tells the system that a regular file will be read from front to back. */
+void mlp_reader_expect_sequence(const struct mlp_reader *reader);
 
 /* Whether the file is still what was opened, and stands under its path. Nothing is checked for
  * pipes and devices.

@@ -71,6 +71,9 @@ int mlp_hasher_copy(struct mlp_hasher **copy, const struct mlp_hasher *hasher,
  */
 int mlp_hasher_update(struct mlp_hasher *hasher, const void *data, size_t data_len,
                       struct mlp_error *error);
+/* The same on at most threads threads, 0: the setting; 1, within a task of the pool. */
+int mlp_hasher_update_by(struct mlp_hasher *hasher, const void *data, size_t data_len,
+                         size_t threads, struct mlp_error *error);
 
 /* Does not change the hasher: more may be added afterwards.
  * Out:     digest: mlp_algorithm_digest_len bytes.
@@ -107,6 +110,10 @@ struct mlp_hash_input {
  */
 int mlp_hash_many(int algorithm, uint8_t *digests, const struct mlp_hash_input *inputs,
                   size_t inputs_count, struct mlp_error *error);
+
+/* The same on the calling thread alone: within a task of the pool. */
+int mlp_hash_many_alone(int algorithm, uint8_t *digests, const struct mlp_hash_input *inputs,
+                        size_t inputs_count, struct mlp_error *error);
 
 /* An algorithm, and where its digests go: inputs_count rows of mlp_algorithm_digest_len bytes. */
 struct mlp_hash_request {

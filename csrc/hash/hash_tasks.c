@@ -1,9 +1,7 @@
 #include "hash/hash_tasks.h"
 
-#include "hash/blake3_many.h"
 #include "hash/blake3_tree.h"
 #include "hash/pool.h"
-#include "hash/sha2.h"
 #include "hash/task_size.h"
 
 #include <stdatomic.h>
@@ -36,13 +34,7 @@ static int hash_inputs(const struct mlp_hash_request *request, const struct mlp_
                        size_t first, size_t count, struct mlp_error *error)
 {
     uint8_t *digests = request->digests + first * mlp_algorithm_digest_len(request->algorithm);
-    if (request->algorithm != MLP_BLAKE3)
-        return mlp_sha2_many(request->algorithm, digests, inputs + first, count, error);
-    if (count == 1)
-        mlp_blake3(digests, inputs[first].data, inputs[first].len);
-    else
-        mlp_blake3_many(digests, inputs + first, count);
-    return MLP_OK;
+    return mlp_hash_many_alone(request->algorithm, digests, inputs + first, count, error);
 }
 
 static size_t part_len(const struct plan *plan, const struct task *task)

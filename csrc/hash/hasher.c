@@ -1,4 +1,5 @@
 /* hasher.c - one face for all algorithms: names, the incremental hasher, one shot. */
+#include "hash/blake3_many.h"
 #include "hash/blake3_threads.h"
 #include "hash/hash_tasks.h"
 #include "hash/sha2.h"
@@ -156,9 +157,15 @@ int mlp_hasher_copy(struct mlp_hasher **copy, const struct mlp_hasher *hasher,
 int mlp_hasher_update(struct mlp_hasher *hasher, const void *data, size_t data_len,
                       struct mlp_error *error)
 {
+    return mlp_hasher_update_by(hasher, data, data_len, 0, error);
+}
+
+int mlp_hasher_update_by(struct mlp_hasher *hasher, const void *data, size_t data_len,
+                         size_t threads, struct mlp_error *error)
+{
     if (hasher->algorithm != MLP_BLAKE3)
         return mlp_sha2_update(hasher->state.sha2, data, data_len, error);
-    mlp_blake3_update_threads(&hasher->state.blake3, data, data_len, 0);
+    mlp_blake3_update_threads(&hasher->state.blake3, data, data_len, threads);
     return MLP_OK;
 }
 
@@ -216,6 +223,20 @@ int mlp_hash_many(int algorithm, uint8_t *digests, const struct mlp_hash_input *
 {
     const struct mlp_hash_request request = {algorithm, digests};
     return mlp_hash_many_by(&request, 1, inputs, inputs_count, 0, error);
+}
+
+int mlp_hash_many_alone(int algorithm, uint8_t *digests, const struct mlp_hash_input *inputs,
+                        size_t inputs_count, struct mlp_error *error)
+{
+    if (find_row(algorithm) == NULL)
+        return fail_unknown(algorithm, error);
+    if (algorithm != MLP_BLAKE3)
+        return mlp_sha2_many(algorithm, digests, inputs, inputs_count, error);
+    if (inputs_count == 1)
+        mlp_blake3(digests, inputs[0].data, inputs[0].len);
+    else
+        mlp_blake3_many(digests, inputs, inputs_count);
+    return MLP_OK;
 }
 
 int mlp_hash_many_by(const struct mlp_hash_request *requests, size_t requests_count,

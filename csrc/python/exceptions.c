@@ -157,18 +157,24 @@ static PyObject *make_exception(PyObject *class, const struct mlp_error *error)
     return exception;
 }
 
+PyObject *mlp_py_exception(struct mlp_py_exceptions *exceptions, const struct mlp_error *error)
+{
+    PyObject *class = class_of_status(exceptions, error->status);
+    PyObject *exception = make_exception(class, error);
+    Py_DECREF(class);
+    return exception;
+}
+
 static void *raise_with(struct mlp_py_exceptions *exceptions, const struct mlp_error *error,
                         const Py_ssize_t *index)
 {
     if (PyErr_Occurred())
         return NULL;
-    PyObject *class = class_of_status(exceptions, error->status);
-    PyObject *exception = make_exception(class, error);
+    PyObject *exception = mlp_py_exception(exceptions, error);
     if (exception != NULL &&
         (index == NULL || set_attribute(exception, "index", PyLong_FromSsize_t(*index)) == 0))
-        PyErr_SetObject(class, exception);
+        PyErr_SetObject((PyObject *)Py_TYPE(exception), exception);
     Py_XDECREF(exception);
-    Py_DECREF(class);
     return NULL;
 }
 

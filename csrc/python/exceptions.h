@@ -27,6 +27,11 @@ void mlp_py_exceptions_clear(struct mlp_py_exceptions *exceptions);
  */
 int mlp_py_exceptions_set(struct mlp_py_exceptions *exceptions, PyObject *classes);
 
+/* Returns: a new reference to the exception that error->status stands for, which is not raised; or NULL
+ * with another one set.
+ */
+PyObject *mlp_py_exception(struct mlp_py_exceptions *exceptions, const struct mlp_error *error);
+
 /* Raises the exception that error->status stands for. An exception that is set already (a callback
  * raised it) is kept.
  * Returns: NULL.

@@ -1,69 +1,88 @@
-/* files.c - digests of files, each read once. */
-#include "base/reader.h"
+/* files.c - digests of files. */
+#include "files/digest.h"
 #include "hash/hash.h"
 #include "python/arguments.h"
 
-#define ALGORITHMS_MAX 8
+/* ---- looking in from time to time ---- */
 
-struct file_range {
-    uint64_t begin;
-    uint64_t end;
+/* One call of the core, without the GIL but for the looks. */
+struct visit {
+    PyThreadState *released;
+    PyObject *progress; /* what to call with files and bytes, or None */
 };
 
-/* One reading: the whole file by every algorithm, and its ranges by the first. */
-struct file_hashing {
-    int algorithms[ALGORITHMS_MAX];
-    struct mlp_hasher *hashers[ALGORITHMS_MAX];
-    size_t algorithms_count;
-
-    struct file_range *ranges; /* sorted, apart */
-    size_t ranges_count;
-    uint8_t *range_digests;          /* a row for each range */
-    struct mlp_hasher *range_hasher; /* of ranges[range_index]; NULL before its first byte */
-    size_t range_index;              /* the first range that is not done */
-
-    uint64_t done;           /* bytes taken so far */
-    PyThreadState *released; /* while the GIL is released */
-};
-
-static void clear(struct file_hashing *hashing)
+/* Lets Ctrl-C through, and says how far it is. */
+static int look(void *context, uint64_t files, uint64_t bytes)
 {
-    for (size_t i = 0; i < hashing->algorithms_count; i++)
-        mlp_hasher_free(hashing->hashers[i]);
-    mlp_hasher_free(hashing->range_hasher);
-    PyMem_Free(hashing->range_digests);
-    PyMem_Free(hashing->ranges);
-    memset(hashing, 0, sizeof *hashing);
+    struct visit *visit = context;
+    PyEval_RestoreThread(visit->released);
+    int answer = PyErr_CheckSignals();
+    if (answer == 0 && !Py_IsNone(visit->progress)) {
+        PyObject *result = PyObject_CallFunction(visit->progress, "KK", (unsigned long long)files,
+                                                 (unsigned long long)bytes);
+        answer = result != NULL ? 0 : -1;
+        Py_XDECREF(result);
+    }
+    visit->released = PyEval_SaveThread();
+    return answer != 0 ? MLP_PY_RAISED : 0;
 }
 
-/* ---- arguments ---- */
+/* object: NULL, None or what can be called. */
+static int read_progress(struct visit *visit, PyObject *object, const char *what)
+{
+    visit->progress = object != NULL ? object : Py_None;
+    if (Py_IsNone(visit->progress) || PyCallable_Check(visit->progress))
+        return 0;
+    PyErr_Format(PyExc_TypeError, "%s must be None or a callable, not %R", what,
+                 (PyObject *)Py_TYPE(object));
+    return -1;
+}
 
-static int read_algorithms(struct mlp_py_state *state, struct file_hashing *hashing,
-                           PyObject *sequence, const char *what)
+/* ---- one file: arguments ---- */
+
+struct one_file {
+    struct mlp_hash_request requests[MLP_FILE_ALGORITHMS_MAX];
+    uint8_t digests[MLP_FILE_ALGORITHMS_MAX][MLP_HASH_MAX_LEN];
+    size_t requests_count;
+    struct mlp_file_range *items;
+    struct mlp_file_ranges ranges;
+    size_t threads;
+    struct visit visit;
+    uint64_t len;
+};
+
+static void clear(struct one_file *file)
+{
+    PyMem_Free(file->ranges.digests);
+    PyMem_Free(file->items);
+}
+
+static int read_algorithms(struct mlp_py_state *state, struct one_file *file, PyObject *sequence,
+                           const char *what)
 {
     PyObject *items;
     if (mlp_py_items(&items, sequence, what) != 0)
         return -1;
     struct mlp_error error;
     Py_ssize_t count = PyTuple_Size(items);
-    int status = 0;
-    if (count < 1 || count > ALGORITHMS_MAX)
-        status = mlp_fail(&error, MLP_E_ARGUMENT, "%s has %zd names: 1 to %d are needed", what,
-                          count, ALGORITHMS_MAX);
-    for (Py_ssize_t i = 0; status == 0 && i < count; i++) {
-        if (mlp_py_algorithm(state, &hashing->algorithms[i], PyTuple_GetItem(items, i), what) != 0)
-            break;
-        status = mlp_hasher_new(&hashing->hashers[i], hashing->algorithms[i], NULL, &error);
-        if (status == 0)
-            hashing->algorithms_count = (size_t)i + 1;
-    }
-    Py_DECREF(items);
-    if (status != 0)
+    if (count < 1 || count > MLP_FILE_ALGORITHMS_MAX) {
+        mlp_fail(&error, MLP_E_ARGUMENT, "%s has %zd names: 1 to %d are needed", what, count,
+                 MLP_FILE_ALGORITHMS_MAX);
         mlp_py_raise(&state->exceptions, &error);
+        count = 0;
+    }
+    for (Py_ssize_t i = 0; i < count; i++) {
+        file->requests[i].digests = file->digests[i];
+        if (mlp_py_algorithm(state, &file->requests[i].algorithm, PyTuple_GetItem(items, i),
+                             what) != 0)
+            break;
+    }
+    file->requests_count = (size_t)count;
+    Py_DECREF(items);
     return PyErr_Occurred() ? -1 : 0;
 }
 
-static int read_range(struct mlp_py_state *state, struct file_range *range, PyObject *pair,
+static int read_range(struct mlp_py_state *state, struct mlp_file_range *range, PyObject *pair,
                       uint64_t begin_min, size_t index)
 {
     PyObject *begin, *end;
@@ -87,170 +106,66 @@ static int read_range(struct mlp_py_state *state, struct file_range *range, PyOb
     return -1;
 }
 
-static int read_each_range(struct mlp_py_state *state, struct file_hashing *hashing,
-                           PyObject *items)
+static int read_each_range(struct mlp_py_state *state, struct one_file *file, PyObject *items)
 {
     size_t count = (size_t)PyTuple_Size(items);
-    size_t digest_len = mlp_algorithm_digest_len(hashing->algorithms[0]);
-    hashing->ranges = PyMem_Calloc(count + 1, sizeof *hashing->ranges);
-    hashing->range_digests = PyMem_Calloc(count + 1, digest_len);
-    if (hashing->ranges == NULL || hashing->range_digests == NULL) {
+    file->ranges.algorithm = file->requests[0].algorithm;
+    file->items = PyMem_Calloc(count + 1, sizeof *file->items);
+    file->ranges.digests =
+        PyMem_Calloc(count + 1, mlp_algorithm_digest_len(file->ranges.algorithm));
+    if (file->items == NULL || file->ranges.digests == NULL) {
         PyErr_NoMemory();
         return -1;
     }
     uint64_t begin_min = 0;
     for (size_t i = 0; i < count; i++) {
-        if (read_range(state, &hashing->ranges[i], PyTuple_GetItem(items, (Py_ssize_t)i), begin_min,
+        if (read_range(state, &file->items[i], PyTuple_GetItem(items, (Py_ssize_t)i), begin_min,
                        i) != 0)
             return -1;
-        begin_min = hashing->ranges[i].end;
+        begin_min = file->items[i].end;
     }
-    hashing->ranges_count = count;
+    file->ranges.items = file->items;
+    file->ranges.count = count;
     return 0;
 }
 
-static int read_ranges(struct mlp_py_state *state, struct file_hashing *hashing, PyObject *sequence)
+static int read_ranges(struct mlp_py_state *state, struct one_file *file, PyObject *sequence)
 {
     PyObject *items;
     if (mlp_py_items(&items, sequence, "hash_file_ranges: ranges") != 0)
         return -1;
-    int result = read_each_range(state, hashing, items);
+    int result = read_each_range(state, file, items);
     Py_DECREF(items);
     return result;
 }
 
-/* ---- hashing, without the GIL ---- */
+/* ---- one file ---- */
 
-/* Closes the range that ends here. */
-static int finish_range(struct file_hashing *hashing, struct mlp_error *error)
+static int hash_path(struct mlp_py_state *state, struct one_file *file, PyObject *path_object)
 {
-    int algorithm = hashing->algorithms[0];
-    uint8_t *row =
-        hashing->range_digests + hashing->range_index * mlp_algorithm_digest_len(algorithm);
-    int status = hashing->range_hasher == NULL
-                     ? mlp_hash(algorithm, row, NULL, 0, error)
-                     : mlp_hasher_digest(hashing->range_hasher, row, error);
-    mlp_hasher_free(hashing->range_hasher);
-    hashing->range_hasher = NULL;
-    hashing->range_index++;
-    return status;
-}
-
-/* Feeds the current range from the piece that begins at byte `at` of the file. */
-static int feed_range(struct file_hashing *hashing, const uint8_t *piece, uint64_t at,
-                      uint64_t piece_end, struct mlp_error *error)
-{
-    const struct file_range *range = &hashing->ranges[hashing->range_index];
-    uint64_t begin = range->begin > at ? range->begin : at;
-    uint64_t end = range->end < piece_end ? range->end : piece_end;
-    int status = 0;
-    if (begin < end && hashing->range_hasher == NULL)
-        status = mlp_hasher_new(&hashing->range_hasher, hashing->algorithms[0], NULL, error);
-    if (begin < end && status == 0)
-        status = mlp_hasher_update(hashing->range_hasher, piece + (begin - at),
-                                   (size_t)(end - begin), error);
-    return status;
-}
-
-static int feed_ranges(struct file_hashing *hashing, const uint8_t *piece, size_t piece_len,
-                       struct mlp_error *error)
-{
-    uint64_t at = hashing->done;
-    uint64_t piece_end = at + piece_len;
-    while (hashing->range_index < hashing->ranges_count) {
-        const struct file_range *range = &hashing->ranges[hashing->range_index];
-        if (range->begin >= piece_end && range->end > piece_end)
-            break;
-        int status = feed_range(hashing, piece, at, piece_end, error);
-        if (status != 0)
-            return status;
-        if (range->end > piece_end)
-            break;
-        status = finish_range(hashing, error);
-        if (status != 0)
-            return status;
-    }
-    return 0;
-}
-
-static int take(void *context, const void *bytes, size_t bytes_len, struct mlp_error *error)
-{
-    struct file_hashing *hashing = context;
-    for (size_t i = 0; i < hashing->algorithms_count; i++) {
-        int status = mlp_hasher_update(hashing->hashers[i], bytes, bytes_len, error);
-        if (status != 0)
-            return status;
-    }
-    int status = feed_ranges(hashing, bytes, bytes_len, error);
-    hashing->done += bytes_len;
-    return status;
-}
-
-/* Lets Ctrl-C through. */
-static int interrupted(void *context)
-{
-    struct file_hashing *hashing = context;
-    PyEval_RestoreThread(hashing->released);
-    int answer = PyErr_CheckSignals();
-    hashing->released = PyEval_SaveThread();
-    return answer != 0 ? MLP_PY_RAISED : 0;
-}
-
-static int check_ranges_inside(const struct file_hashing *hashing, uint64_t file_len,
-                               const char *path, struct mlp_error *error)
-{
-    size_t count = hashing->ranges_count;
-    if (count == 0 || hashing->ranges[count - 1].end <= file_len)
-        return 0;
-    return mlp_fail(
-        error, MLP_E_RANGE, "hash_file_ranges: the last range ends at byte %llu, %s has %llu bytes",
-        (unsigned long long)hashing->ranges[count - 1].end, path, (unsigned long long)file_len);
-}
-
-static int hash_opened(struct file_hashing *hashing, uint64_t *len, struct mlp_reader *reader,
-                       const struct mlp_reader_calls *calls, struct mlp_error *error)
-{
-    int status = check_ranges_inside(hashing, reader->facts.len, reader->path, error);
-    if (status == 0)
-        status = mlp_reader_run(reader, len, calls, error);
-    /* Empty ranges that stand at the end of an empty file are not reached by any byte. */
-    while (status == 0 && hashing->range_index < hashing->ranges_count)
-        status = finish_range(hashing, error);
-    return status;
-}
-
-/* Releases the GIL. Returns: 0, or -1 with an exception set. */
-static int hash_path(struct mlp_py_state *state, struct file_hashing *hashing, uint64_t *len,
-                     const char *path)
-{
-    const struct mlp_reader_calls calls = {take, interrupted, hashing};
-    struct mlp_reader reader = {.fd = -1};
+    PyObject *path;
+    if (mlp_py_path(&path, path_object) != 0)
+        return -1;
+    const struct mlp_files_look looks = {look, &file->visit};
     struct mlp_error error;
-    bool only_regular = hashing->ranges != NULL;
-    hashing->released = PyEval_SaveThread();
-    int status = mlp_reader_open(&reader, path, only_regular, &calls, &error);
-    if (status == 0)
-        status = hash_opened(hashing, len, &reader, &calls, &error);
-    mlp_reader_close(&reader);
-    PyEval_RestoreThread(hashing->released);
+    const char *name = PyBytes_AsString(path);
+    file->visit.released = PyEval_SaveThread();
+    int status = mlp_file_digest(file->requests, file->requests_count,
+                                 file->ranges.items != NULL ? &file->ranges : NULL, &file->len,
+                                 name, file->threads, &looks, &error);
+    PyEval_RestoreThread(file->visit.released);
+    Py_DECREF(path);
     if (status != 0)
         mlp_py_raise(&state->exceptions, &error);
     return status == 0 ? 0 : -1;
 }
 
-/* ---- answers ---- */
-
-static PyObject *whole_digests(struct mlp_py_state *state, const struct file_hashing *hashing)
+static PyObject *whole_digests(const struct one_file *file)
 {
-    PyObject *list = PyList_New((Py_ssize_t)hashing->algorithms_count);
-    for (size_t i = 0; list != NULL && i < hashing->algorithms_count; i++) {
-        uint8_t digest[MLP_HASH_MAX_LEN];
-        struct mlp_error error;
-        PyObject *row = NULL;
-        if (mlp_hasher_digest(hashing->hashers[i], digest, &error) != 0)
-            mlp_py_raise(&state->exceptions, &error);
-        else
-            row = mlp_py_bytes(digest, mlp_algorithm_digest_len(hashing->algorithms[i]));
+    PyObject *list = PyList_New((Py_ssize_t)file->requests_count);
+    for (size_t i = 0; list != NULL && i < file->requests_count; i++) {
+        PyObject *row =
+            mlp_py_bytes(file->digests[i], mlp_algorithm_digest_len(file->requests[i].algorithm));
         if (row == NULL || PyList_SetItem(list, (Py_ssize_t)i, row) != 0)
             Py_CLEAR(list);
     }
@@ -259,60 +174,151 @@ static PyObject *whole_digests(struct mlp_py_state *state, const struct file_has
 
 static PyObject *MlpCore_hash_file(PyObject *module, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"", "algorithms", NULL};
+    static char *names[] = {"", "algorithms", "threads", "progress", NULL};
     struct mlp_py_state *state = mlp_py_state_of_module(module);
-    PyObject *path_object, *algorithms, *path;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO:hash_file", names, &path_object,
-                                     &algorithms) ||
-        mlp_py_path(&path, path_object) != 0)
-        return NULL;
-    struct file_hashing hashing = {0};
-    PyObject *answer = NULL;
-    uint64_t len;
-    if (read_algorithms(state, &hashing, algorithms, "hash_file: algorithms") == 0 &&
-        hash_path(state, &hashing, &len, PyBytes_AsString(path)) == 0) {
-        PyObject *digests = whole_digests(state, &hashing);
-        if (digests != NULL)
-            answer = Py_BuildValue("NK", digests, (unsigned long long)len);
-    }
-    clear(&hashing);
-    Py_DECREF(path);
+    PyObject *path, *algorithms, *threads = NULL, *progress = NULL, *answer = NULL;
+    struct one_file file = {0};
+    if (PyArg_ParseTupleAndKeywords(args, kwargs, "OO|$OO:hash_file", names, &path, &algorithms,
+                                    &threads, &progress) &&
+        read_algorithms(state, &file, algorithms, "hash_file: algorithms") == 0 &&
+        mlp_py_threads(state, &file.threads, threads, "hash_file: threads") == 0 &&
+        read_progress(&file.visit, progress, "hash_file: progress") == 0 &&
+        hash_path(state, &file, path) == 0)
+        answer = Py_BuildValue("NK", whole_digests(&file), (unsigned long long)file.len);
+    clear(&file);
     return answer;
-}
-
-static PyObject *ranges_answer(struct mlp_py_state *state, const struct file_hashing *hashing,
-                               uint64_t len)
-{
-    PyObject *whole = whole_digests(state, hashing);
-    if (whole == NULL)
-        return NULL;
-    PyObject *rows = mlp_py_rows_to_list(hashing->range_digests, hashing->ranges_count,
-                                         mlp_algorithm_digest_len(hashing->algorithms[0]));
-    if (rows == NULL) {
-        Py_DECREF(whole);
-        return NULL;
-    }
-    return Py_BuildValue("NNK", rows, whole, (unsigned long long)len);
 }
 
 static PyObject *MlpCore_hash_file_ranges(PyObject *module, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"", "", "algorithms", NULL};
+    static char *names[] = {"", "", "algorithms", "threads", NULL};
     struct mlp_py_state *state = mlp_py_state_of_module(module);
-    PyObject *path_object, *ranges, *algorithms, *path;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOO:hash_file_ranges", names, &path_object,
-                                     &ranges, &algorithms) ||
-        mlp_py_path(&path, path_object) != 0)
-        return NULL;
-    struct file_hashing hashing = {0};
-    PyObject *answer = NULL;
-    uint64_t len;
-    if (read_algorithms(state, &hashing, algorithms, "hash_file_ranges: algorithms") == 0 &&
-        read_ranges(state, &hashing, ranges) == 0 &&
-        hash_path(state, &hashing, &len, PyBytes_AsString(path)) == 0)
-        answer = ranges_answer(state, &hashing, len);
-    clear(&hashing);
+    PyObject *path, *ranges, *algorithms, *threads = NULL, *answer = NULL;
+    struct one_file file = {.visit.progress = Py_None};
+    if (PyArg_ParseTupleAndKeywords(args, kwargs, "OOO|$O:hash_file_ranges", names, &path, &ranges,
+                                    &algorithms, &threads) &&
+        read_algorithms(state, &file, algorithms, "hash_file_ranges: algorithms") == 0 &&
+        read_ranges(state, &file, ranges) == 0 &&
+        mlp_py_threads(state, &file.threads, threads, "hash_file_ranges: threads") == 0 &&
+        hash_path(state, &file, path) == 0)
+        answer = Py_BuildValue("NNK",
+                               mlp_py_rows_to_list(file.ranges.digests, file.ranges.count,
+                                                   mlp_algorithm_digest_len(file.ranges.algorithm)),
+                               whole_digests(&file), (unsigned long long)file.len);
+    clear(&file);
+    return answer;
+}
+
+/* ---- many files ---- */
+
+struct many_files {
+    PyObject *paths; /* list of bytes, which own the entries' */
+    struct mlp_file_entry *entries;
+    size_t count;
+    int algorithm;
+    size_t threads;
+    struct visit visit;
+};
+
+static int add_path(struct many_files *files, PyObject *object)
+{
+    PyObject *path;
+    if (mlp_py_path(&path, object) != 0)
+        return -1;
+    files->entries[files->count++].path = PyBytes_AsString(path);
+    int result = PyList_Append(files->paths, path);
     Py_DECREF(path);
+    return result;
+}
+
+static int read_paths(struct many_files *files, PyObject *sequence)
+{
+    PyObject *items;
+    if (mlp_py_items(&items, sequence, "hash_files: paths") != 0)
+        return -1;
+    Py_ssize_t count = PyTuple_Size(items);
+    files->paths = PyList_New(0);
+    files->entries = PyMem_Calloc((size_t)count + 1, sizeof *files->entries);
+    int result = files->paths != NULL && files->entries != NULL ? 0 : -1;
+    if (result != 0 && !PyErr_Occurred())
+        PyErr_NoMemory();
+    for (Py_ssize_t i = 0; result == 0 && i < count; i++)
+        result = add_path(files, PyTuple_GetItem(items, i));
+    Py_DECREF(items);
+    return result;
+}
+
+static int hash_paths(struct mlp_py_state *state, struct many_files *files)
+{
+    const struct mlp_files_look looks = {look, &files->visit};
+    struct mlp_error error;
+    files->visit.released = PyEval_SaveThread();
+    int status = mlp_file_digest_many(files->entries, files->count, files->algorithm,
+                                      files->threads, &looks, &error);
+    PyEval_RestoreThread(files->visit.released);
+    if (status != 0)
+        mlp_py_raise(&state->exceptions, &error);
+    return status == 0 ? 0 : -1;
+}
+
+/* Returns: a new reference: the digest, the exception, or None. */
+static PyObject *outcome_of(struct mlp_py_state *state, const struct many_files *files,
+                            size_t index)
+{
+    const struct mlp_file_entry *entry = &files->entries[index];
+    struct mlp_error error;
+    if (entry->outcome == MLP_FILE_HASHED)
+        return mlp_py_bytes(entry->digest, mlp_algorithm_digest_len(files->algorithm));
+    if (entry->outcome == MLP_FILE_LARGE)
+        return Py_NewRef(Py_None);
+    if (entry->error != NULL)
+        return mlp_py_exception(&state->exceptions, entry->error);
+    mlp_fail(&error, MLP_E_MEMORY, "cannot hash %s: out of memory", entry->path);
+    return mlp_py_exception(&state->exceptions, &error);
+}
+
+static int set_row(PyObject *outcomes, PyObject *lengths, size_t index, PyObject *outcome,
+                   uint64_t len)
+{
+    PyObject *length = PyLong_FromUnsignedLongLong(len);
+    if (outcome != NULL && length != NULL &&
+        PyList_SetItem(outcomes, (Py_ssize_t)index, outcome) == 0)
+        return PyList_SetItem(lengths, (Py_ssize_t)index, length);
+    Py_XDECREF(length);
+    return -1;
+}
+
+static PyObject *many_answer(struct mlp_py_state *state, const struct many_files *files)
+{
+    PyObject *outcomes = PyList_New((Py_ssize_t)files->count);
+    PyObject *lengths = PyList_New((Py_ssize_t)files->count);
+    bool made = outcomes != NULL && lengths != NULL;
+    for (size_t i = 0; made && i < files->count; i++)
+        made =
+            set_row(outcomes, lengths, i, outcome_of(state, files, i), files->entries[i].len) == 0;
+    if (made)
+        return Py_BuildValue("NN", outcomes, lengths);
+    Py_XDECREF(outcomes);
+    Py_XDECREF(lengths);
+    return NULL;
+}
+
+static PyObject *MlpCore_hash_files(PyObject *module, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"", "algorithm", "threads", "progress", NULL};
+    struct mlp_py_state *state = mlp_py_state_of_module(module);
+    PyObject *paths, *algorithm = NULL, *threads = NULL, *progress = NULL, *answer = NULL;
+    struct many_files files = {0};
+    if (PyArg_ParseTupleAndKeywords(args, kwargs, "O|O$OO:hash_files", names, &paths, &algorithm,
+                                    &threads, &progress) &&
+        mlp_py_algorithm(state, &files.algorithm, algorithm, "hash_files: algorithm") == 0 &&
+        mlp_py_threads(state, &files.threads, threads, "hash_files: threads") == 0 &&
+        read_progress(&files.visit, progress, "hash_files: progress") == 0 &&
+        read_paths(&files, paths) == 0 && hash_paths(state, &files) == 0)
+        answer = many_answer(state, &files);
+    mlp_file_entries_clear(files.entries, files.count);
+    PyMem_Free(files.entries);
+    Py_XDECREF(files.paths);
     return answer;
 }
 
@@ -320,12 +326,16 @@ static PyObject *MlpCore_hash_file_ranges(PyObject *module, PyObject *args, PyOb
 
 static PyMethodDef functions[] = {
     {"hash_file", MLP_PY_WITH_KEYWORDS(MlpCore_hash_file), METH_VARARGS | METH_KEYWORDS,
-     PyDoc_STR("hash_file($module, path, /, algorithms)\n--\n\n"
+     PyDoc_STR("hash_file($module, path, /, algorithms, *, threads=None, progress=None)\n--\n\n"
                "Digests of a file in one read, and its length.")},
     {"hash_file_ranges", MLP_PY_WITH_KEYWORDS(MlpCore_hash_file_ranges),
      METH_VARARGS | METH_KEYWORDS,
-     PyDoc_STR("hash_file_ranges($module, path, ranges, /, algorithms)\n--\n\n"
+     PyDoc_STR("hash_file_ranges($module, path, ranges, /, algorithms, *, threads=None)\n--\n\n"
                "Digests of byte ranges by algorithms[0] and of the whole file, in one read.")},
+    {"hash_files", MLP_PY_WITH_KEYWORDS(MlpCore_hash_files), METH_VARARGS | METH_KEYWORDS,
+     PyDoc_STR("hash_files($module, paths, /, algorithm='blake3', *, threads=None, "
+               "progress=None)\n--\n\n"
+               "Digests of many files in one call, and their lengths.")},
     {NULL, NULL, 0, NULL},
 };
 

@@ -19,14 +19,14 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum kind { NOTHING, SYSTEM_CALLS, ALLOCATIONS };
+enum kind { NOTHING, SYSTEM_CALLS, ALLOCATIONS, READING_CALLS };
 
 static enum kind failing; /* what is counted */
 static long calls_to_go;  /* the call that fails is the one that finds 0 here */
 static int fault_errno;   /* with what */
 static bool fault_dies;   /* the call does not fail, it is the process's last */
 static bool fault_happened;
-static enum kind fault_kind; /* of the sweep */
+static enum kind fault_kind __attribute__((unused)); /* of the sweep */
 
 static inline bool fault(enum kind kind)
 {

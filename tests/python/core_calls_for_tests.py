@@ -25,6 +25,8 @@ WRONG: dict[str, tuple[Any, ...]] = {
     "path": (5, 1.5, [], object(), bytearray(b"a")),
     "buffers": (5, 1.5, object(), b"ab", "ab", ["a"], [5], [None], [b"a", "b"]),
     "hashes": (5, 1.5, object(), HASH, "ab", ["a" * 32], [5], [None]),
+    "paths": (5, 1.5, object(), b"ab", "ab", [5], [None], [bytearray(b"a")]),
+    "callable": (5, "text", b"bytes", [], object()),
     "names": (5, 1.5, object(), b"blake3", "blake3", [5], [None], [b"blake3"]),
     "texts": (5, object(), "ab", b"ab", [5], [None], [b"ab"], ["a", "b"], []),
     "leaves": (
@@ -90,6 +92,7 @@ KINDS = Kinds({Module: "", float: ""})
 KEYED = {"key": (None, "hash?")}
 BY = {"algorithm": ("sha256", "text")}
 THREADS = {"threads": (2, "int?")}
+PROGRESS = {"progress": (max, "callable?")}
 
 CALLS = [
     Call("set_exceptions", ({},), ("classes",)),
@@ -98,12 +101,18 @@ CALLS = [
     Call("hash_bytes", (b"data",), ("buffer",), {**BY, **THREADS}),
     Call("hash_many", ([b"a", b"b"],), ("buffers",), {**BY, **THREADS}),
     Call("hash_many_by", ([b"a"], ["blake3", "sha256"]), ("buffers", "names"), THREADS),
-    Call("hash_file", ("FILE",), ("path",), {"algorithms": (["blake3"], "names")}),
+    Call(
+        "hash_file",
+        ("FILE",),
+        ("path",),
+        {"algorithms": (["blake3"], "names"), **THREADS, **PROGRESS},
+    ),
+    Call("hash_files", (["file"],), ("paths",), {**BY, **THREADS, **PROGRESS}),
     Call(
         "hash_file_ranges",
         ("FILE", [(0, 1)]),
         ("path", "ranges"),
-        {"algorithms": (["blake3"], "names")},
+        {"algorithms": (["blake3"], "names"), **THREADS},
     ),
     Call("blake3_subtree", (b"data", 0), ("buffer", "int"), KEYED),
     Call("blake3_groups", (b"data",), ("object",), THREADS),

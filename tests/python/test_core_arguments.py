@@ -245,6 +245,8 @@ def test_an_exception_of_the_arguments_own_code_passes_through() -> None:
         lambda: _core.hash_many(odd),
         lambda: _core.hash_file(odd, ["blake3"]),
         lambda: _core.hash_file("x", odd),
+        lambda: _core.hash_files([odd]),
+        lambda: _core.hash_files(odd),
         lambda: _core.Hasher().digest(odd),
         lambda: _core.encode_leaves(odd),
         lambda: _core.tensor_digests(odd),

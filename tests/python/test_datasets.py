@@ -438,14 +438,14 @@ def test_two_names_that_are_one_in_normal_form_are_refused_by_both(tmp_path):
 
 def test_a_file_that_changes_between_listing_and_reading_is_noticed(tmp_path, monkeypatch):
     write(tmp_path, {"a": b"abc", "b": b"abc"})
-    real = _core.hash_file
+    real = _core.hash_files
 
-    def swap(path, algorithms):
-        result = real(path, algorithms)
+    def swap(paths, algorithm, **options):
+        result = real(paths, algorithm, **options)
         (tmp_path / "b").replace(tmp_path / "a")
         return result
 
-    monkeypatch.setattr(_core, "hash_file", swap)
+    monkeypatch.setattr(_core, "hash_files", swap)
     with pytest.raises(EvidenceError, match="changed while it was read"):
         capture_dataset(tmp_path)
 
@@ -454,13 +454,13 @@ def test_another_file_of_the_same_size_and_time_is_noticed(tmp_path, monkeypatch
     write(tmp_path, {"a": b"abc", "b": b"xyz"})
     for name in ("a", "b"):
         os.utime(tmp_path / name, ns=(10**18, 10**18))
-    real = _core.hash_file
+    real = _core.hash_files
 
-    def swap(path, algorithms):
+    def swap(paths, algorithm, **options):
         (tmp_path / "b").replace(tmp_path / "a")
-        return real(path, algorithms)
+        return real(paths, algorithm, **options)
 
-    monkeypatch.setattr(_core, "hash_file", swap)
+    monkeypatch.setattr(_core, "hash_files", swap)
     with pytest.raises(EvidenceError, match="changed while it was read"):
         capture_dataset(tmp_path)
 

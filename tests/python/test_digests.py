@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 import mlprov
 from mlprov import _core
 from mlprov.digests import Digest, Hasher, TensorDigest, digest, digest_many
-from mlprov.errors import ConfigError, EvidenceError, UnsupportedTensorError
+from mlprov.errors import ConfigError, EvidenceError, StoreError, UnsupportedTensorError
 
 np = pytest.importorskip("numpy")
 
@@ -128,6 +128,35 @@ def test_a_directory_is_refused_with_what_to_do(tmp_path):
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(OSError, match=r"gone\.bin"):
         digest(tmp_path / "gone.bin")
+
+
+def test_files_pipes_and_arrays_may_stand_in_one_list(tmp_path):
+    (tmp_path / "small").write_bytes(b"abc")
+    (tmp_path / "large").write_bytes(bytes(20_000_000))
+    os.mkfifo(tmp_path / "fifo")
+    names = ["small", "fifo", "large", "small"]
+    paths = [tmp_path / name for name in names]
+    writer = threading.Thread(target=paths[1].write_bytes, args=(b"from a pipe",))
+    writer.start()
+    found = digest_many([b"first", *paths, b"last"], threads=2)
+    writer.join()
+    expected = [b"first", b"abc", b"from a pipe", bytes(20_000_000), b"abc", b"last"]
+    assert list(map(str, found)) == [reference("blake3", data) for data in expected]
+
+
+def test_the_first_file_that_cannot_be_hashed_is_raised(tmp_path, monkeypatch):
+    paths = [tmp_path / "a", tmp_path / "b"]
+    for path in paths:
+        path.write_bytes(b"x")
+    real = _core.hash_files
+
+    def without_b(names, algorithm, **options):
+        paths[1].unlink(missing_ok=True)
+        return real(names, algorithm, **options)
+
+    monkeypatch.setattr(_core, "hash_files", without_b)
+    with pytest.raises(StoreError, match="b: No such file"):
+        digest_many(paths)
 
 
 def test_a_file_with_a_name_that_is_not_text_is_read(tmp_path):

@@ -79,9 +79,9 @@ def test_a_file_that_is_swapped_between_header_and_tensors_is_noticed(tmp_path, 
     safetensors_torch.save_file({"a": torch.zeros(4)}, other)
     real = _core.hash_file_ranges
 
-    def swap(*arguments):
+    def swap(*arguments, **options):
         other.replace(path)
-        return real(*arguments)
+        return real(*arguments, **options)
 
     monkeypatch.setattr(_core, "hash_file_ranges", swap)
     with pytest.raises(EvidenceError, match="changed while it was read"):

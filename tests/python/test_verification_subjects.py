@@ -216,8 +216,8 @@ def reading_then(monkeypatch, action):
     original = model_files._core.hash_file_ranges
     done = []
 
-    def hash_file_ranges(name, *arguments):
-        result = original(name, *arguments)
+    def hash_file_ranges(name, *arguments, **options):
+        result = original(name, *arguments, **options)
         if not done:
             done.append(name)
             action(Path(os.fsdecode(name)))
@@ -272,10 +272,10 @@ def test_a_header_and_data_of_two_files_never_hold_together(recorded, tmp_path, 
     other.write_bytes(data)
     original = model_files._core.hash_file_ranges
 
-    def hash_file_ranges(*arguments):
+    def hash_file_ranges(*arguments, **options):
         if other.exists():
             other.rename(path)
-        return original(*arguments)
+        return original(*arguments, **options)
 
     put_in_core(monkeypatch, hash_file_ranges)
     check = subjects_check(recorded, path)

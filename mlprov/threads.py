@@ -5,9 +5,9 @@ from __future__ import annotations
 from mlprov import _core
 from mlprov.errors import ConfigError
 
-__all__ = ["get_threads", "set_threads"]
+__all__ = ["MOST_THREADS", "get_threads", "set_threads"]
 
-_MOST = 1024  # more is taken for a mistake, as the core does
+MOST_THREADS = 1024  # more is taken for a mistake, as the core does
 
 
 def check_threads(threads: object) -> None:
@@ -18,9 +18,9 @@ def check_threads(threads: object) -> None:
     """
     if threads is None:
         return
-    if type(threads) is not int or not 1 <= threads <= _MOST:
+    if type(threads) is not int or not 1 <= threads <= MOST_THREADS:
         raise ConfigError(
-            f"threads is {threads!r}; expected None or a whole number from 1 to {_MOST}"
+            f"threads is {threads!r}; expected None or a whole number from 1 to {MOST_THREADS}"
         )
 
 
@@ -46,7 +46,7 @@ def set_threads(threads: int) -> None:
     >>> set_threads(before)
     """
     if threads is None:
-        raise ConfigError(f"threads is None; expected a whole number from 1 to {_MOST}")
+        raise ConfigError(f"threads is None; expected a whole number from 1 to {MOST_THREADS}")
     check_threads(threads)
     _core.set_hash_threads(threads)
 

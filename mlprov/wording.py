@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
 from collections.abc import Collection, Iterable
 
@@ -36,6 +35,8 @@ def nearest(name: str, known: Iterable[str]) -> list[str]:
     """At most three of the known names that look like the one given, the nearest first."""
     if len(name) > _LONGEST_NAME:
         return []
+    import difflib
+
     names = [one for one in itertools.islice(known, _MOST_NAMES) if len(one) <= _LONGEST_NAME]
     return difflib.get_close_matches(name, dict.fromkeys(names), n=3)
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
-import traceback
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from mlprov import __version__
 
@@ -40,6 +40,9 @@ class _Parser(argparse.ArgumentParser):
 
     hint = "mlprov"  # whose --help says more: the verb's, also where the whole line is at fault
 
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options, formatter_class=_formatter, allow_abbrev=False)
+
     def error(self, message: str) -> NoReturn:
         """Say what is wrong and where to look; exit code 2."""
         from mlprov.cli import output
@@ -48,17 +51,35 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2)
 
 
-def _parser(verb: str | None) -> _Parser:
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    """As argparse has it, which makes one for every option, but without importing shutil for it."""
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdecimal() and int(columns) > 0:
+        return argparse.HelpFormatter(prog, width=int(columns) - 2)
+    try:
+        width = os.get_terminal_size(sys.__stdout__.fileno()).columns if sys.__stdout__ else 0
+    except (ValueError, OSError):  # closed, or no terminal
+        width = 0
+    return argparse.HelpFormatter(prog, width=(width or 80) - 2)
+
+
+def _parser(verb: str | None, *, alone: bool = False) -> _Parser:
+    """The parser of the command line.
+
+    Args:
+        verb: the one that has its arguments declared.
+        alone: leave out the other verbs, which only help lists.
+    """
     summary = "Prove how a machine-learning model came to be."
-    parser = _Parser(prog="mlprov", description=summary, epilog=_EXIT_CODES, allow_abbrev=False)
+    parser = _Parser(prog="mlprov", description=summary, epilog=_EXIT_CODES)
     parser.add_argument("-V", "--version", action="version", version=f"mlprov {__version__}")
     parser.hint = f"mlprov {verb}" if verb else "mlprov"
     verbs = parser.add_subparsers(dest="verb", metavar="VERB")
     for name, text in VERBS.items():
+        if alone and name != verb:
+            continue
         text_of_verb = f"{text[0].upper()}{text[1:]}."
-        added = verbs.add_parser(
-            name, help=text, description=text_of_verb, epilog=_EXIT_CODES, allow_abbrev=False
-        )
+        added = verbs.add_parser(name, help=text, description=text_of_verb, epilog=_EXIT_CODES)
         added.hint = added.prog
         if name == verb:
             importlib.import_module(f"mlprov.cli.{name}_verb").add_arguments(added)
@@ -84,8 +105,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    verb = next((word for word in given if not word.startswith("-")), None)
-    parsed = _parser(verb if verb in VERBS else None).parse_args(given)
+    word = next((word for word in given if not word.startswith("-")), None)
+    verb = word if word in VERBS else None
+    parsed = _parser(verb, alone=verb is not None and given[0] == verb).parse_args(given)
     if parsed.verb is None:
         parsed.verb = "next_steps"
         parsed.debug = parsed.quiet = parsed.json = False
@@ -112,6 +134,8 @@ def _run(parsed: argparse.Namespace) -> int:
         return 141 if code is None else code
     except Exception as error:  # noqa: BLE001 - Python's own exit code would say "does not hold"
         if parsed.debug:
+            import traceback
+
             traceback.print_exc()
         expected = isinstance(error, (Error, OSError, MemoryError))
         output.fail(error, as_json=parsed.json, expected=expected)

@@ -1,18 +1,27 @@
-"""``mlprov hash``: digests of files, tensors and models, in b3sum's and sha256sum's form."""
+"""``mlprov hash``: digests of files, tensors and models, in b3sum's and sha256sum's form.
+
+Every call of the verb imports this, however small the file: what only some calls need is imported
+where they need it.
+"""
 
 from __future__ import annotations
 
 import argparse
+import binascii
 import os
-import pathlib
 import re
 import sys
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
-import mlprov
 from mlprov.cli import output
+from mlprov.cli.listed_files import STDIN, ListedFiles, is_named_pipe
 from mlprov.errors import ConfigError, Error, EvidenceError
+from mlprov.file_digests import hash_files, hash_one
+from mlprov.threads import MOST_THREADS, set_threads
+
+if TYPE_CHECKING:
+    from mlprov.models import ModelDigest
 
 ALGORITHMS = ("blake3", "sha256", "sha384", "sha512")
 _LINE = re.compile(r"(?P<mark>\\?)(?P<hex>[0-9a-fA-F]+) [ *](?P<path>.+)", re.DOTALL)
@@ -32,6 +41,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--algorithm", choices=ALGORITHMS, default="blake3", help="default: blake3")
     parser.add_argument(
+        "--threads",
+        type=int,
+        metavar="N",
+        help="how many hash at once (default: MLPROV_THREADS, or one for each processor)",
+    )
+    parser.add_argument(
         "--tensors",
         action="store_true",
         help="list each tensor of .safetensors files, or of directories of shards, and the root",
@@ -41,82 +56,145 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Hash, or check a list."""
+    if arguments.threads is not None:
+        _set_threads(arguments.threads)
     if arguments.check is not None:
         if arguments.paths or arguments.tensors:
             raise ConfigError("cannot hash and check at once; give --check LIST alone")
         return _check(arguments)
     if not arguments.paths:
         raise ConfigError("cannot hash nothing; name a file or directory, or - for standard input")
-    if arguments.tensors:
-        return _tensors(arguments)
+    return _tensors(arguments) if arguments.tensors else _files(arguments)
+
+
+def _set_threads(threads: int) -> None:
+    if not 1 <= threads <= MOST_THREADS:
+        raise ConfigError(
+            f"cannot hash on {threads} threads; give --threads a number from 1 to {MOST_THREADS}"
+        )
+    set_threads(threads)
+
+
+def _note(failures: list[str], error: Exception | str) -> None:
+    """Say what is wrong with one file; the others go on."""
+    output.error(error, attempt="hash")
+    failures.append(str(error))
+
+
+# ---- files ----
+
+
+def _files(arguments: argparse.Namespace) -> int:
     failures: list[str] = []
+    listed = ListedFiles()
+    for path in arguments.paths:
+        listed.add(os.fsencode(path))
+    for error in listed.failures:
+        _note(failures, error)
     files = []
-    for path in _walk(arguments.paths, failures):
-        try:
-            digest = _digest(path, arguments.algorithm)
-        except (Error, OSError) as error:
-            _note(failures, error)
-            continue
-        if arguments.json:
-            files.append({"digest": digest, "path": path})
+    on_terminal = sys.stdout.isatty()
+    for path, outcome in _hash(listed, arguments.algorithm):
+        if isinstance(outcome, Exception):
+            _note(failures, outcome)
+        elif arguments.json:
+            files.append({"digest": outcome.hex(), "path": os.fsdecode(path)})
         else:
-            _print_line(digest, path)
+            _print_line(outcome, path, on_terminal)
     if arguments.json:
         facts = {"algorithm": arguments.algorithm, "errors": failures, "files": files}
         output.emit_json(facts)
     return 2 if failures else 0
 
 
-def _note(failures: list[str], error: Error | OSError | str) -> None:
-    """Say what is wrong with one file; the others go on."""
-    output.error(error, attempt="hash")
-    failures.append(str(error))
-
-
-def _walk(paths: list[str], failures: list[str]) -> Iterator[str]:
-    """Files in the order given; those of a directory sorted by the bytes of their paths."""
-    for path in paths:
-        if path == "-" or not pathlib.Path(path).is_dir():
-            yield path
+def _hash(listed: ListedFiles, algorithm: str) -> Iterator[tuple[bytes, bytes | Exception]]:
+    """Each path with its digest, or with what is wrong with it."""
+    progress = _Progress(listed)
+    for paths in listed.runs():
+        if len(paths) == 1 and paths[0] in listed.special:
+            yield paths[0], _hash_special(paths[0], algorithm, progress)
+            progress.add(1, 0)
             continue
-        found = []
-        for directory, _, files in os.walk(path, onerror=lambda error: _note(failures, error)):
-            found += [f"{directory.rstrip('/')}/{name}" for name in files]
-        plain = (name for name in found if not pathlib.Path(name).is_symlink())
-        yield from sorted(plain, key=os.fsencode)
+        length_of_all = 0
+        for path, (outcome, length) in zip(
+            paths, hash_files(paths, algorithm, progress=progress), strict=True
+        ):
+            length_of_all += length
+            yield path, outcome
+        progress.add(len(paths), length_of_all)
 
 
-def _digest(path: str, algorithm: str) -> str:
-    if path != "-":
-        _refuse_named_pipe(path)
-        return mlprov.digest(pathlib.Path(path), algorithm=algorithm).hex()
-    hasher = mlprov.Hasher(algorithm=algorithm)
+def _hash_special(path: bytes, algorithm: str, progress: _Progress) -> bytes | Exception:
+    """Standard input, a pipe, a device, or what can only be said to be missing."""
+    if path == STDIN:
+        return _hash_standard_input(algorithm, progress)
+    name = os.fsdecode(path)
+    try:
+        if is_named_pipe(path):
+            advice = "it is a named pipe; read it as standard input: -"
+            return ConfigError(f"cannot hash {name}: {advice}")
+    except OSError as error:
+        error.filename = name
+        return error
+    return hash_one(path, algorithm, progress=progress)[0]
+
+
+def _hash_standard_input(algorithm: str, progress: _Progress) -> bytes:
+    from mlprov.digests import Hasher
+
+    hasher = Hasher(algorithm=algorithm)
+    length = 0
     while chunk := sys.stdin.buffer.read(_CHUNK):
         hasher.update(chunk)
-    return hasher.hexdigest()
+        length += len(chunk)
+        progress(0, length)
+    return hasher.digest()
 
 
-def _refuse_named_pipe(path: str) -> None:
-    """A named pipe that nobody writes to would hang the whole list; ``<(command)`` has no name."""
-    place = pathlib.Path(path)
-    if place.is_fifo() and place.resolve().is_fifo():
-        raise ConfigError(f"cannot hash {path}: it is a named pipe; read it as standard input: -")
+class _Progress:
+    """How far the list is, for the line about waiting."""
+
+    def __init__(self, listed: ListedFiles) -> None:
+        self._count, self._bytes = len(listed.paths), listed.bytes
+        self._files_before = self._bytes_before = 0
+
+    def add(self, files: int, length: int) -> None:
+        """A run is done: what is told next comes after it."""
+        self._files_before += files
+        self._bytes_before += length
+
+    def __call__(self, files: int, length: int) -> None:
+        files += self._files_before
+        length += self._bytes_before
+        done = f"{length / 1e9:.1f} GB"
+        if self._bytes:
+            output.progress(length / self._bytes, f"{done} of {self._bytes / 1e9:.1f} GB")
+        elif self._count > 1:
+            output.progress(
+                files / self._count, f"{files:,} of {output.plural(self._count, 'file')}, {done}"
+            )
+        else:
+            output.progress(None, done)
 
 
-def _print_line(digest: str, path: str) -> None:
+def _print_line(digest: bytes, path: bytes, on_terminal: bool) -> None:
     # As coreutils and b3sum: a backslash in front says that the name is written with escapes.
-    shown = path.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
-    mark = "\\" if shown != path else ""
-    if sys.stdout.isatty():
-        output.text(f"{mark}{digest}  {shown}")
+    shown = path.replace(b"\\", b"\\\\").replace(b"\n", b"\\n").replace(b"\r", b"\\r")
+    mark = b"\\" if shown != path else b""
+    line = b"%s%s  %s" % (mark, binascii.hexlify(digest), shown)
+    if on_terminal:
+        output.text(os.fsdecode(line))
     else:
-        sys.stdout.buffer.write(os.fsencode(f"{mark}{digest}  {shown}\n"))
+        sys.stdout.buffer.write(line + b"\n")
 
 
 # ---- tensors ----
 
 
 def _tensors(arguments: argparse.Namespace) -> int:
+    import pathlib
+
+    import mlprov
+
     failures: list[str] = []
     listed = []
     for path in arguments.paths:
@@ -143,7 +221,7 @@ def _tensors(arguments: argparse.Namespace) -> int:
     return 2 if failures else 0
 
 
-def _facts(model: mlprov.ModelDigest) -> dict[str, Any]:
+def _facts(model: ModelDigest) -> dict[str, Any]:
     tensors = [
         {
             "digest": tensor.digest.hex(),
@@ -173,7 +251,12 @@ def _parse(line: str) -> tuple[str, str] | None:
 
 def _read_list(path: str) -> list[str]:
     """Lines end in a newline alone: a name may hold every other character."""
-    data = sys.stdin.buffer.read() if path == "-" else pathlib.Path(path).read_bytes()
+    if path == "-":
+        data = sys.stdin.buffer.read()
+    else:
+        import pathlib
+
+        data = pathlib.Path(path).read_bytes()
     lines = os.fsdecode(data).split("\n")
     return lines[:-1] if lines[-1] == "" else lines
 
@@ -185,27 +268,9 @@ def _check(arguments: argparse.Namespace) -> int:
             f"cannot check {arguments.check}: it has no lines; give a list as 'mlprov hash' or "
             "b3sum prints it"
         )
-    results = []
-    unreadable = 0
-    for number, line in enumerate(lines, start=1):
-        parsed = _parse(line)
-        if parsed is None:
-            unreadable += 1
-            if unreadable <= _MOST_LINES_SAID:
-                remedy = "; give a list as 'mlprov hash' or b3sum prints it"
-                output.error(
-                    f"cannot read line {number} of {arguments.check}: not '<hex>  <path>'"
-                    f"{remedy if unreadable == 1 else ''}"
-                )
-            results.append({"line": number, "path": None, "result": "unreadable"})
-            continue
-        result = _check_file(*parsed, arguments.algorithm)
-        results.append({"line": number, "path": parsed[1], "result": result})
-        if not arguments.json and not (arguments.quiet and result == "OK"):
-            output.text(f"{parsed[1]}: {result}")
-    if unreadable > _MOST_LINES_SAID:
-        more = output.plural(unreadable - _MOST_LINES_SAID, "more line")
-        output.error(f"cannot read {more} of {arguments.check}")
+    parsed = [_parse(line) for line in lines]
+    _say_unreadable(arguments.check, [at for at, line in enumerate(parsed, start=1) if not line])
+    results = list(_compare(parsed, arguments))
     counts = {
         result: sum(1 for entry in results if entry["result"] == result)
         for result in ("FAILED", "unreadable")
@@ -223,9 +288,37 @@ def _check(arguments: argparse.Namespace) -> int:
     return 2 if counts["unreadable"] else 0
 
 
-def _check_file(expected: str, path: str, algorithm: str) -> str:
-    try:
-        return "OK" if _digest(path, algorithm) == expected else "FAILED"
-    except (Error, OSError) as error:
-        output.error(error, attempt="hash")
-        return "unreadable"
+def _say_unreadable(name: str, numbers: Sequence[int]) -> None:
+    """Which lines of a list are none; the first says what one looks like."""
+    remedy = "; give a list as 'mlprov hash' or b3sum prints it"
+    for number in numbers[:_MOST_LINES_SAID]:
+        output.error(f"cannot read line {number} of {name}: not '<hex>  <path>'{remedy}")
+        remedy = ""
+    if len(numbers) > _MOST_LINES_SAID:
+        more = output.plural(len(numbers) - _MOST_LINES_SAID, "more line")
+        output.error(f"cannot read {more} of {name}")
+
+
+def _compare(
+    parsed: Sequence[tuple[str, str] | None], arguments: argparse.Namespace
+) -> Iterator[dict[str, Any]]:
+    """Hash what the lines name, and print each result."""
+    listed = ListedFiles()
+    for line in parsed:
+        if line is not None:
+            listed.add_file(os.fsencode(line[1]))
+    outcomes = _hash(listed, arguments.algorithm)
+    for number, line in enumerate(parsed, start=1):
+        if line is None:
+            yield {"line": number, "path": None, "result": "unreadable"}
+            continue
+        expected, path = line
+        _, outcome = next(outcomes)
+        if isinstance(outcome, Exception):
+            output.error(outcome, attempt="hash")
+            result = "unreadable"
+        else:
+            result = "OK" if outcome.hex() == expected else "FAILED"
+        if not arguments.json and not (arguments.quiet and result == "OK"):
+            output.text(f"{path}: {result}")
+        yield {"line": number, "path": path, "result": result}

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import base64
+import binascii
 import contextlib
 import errno
-import json
 import os
 import sys
 import threading
@@ -24,6 +23,7 @@ __all__ = [
     "escape",
     "fail",
     "plural",
+    "progress",
     "table",
     "text",
     "waiting",
@@ -34,6 +34,8 @@ _LONG_CELL = 120  # a verifier key has 84 characters
 _LONG_LINE = 600
 _LOCK = threading.Lock()
 _SHOWN = threading.Event()  # a line about waiting stands on the terminal
+_BAR = 20  # characters
+_how_far = ""  # what the line about waiting says beside the seconds
 
 
 def text(value: object) -> None:
@@ -62,6 +64,8 @@ def abandon_output() -> None:
 
 def emit_json(value: Any) -> None:
     """One JSON object on standard output, keys sorted, in ASCII."""
+    import json
+
     _write(json.dumps(_plain(value), sort_keys=True, ensure_ascii=True, default=str))
 
 
@@ -73,7 +77,8 @@ def _plain(value: Any) -> Any:
         try:
             value.encode()
         except UnicodeEncodeError:
-            return {"bytes": base64.b64encode(os.fsencode(value)).decode()}
+            data = binascii.b2a_base64(os.fsencode(value), newline=False)
+            return {"bytes": data.decode()}
         return value
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
@@ -160,9 +165,27 @@ def fail(problem: BaseException, *, as_json: bool, expected: bool) -> None:
 # ---- progress ----
 
 
+def progress(fraction: float | None, text: str) -> None:
+    """How far the verb is, for :func:`waiting` to show.
+
+    Args:
+        fraction: of the whole, for a bar; None where the whole is not known.
+        text: what is done, such as ``"3 of 10 files"``.
+    """
+    global _how_far
+    bar = ""
+    if fraction is not None:
+        filled = int(_BAR * min(fraction, 1.0))
+        bar = f" [{'#' * filled}{'-' * (_BAR - filled)}]"
+    _how_far = f"{bar} {text}"
+
+
 @contextlib.contextmanager
 def waiting(verb: str, *, quiet: bool) -> Iterator[None]:
-    """Say on a terminal's standard error, each second, for how long the verb has been at work."""
+    """Say on a terminal's standard error, each second, for how long the verb has been at work.
+
+    And how far it is, where it says so by :func:`progress`.
+    """
     if quiet or not sys.stderr.isatty():
         yield
         return
@@ -174,9 +197,8 @@ def waiting(verb: str, *, quiet: bool) -> Iterator[None]:
             seconds = int(time.monotonic() - began)
             with _LOCK:
                 if not done.is_set():
-                    print(
-                        f"\r\x1b[Kmlprov {verb}: {seconds} s", end="", file=sys.stderr, flush=True
-                    )
+                    line = f"\r\x1b[Kmlprov {verb}: {seconds} s{_how_far}"
+                    print(line, end="", file=sys.stderr, flush=True)
                     _SHOWN.set()
 
     counter = threading.Thread(target=count, daemon=True)

@@ -11,6 +11,20 @@ from conftest import ROOT
 
 from mlprov.cli.__main__ import main
 
+ODD_NAMES = [
+    b"plain",
+    b"with space",
+    "ümläut".encode(),
+    b"new\nline",
+    b"back\\slash",
+    b"back\\nslash",
+    b"car\rriage",
+    b"\xff\xfe not utf-8",
+    b"-dash",
+    b"*star",
+    b"\x1b[31mred",
+]
+
 
 class Result:
     """What one command said and did."""

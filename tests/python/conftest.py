@@ -152,6 +152,19 @@ def here(as_owner: Recorded, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
 
 
 @pytest.fixture
+def odd(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A working directory of files with odd names, ``cli_for_tests.ODD_NAMES``."""
+    from cli_for_tests import ODD_NAMES
+
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    for name in ODD_NAMES:
+        (folder / os.fsdecode(name)).write_bytes(b"content of " + name)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
 def nobody(tmp_path: Path) -> Path:
     """A directory of the user nobody; root alone can make one."""
     if os.geteuid() != 0:

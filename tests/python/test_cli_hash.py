@@ -8,38 +8,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from cli_for_tests import as_nobody, is_error, shell
+from cli_for_tests import ODD_NAMES, as_nobody, is_error, shell
 from runs_for_tests import needs_no_root
 
 import mlprov
 
 # ---- hash ----
-
-ODD_NAMES = [
-    b"plain",
-    b"with space",
-    "ümläut".encode(),
-    b"new\nline",
-    b"back\\slash",
-    b"back\\nslash",
-    b"car\rriage",
-    b"\xff\xfe not utf-8",
-    b"-dash",
-    b"*star",
-    b"\x1b[31mred",
-]
-
-
-@pytest.fixture
-def odd(tmp_path, monkeypatch):
-    """A directory of files with odd names."""
-    folder = tmp_path / "odd"
-    folder.mkdir()
-    for name in ODD_NAMES:
-        with (folder / os.fsdecode(name)).open("wb") as file:
-            file.write(b"content of " + name)
-    monkeypatch.chdir(folder)
-    return folder
 
 
 @pytest.mark.parametrize(
@@ -153,6 +127,8 @@ def test_the_same_for_a_user_who_is_not_root(nobody):
     (folder / "open").write_bytes(b"x")
     done = as_nobody(folder, "hash", ".")
     assert done.returncode == 2, done.stderr
+    assert "cannot hash ./closed: Permission denied" in done.stderr
+    assert "cannot open ./secret: Permission denied" in done.stderr
     assert "./open" in done.stdout
     assert "closed" in done.stderr
     assert "secret" in done.stderr

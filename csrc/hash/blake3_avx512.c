@@ -3,12 +3,13 @@
  */
 #if defined(__x86_64__)
 
+#include "hash/blake3_avx512_narrow.h"
 #include "hash/blake3_rounds.h"
 
 #if !defined(MLP_BLAKE3_AVX512_EMULATED) /* a test compiles this file over emulated intrinsics */
 #include <immintrin.h>
 #define TARGET    __attribute__((target("avx512f,avx512vl")))
-#define WIDE_FROM 9 /* fewer lanes than this go through the AVX2 kernel */
+#define WIDE_FROM (MLP_BLAKE3_AVX512_NARROW_MAX + 1) /* fewer lanes than this go elsewhere */
 #endif
 
 #define INLINE static inline __attribute__((always_inline))
@@ -194,10 +195,8 @@ TARGET static void compress_up_to_sixteen(const struct mlp_blake3_work *work)
 
 static void compress_lanes(const struct mlp_blake3_work *work)
 {
-    if (work->count == 1)
-        mlp_blake3_lane_by_blocks(work, 0, &mlp_blake3_portable);
-    else if (work->count < WIDE_FROM)
-        mlp_blake3_avx2.compress_lanes(work);
+    if (work->count < WIDE_FROM)
+        mlp_blake3_avx512_narrow(work);
     else
         compress_up_to_sixteen(work);
 }
@@ -205,7 +204,7 @@ static void compress_lanes(const struct mlp_blake3_work *work)
 const struct mlp_blake3_kernel mlp_blake3_avx512 = {
     .name = "avx512",
     .lanes = LANES,
-    .compress = mlp_blake3_compress_portable,
+    .compress = mlp_blake3_compress_avx512,
     .compress_lanes = compress_lanes,
 };
 

@@ -1,19 +1,21 @@
 /* blake3_columns.h - the loop over blocks of the x86-64 kernels that hold a state word of every lane in a
- * vector: SSE4.1 and AVX2.
+ * vector: SSE4.1, AVX2, and AVX-512 with few lanes.
  *
  * It is written in assembly: sixteen registers must hold sixteen state words and a temporary, and
  * compilers spill two to four words at every half round, which costs a fifth to a quarter of the speed.
- * Here register i holds state word i, except that word 8 lives in memory between its uses, and register 8
- * is the temporary of the rotations. Between blocks registers 0 to 7 keep the chaining values while 8 to
- * 15 transpose the next message; the processor overlaps that with the rounds before it.
+ * Here register i holds state word i, except that where there are sixteen registers word 8 lives in
+ * memory between its uses, and register 8 is the temporary of the rotations. Between blocks registers 0
+ * to 7 keep the chaining values while 8 to 15 transpose the next message; the processor overlaps that
+ * with the rounds before it.
  *
  * Included once by a kernel that has defined:
  * - TARGET; LANES, 4 or 8; VECTOR, the C type of LANES words; BYTES, its size as text;
+ * - THIRTY_TWO_REGISTERS where there are as many and a rotation is one instruction;
  * - instructions as assembly text, where d, s and t are numbers of registers, "from" and "to" operands: V(i),
  *   register i; MOVE(from, to); ADD_FROM(d, from); XOR(d, s); ROTATE_16(d), ROTATE_12(d), ROTATE_8(d),
  *   ROTATE_7(d), rightwards; UNPACK(how, d, s, t); LOAD_ROW(d, at, low, high), bytes at to at + 15 of the
- *   block at register low and, in the upper half of a longer vector, of that at high;
- *   SUM_8(s, from), register 8 = from + s;
+ *   block at register low and, in the upper half of a longer vector, of that at high; with sixteen
+ *   registers SUM_8(s, from), register 8 = from + s;
  * - functions: splat(word); load(words); store_lanes(cv, cvs, count), vectors of the eight words to rows
  *   of 32 bytes.
  */
@@ -27,8 +29,10 @@
 /* What the assembly works on; it finds the members by their offsets. */
 struct frame {
     VECTOR cv[8];
+#if !defined(THIRTY_TWO_REGISTERS)
     VECTOR message[16];
     VECTOR word8;
+#endif
     VECTOR counter_low;
     VECTOR counter_high;
     VECTOR block_len;
@@ -53,13 +57,17 @@ struct frame {
 
 static const struct constants {
     uint32_t iv[4][LANES];
+#if !defined(THIRTY_TWO_REGISTERS)
     uint8_t rotate16[4 * LANES]; /* shuffles of bytes, for rotations rightwards */
     uint8_t rotate8[4 * LANES];
+#endif
 } constants __attribute__((aligned(32))) = {
     .iv = {FOR_LANES(FOUR_TIMES(MLP_BLAKE3_IV_0)), FOR_LANES(FOUR_TIMES(MLP_BLAKE3_IV_1)),
            FOR_LANES(FOUR_TIMES(MLP_BLAKE3_IV_2)), FOR_LANES(FOUR_TIMES(MLP_BLAKE3_IV_3))},
+#if !defined(THIRTY_TWO_REGISTERS)
     .rotate16 = FOR_LANES(2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13),
     .rotate8 = FOR_LANES(1, 2, 3, 0, 5, 6, 7, 4, 9, 10, 11, 8, 13, 14, 15, 12),
+#endif
 };
 
 /* The macros below are read as assembly: a line is one step of four independent Gs. */
@@ -72,12 +80,37 @@ static const struct constants {
 #define ADD(d, s)          ADD_FROM(d, V(s))
 #define PREFETCH(lane)     "prefetcht1 (%%" lane ",%%rdx)\n\t"
 
+#if defined(THIRTY_TWO_REGISTERS)
+#define ADD_MESSAGE(d, i)               ADD(d, M_##i)
+#define UNPACK_MESSAGE(how, i, d, s, t) UNPACK(how, M_##i, s, t)
+#define ADD_TO_8(s, from)               ADD(8, s)
+#define PUT_8_AWAY
+#define BEGIN_8                         LOAD_IV(8, 0)
+#define END_8
+#define M_0  16
+#define M_1  17
+#define M_2  18
+#define M_3  19
+#define M_4  20
+#define M_5  21
+#define M_6  22
+#define M_7  23
+#define M_8  24
+#define M_9  25
+#define M_10 26
+#define M_11 27
+#define M_12 28
+#define M_13 29
+#define M_14 30
+#define M_15 31
+#else
 #define ADD_MESSAGE(d, i)               ADD_FROM(d, AT(message, i))
 #define UNPACK_MESSAGE(how, i, d, s, t) UNPACK(how, d, s, t) STORE(d, message, i)
 #define ADD_TO_8(s, from)               SUM_8(s, from)
 #define PUT_8_AWAY                      STORE(8, word8, 0)
 #define BEGIN_8
 #define END_8                           LOAD(8, word8, 0)
+#endif
 
 /* Where a round's first addition to word 8 finds it, and the later ones. */
 #define WORD_8 AT(word8, 0)
@@ -143,9 +176,16 @@ static const struct constants {
 
 #define OFFSET(member)          [member] "i"(offsetof(struct frame, member))
 #define CONSTANT_OFFSET(member) [member] "i"(offsetof(struct constants, member))
+#if defined(THIRTY_TWO_REGISTERS)
+#define MORE_OFFSETS
+#define MORE_REGISTERS                                                                             \
+        , "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22", "xmm23",                  \
+          "xmm24", "xmm25", "xmm26", "xmm27", "xmm28", "xmm29", "xmm30", "xmm31"
+#else
 #define MORE_OFFSETS                                                                               \
         , OFFSET(message), OFFSET(word8), CONSTANT_OFFSET(rotate16), CONSTANT_OFFSET(rotate8)
 #define MORE_REGISTERS
+#endif
 
 /* Compresses count > 0 blocks of every lane into frame->cv. blocks: where the lanes' blocks are.
  * distance: how far ahead is prefetched. In the loop: rdi: frame; rsi: constants; r8 to r15: the lanes'

@@ -1,7 +1,7 @@
-/* blake3_ymm.h - vectors of eight words, for kernels that include blake3_columns.h.
+/* blake3_ymm.h - what the kernels with vectors of eight words share: AVX2, and AVX-512 with few lanes.
  *
  * Included once by a kernel that has defined TARGET and, for blake3_columns.h, ROTATE_16 and the like and
- * SUM_8. Gives it compress_columns.
+ * SUM_8 or THIRTY_TWO_REGISTERS. Gives it compress_columns.
  */
 #ifndef MLP_HASH_BLAKE3_YMM_H
 #define MLP_HASH_BLAKE3_YMM_H

@@ -47,8 +47,9 @@
 
 #define MLP_BLAKE3_AVX512_EMULATED
 #define TARGET
-#define WIDE_FROM         2 /* every number of lanes goes through the sixteen-lane code */
-#define mlp_blake3_avx512 emulated_avx512
+#define WIDE_FROM                  1 /* every number of lanes goes through the sixteen-lane code */
+#define mlp_blake3_avx512          emulated_avx512
+#define mlp_blake3_compress_avx512 mlp_blake3_compress_portable
 #include "../../csrc/hash/blake3_avx512.c"
 
 #include <stdlib.h>

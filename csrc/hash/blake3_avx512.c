@@ -7,13 +7,14 @@
 #if defined(__x86_64__) && defined(__ELF__)
 
 #include "hash/blake3_avx512_frames.h"
+#include "hash/blake3_avx512_narrow.h"
 
 #include <immintrin.h>
 
 #define TARGET    __attribute__((target("avx512f,avx512vl")))
 #define INLINE    static inline __attribute__((always_inline))
 #define LANES     16
-#define WIDE_FROM 9 /* fewer lanes than this go through the AVX2 kernel */
+#define WIDE_FROM (MLP_BLAKE3_AVX512_NARROW_MAX + 1) /* fewer lanes than this go elsewhere */
 
 /* ---- chaining values to rows ---- */
 
@@ -105,10 +106,8 @@ TARGET static void compress_up_to_sixteen(const struct mlp_blake3_work *work)
 
 static void compress_lanes(const struct mlp_blake3_work *work)
 {
-    if (work->count == 1)
-        mlp_blake3_lane_by_blocks(work, 0, &mlp_blake3_portable);
-    else if (work->count < WIDE_FROM)
-        mlp_blake3_avx2.compress_lanes(work);
+    if (work->count < WIDE_FROM)
+        mlp_blake3_avx512_narrow(work);
     else
         compress_up_to_sixteen(work);
 }
@@ -201,7 +200,7 @@ TARGET static void compress_run_by_shuffles(uint8_t *cvs, const uint8_t *data, s
 const struct mlp_blake3_kernel mlp_blake3_avx512 = {
     .name = "avx512",
     .lanes = LANES,
-    .compress = mlp_blake3_compress_portable,
+    .compress = mlp_blake3_compress_avx512,
     .compress_lanes = compress_lanes,
     .compress_run = compress_run_by_shuffles,
 };
@@ -209,7 +208,7 @@ const struct mlp_blake3_kernel mlp_blake3_avx512 = {
 const struct mlp_blake3_kernel mlp_blake3_avx512_copying = {
     .name = "avx512-copying",
     .lanes = LANES,
-    .compress = mlp_blake3_compress_portable,
+    .compress = mlp_blake3_compress_avx512,
     .compress_lanes = compress_lanes,
     .compress_run = compress_run_by_copies,
 };

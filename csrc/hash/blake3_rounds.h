@@ -1,11 +1,11 @@
-/* blake3_rounds.h - the seven rounds for kernels that hold a state word of every lane in a vector.
+/* blake3_rounds.h - the seven rounds on state words in sixteen variables: words of one lane, or vectors of a
+ * word of every lane.
  *
- * Included by a kernel that has defined, for its vector type: ADD, XOR (two operands), ROTATE16,
- * ROTATE12, ROTATE8, ROTATE7 (rightwards), and in whose function v0 to v15 are the state and
- * MESSAGE(i) is the vector of the lanes' i-th message words. PREFETCH(step), step 0 to 27, is a
- * place between two half rounds for fetching what is compressed later; it may be empty. The four Gs
- * of a half round are independent; their instructions alternate, so that one waits for none of the
- * others.
+ * Included by a kernel that has defined, for its type: ADD, XOR (two operands), ROTATE16, ROTATE12,
+ * ROTATE8, ROTATE7 (rightwards), and in whose function v0 to v15 are the state and MESSAGE(i) is the i-th
+ * message word. PREFETCH(step), step 0 to 27, is a place between two half rounds for fetching what is
+ * compressed later; it may be empty. The four Gs of a half round are independent; their instructions
+ * alternate, so that one waits for none of the others, also where a compiler keeps the order.
  */
 #ifndef MLP_HASH_BLAKE3_ROUNDS_H
 #define MLP_HASH_BLAKE3_ROUNDS_H
@@ -15,14 +15,10 @@
 /* Half of four Gs (section 2.2): a += b + m; d = (d ^ a) >>> r; c += d; b = (b ^ c) >>> s. */
 #define HALF_OF_FOUR(ROTATE_D, ROTATE_B, b0, b1, b2, b3, c0, c1, c2, c3, d0, d1, d2, d3, m0, m1,   \
                      m2, m3)                                                                       \
-    v0 = ADD(v0, MESSAGE(m0));                                                                     \
-    v1 = ADD(v1, MESSAGE(m1));                                                                     \
-    v2 = ADD(v2, MESSAGE(m2));                                                                     \
-    v3 = ADD(v3, MESSAGE(m3));                                                                     \
-    v0 = ADD(v0, v##b0);                                                                           \
-    v1 = ADD(v1, v##b1);                                                                           \
-    v2 = ADD(v2, v##b2);                                                                           \
-    v3 = ADD(v3, v##b3);                                                                           \
+    v0 = ADD(ADD(v0, MESSAGE(m0)), v##b0);                                                         \
+    v1 = ADD(ADD(v1, MESSAGE(m1)), v##b1);                                                         \
+    v2 = ADD(ADD(v2, MESSAGE(m2)), v##b2);                                                         \
+    v3 = ADD(ADD(v3, MESSAGE(m3)), v##b3);                                                         \
     v##d0 = XOR(v##d0, v0);                                                                        \
     v##d1 = XOR(v##d1, v1);                                                                        \
     v##d2 = XOR(v##d2, v2);                                                                        \

@@ -2,118 +2,70 @@
  * register. */
 #if defined(__x86_64__)
 
-#include "hash/blake3_rounds.h"
+#include "hash/blake3_kernel.h"
 
 #include <smmintrin.h>
 
 #define TARGET __attribute__((target("sse4.1")))
-#define INLINE static inline __attribute__((always_inline))
 #define LANES  4
+#define VECTOR __m128i
 
-#define ADD(a, b) _mm_add_epi32(a, b)
-#define XOR(a, b) _mm_xor_si128(a, b)
-/* Rotations by whole bytes are one shuffle; the others are two shifts and an or. */
-#define ROTATE16(x)            _mm_shuffle_epi8(x, rotate16)
-#define ROTATE8(x)             _mm_shuffle_epi8(x, rotate8)
-#define ROTATE12(x)            ROTATE_BY_SHIFTS(x, 12)
-#define ROTATE7(x)             ROTATE_BY_SHIFTS(x, 7)
-#define ROTATE_BY_SHIFTS(x, n) _mm_or_si128(_mm_srli_epi32(x, n), _mm_slli_epi32(x, 32 - n))
-#define MESSAGE(i)             m[i]
-#define PREFETCH(step)
+/* Instructions have two operands here: what must be kept is copied first. */
+/* clang-format off */
+#define BYTES                "16"
+#define V(i)                 "%%xmm" #i
+#define MOVE(from, to)       "movdqa " from ", " to "\n\t"
+#define ADD_FROM(d, from)    "paddd " from ", " V(d) "\n\t"
+#define XOR(d, s)            "pxor " V(s) ", " V(d) "\n\t"
+#define SUM_8(s, from)       MOVE(from, V(8)) ADD_FROM(8, V(s))
+#define ROTATE_16(d)         "pshufb " CONSTANT(rotate16, 0) ", " V(d) "\n\t"
+#define ROTATE_8(d)          "pshufb " CONSTANT(rotate8, 0) ", " V(d) "\n\t"
+#define ROTATE_12(d)         ROTATE_BY_SHIFTS(d, 12)
+#define ROTATE_7(d)          ROTATE_BY_SHIFTS(d, 7)
+#define ROTATE_BY_SHIFTS(d, n)                                                                     \
+    MOVE(V(d), V(8))                                                                               \
+    "psrld $" #n ", " V(8) "\n\t"                                                                  \
+    "pslld $32-" #n ", " V(d) "\n\t"                                                               \
+    "por " V(8) ", " V(d) "\n\t"
+#define UNPACK(how, d, s, t) MOVE(V(s), V(d)) "punpck" how " " V(t) ", " V(d) "\n\t"
+#define LOAD_ROW(d, at, low, high) "movdqu " #at "(%%" low ",%%rax), " V(d) "\n\t"
+/* clang-format on */
 
-#define SPLAT(word) _mm_set1_epi32((int)(word))
-
-TARGET INLINE __m128i load(const void *from)
+TARGET static inline __m128i splat(uint32_t word)
 {
-    return _mm_loadu_si128((const __m128i *)from);
+    return _mm_set1_epi32((int)word);
 }
 
-/* Four rows of four words to four vectors of one word each, or back. */
-TARGET INLINE void transpose(__m128i columns[4], __m128i row0, __m128i row1, __m128i row2,
-                             __m128i row3)
+TARGET static inline __m128i load(const uint32_t words[LANES])
 {
-    __m128i low01 = _mm_unpacklo_epi32(row0, row1);
-    __m128i high01 = _mm_unpackhi_epi32(row0, row1);
-    __m128i low23 = _mm_unpacklo_epi32(row2, row3);
-    __m128i high23 = _mm_unpackhi_epi32(row2, row3);
-    columns[0] = _mm_unpacklo_epi64(low01, low23);
-    columns[1] = _mm_unpackhi_epi64(low01, low23);
-    columns[2] = _mm_unpacklo_epi64(high01, high23);
-    columns[3] = _mm_unpackhi_epi64(high01, high23);
+    return _mm_loadu_si128((const __m128i *)words);
 }
 
-TARGET INLINE void load_four_words(__m128i m[4], const uint8_t *const blocks[LANES], size_t offset)
+/* Four vectors of one word each to four rows of four words. */
+TARGET static inline void transpose(__m128i rows[4], const __m128i words[4])
 {
-    transpose(m, load(blocks[0] + offset), load(blocks[1] + offset), load(blocks[2] + offset),
-              load(blocks[3] + offset));
+    __m128i low01 = _mm_unpacklo_epi32(words[0], words[1]);
+    __m128i high01 = _mm_unpackhi_epi32(words[0], words[1]);
+    __m128i low23 = _mm_unpacklo_epi32(words[2], words[3]);
+    __m128i high23 = _mm_unpackhi_epi32(words[2], words[3]);
+    rows[0] = _mm_unpacklo_epi64(low01, low23);
+    rows[1] = _mm_unpackhi_epi64(low01, low23);
+    rows[2] = _mm_unpacklo_epi64(high01, high23);
+    rows[3] = _mm_unpackhi_epi64(high01, high23);
 }
 
-/* One block of four lanes. */
-TARGET INLINE void compress_four(__m128i h[8], const uint8_t *const blocks[LANES], size_t offset,
-                                 __m128i counter_low, __m128i counter_high, __m128i block_len,
-                                 __m128i flags)
-{
-    const __m128i rotate16 = _mm_setr_epi8(2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13);
-    const __m128i rotate8 = _mm_setr_epi8(1, 2, 3, 0, 5, 6, 7, 4, 9, 10, 11, 8, 13, 14, 15, 12);
-    __m128i m[16];
-    load_four_words(m, blocks, offset);
-    load_four_words(m + 4, blocks, offset + 16);
-    load_four_words(m + 8, blocks, offset + 32);
-    load_four_words(m + 12, blocks, offset + 48);
-    __m128i v0 = h[0], v1 = h[1], v2 = h[2], v3 = h[3];
-    __m128i v4 = h[4], v5 = h[5], v6 = h[6], v7 = h[7];
-    __m128i v8 = SPLAT(MLP_BLAKE3_IV_0), v9 = SPLAT(MLP_BLAKE3_IV_1);
-    __m128i v10 = SPLAT(MLP_BLAKE3_IV_2), v11 = SPLAT(MLP_BLAKE3_IV_3);
-    __m128i v12 = counter_low, v13 = counter_high, v14 = block_len, v15 = flags;
-
-    MLP_BLAKE3_VECTOR_ROUNDS
-
-    h[0] = XOR(v0, v8);
-    h[1] = XOR(v1, v9);
-    h[2] = XOR(v2, v10);
-    h[3] = XOR(v3, v11);
-    h[4] = XOR(v4, v12);
-    h[5] = XOR(v5, v13);
-    h[6] = XOR(v6, v14);
-    h[7] = XOR(v7, v15);
-}
-
-TARGET INLINE void store_lanes(const __m128i h[8], uint8_t *const cvs[LANES], size_t count)
+TARGET static inline void store_lanes(const __m128i cv[8], uint8_t *const *cvs, size_t count)
 {
     __m128i low[4], high[4];
-    transpose(low, h[0], h[1], h[2], h[3]);
-    transpose(high, h[4], h[5], h[6], h[7]);
+    transpose(low, cv);
+    transpose(high, cv + 4);
     for (size_t i = 0; i < count; i++) {
         _mm_storeu_si128((__m128i *)cvs[i], low[i]);
         _mm_storeu_si128((__m128i *)(cvs[i] + 16), high[i]);
     }
 }
 
-/* Lanes first to first + count - 1, count at most four. Idle lanes read what lane first reads. */
-TARGET static void compress_up_to_four(const struct mlp_blake3_work *work, size_t first,
-                                       size_t count)
-{
-    const uint8_t *blocks[LANES];
-    const uint8_t *last[LANES];
-    for (size_t i = 0; i < LANES; i++) {
-        blocks[i] = work->blocks[i < count ? first + i : first];
-        last[i] = work->last_block[i < count ? first + i : first];
-    }
-    __m128i h[8];
-    for (size_t i = 0; i < 8; i++)
-        h[i] = SPLAT(work->key[i]);
-    __m128i counter_low = load(work->counter_low + first);
-    __m128i counter_high = load(work->counter_high + first);
-    __m128i flags = SPLAT(work->flags | work->flags_start);
-    for (size_t i = 0; i + 1 < work->blocks_count; i++) {
-        compress_four(h, blocks, i * MLP_BLAKE3_BLOCK_LEN, counter_low, counter_high,
-                      SPLAT(MLP_BLAKE3_BLOCK_LEN), flags);
-        flags = SPLAT(work->flags);
-    }
-    flags = _mm_or_si128(flags, load(work->flags_end + first));
-    compress_four(h, last, 0, counter_low, counter_high, load(work->last_len + first), flags);
-    store_lanes(h, work->cvs + first, count);
-}
+#include "hash/blake3_columns.h"
 
 static void compress_lanes(const struct mlp_blake3_work *work)
 {
@@ -122,7 +74,7 @@ static void compress_lanes(const struct mlp_blake3_work *work)
         if (count == 1)
             mlp_blake3_lane_by_blocks(work, first, &mlp_blake3_portable);
         else
-            compress_up_to_four(work, first, count);
+            compress_columns(work, first, count);
     }
 }
 

@@ -1,8 +1,9 @@
 /* blake3_avx512.c - the BLAKE3 kernels for AVX-512: sixteen lanes, one state word of all lanes in a
  * zmm register; a rotation is one instruction (vprord). The loops are in blake3_avx512_loops.S.
  *
- * Two kernels that differ in how a run of chunks is transposed, as processors differ: by shuffles, or by
- * copies that leave the vector units to the arithmetic (blake3_choice.c says where which is used).
+ * Two kernels that differ as processors do: in how a run of chunks is transposed, by shuffles, or by copies
+ * that leave the vector units to the arithmetic; and in how a lone block is compressed (blake3_choice.c
+ * says where which is used).
  */
 #if defined(__x86_64__) && defined(__ELF__)
 
@@ -65,51 +66,87 @@ TARGET INLINE void copy_row(uint32_t row[LANES], const uint32_t words[LANES])
     _mm512_store_si512(row, _mm512_loadu_si512(words));
 }
 
-/* Rows of sixteen pointers, the idle lanes' like the first. Returns: rows, or padded where count is
- * less. */
-static inline const uint8_t *const *sixteen_rows(const uint8_t *padded[LANES],
-                                                 const uint8_t *const *rows, size_t count)
+/* Rows of 32 bytes to word-major: the inverse of to_rows. */
+TARGET static void from_rows(struct mlp_blake3_avx512_set *set, const uint8_t *const rows[LANES])
 {
-    if (count == LANES)
-        return rows;
+    const __m512i word_0_of_lanes =
+        _mm512_setr_epi32(0, 8, 16, 24, 32, 40, 48, 56, 64, 72, 80, 88, 96, 104, 112, 120);
+    uint8_t side_by_side[LANES * MLP_BLAKE3_OUT_LEN];
     for (size_t i = 0; i < LANES; i++)
-        padded[i] = rows[i < count ? i : 0];
-    return padded;
+        memcpy(side_by_side + i * MLP_BLAKE3_OUT_LEN, rows[i], MLP_BLAKE3_OUT_LEN);
+    for (size_t word = 0; word < 8; word++)
+        _mm512_store_si512(set->words[word],
+                           _mm512_i32gather_epi32(word_0_of_lanes, side_by_side + 4 * word, 4));
 }
 
-TARGET static void compress_up_to_sixteen(const struct mlp_blake3_work *work)
+/* Chaining values and flags before the first block. */
+TARGET static void start_lanes(struct mlp_blake3_avx512_lanes *lanes,
+                               const struct mlp_blake3_work *work)
 {
-    const uint8_t *padded[LANES];
+    if (work->resumed == 0) {
+        for (size_t i = 0; i < 8; i++)
+            spread(lanes->cvs.words[i], work->key[i]);
+        spread(lanes->flags, work->flags | work->flags_start);
+        return;
+    }
+    const uint8_t *starts[LANES];
+    mlp_blake3_lane_starts(starts, lanes->flags, work, 0, LANES);
+    from_rows(&lanes->cvs, starts);
+}
+
+/* All sixteen rows of work are used; the chaining values of count lanes are stored. */
+TARGET static void compress_sixteen(const struct mlp_blake3_work *work, size_t count)
+{
     struct mlp_blake3_avx512_lanes lanes;
-    size_t distance = work->blocks_count == MLP_BLAKE3_CHUNK_BLOCKS ? MLP_BLAKE3_AHEAD : 0;
-    for (size_t i = 0; i < 8; i++)
-        spread(lanes.cvs.words[i], work->key[i]);
+    size_t before_last = work->blocks_count - 1;
+    start_lanes(&lanes, work);
     copy_row(lanes.counter_low, work->counter_low);
     copy_row(lanes.counter_high, work->counter_high);
-    spread(lanes.flags, work->flags | work->flags_start);
     spread(lanes.later_flags, work->flags);
-    if (work->blocks_count > 1) {
+    if (before_last > 0) {
         spread(lanes.block_len, MLP_BLAKE3_BLOCK_LEN);
-        mlp_blake3_avx512_blocks(&lanes, sixteen_rows(padded, work->blocks, work->count),
-                                 work->blocks_count - 1, distance);
+        mlp_blake3_avx512_blocks(&lanes, work->blocks, before_last, work->ahead, 0);
     }
     copy_row(lanes.block_len, work->last_len);
     _mm512_store_si512(lanes.flags, _mm512_or_si512(_mm512_load_si512(lanes.flags),
                                                     _mm512_loadu_si512(work->flags_end)));
-    mlp_blake3_avx512_blocks(&lanes, sixteen_rows(padded, work->last_block, work->count), 1,
-                             distance);
+    mlp_blake3_avx512_blocks(&lanes, work->last_block, 1, work->ahead,
+                             before_last * MLP_BLAKE3_BLOCK_LEN);
     __m256i rows[LANES];
     to_rows(rows, &lanes.cvs);
-    for (size_t i = 0; i < work->count; i++)
+    for (size_t i = 0; i < count; i++)
         _mm256_storeu_si256((__m256i *)work->cvs[i], rows[i]);
+}
+
+/* Idle lanes do what lane 0 does. */
+static void compress_padded(const struct mlp_blake3_work *work)
+{
+    struct mlp_blake3_work padded = *work;
+    for (size_t i = work->count; i < LANES; i++) {
+        padded.blocks[i] = work->blocks[0];
+        padded.last_block[i] = work->last_block[0];
+        padded.ahead[i] = work->ahead[0];
+    }
+    compress_sixteen(&padded, work->count);
 }
 
 static void compress_lanes(const struct mlp_blake3_work *work)
 {
     if (work->count < WIDE_FROM)
         mlp_blake3_avx512_narrow(work);
+    else if (work->count < LANES)
+        compress_padded(work);
     else
-        compress_up_to_sixteen(work);
+        compress_sixteen(work, LANES);
+}
+
+/* On Zen 5 a chain of vector instructions is slower than plain C (blake3_avx512_narrow.h). */
+static void compress_lanes_but_one(const struct mlp_blake3_work *work)
+{
+    if (work->count == 1)
+        mlp_blake3_lane_by_blocks(work, 0, &mlp_blake3_portable);
+    else
+        compress_lanes(work);
 }
 
 /* ---- runs of chunks ---- */
@@ -200,8 +237,8 @@ TARGET static void compress_run_by_shuffles(uint8_t *cvs, const uint8_t *data, s
 const struct mlp_blake3_kernel mlp_blake3_avx512 = {
     .name = "avx512",
     .lanes = LANES,
-    .compress = mlp_blake3_compress_avx512,
-    .compress_lanes = compress_lanes,
+    .compress = mlp_blake3_compress_portable,
+    .compress_lanes = compress_lanes_but_one,
     .compress_run = compress_run_by_shuffles,
 };
 

@@ -93,10 +93,11 @@ void mlp_blake3_avx512_parents(struct mlp_blake3_avx512_set *parents,
                                const struct mlp_blake3_avx512_set *right, const uint32_t key[8],
                                uint32_t flags);
 
-/* count > 0 blocks of sixteen lanes. blocks: where each lane's are. distance: how far ahead is
- * prefetched. */
+/* count > 0 blocks of sixteen lanes. blocks: where each lane's are. ahead: what is prefetched: of the first
+ * block the line at ahead[i] + offset, of the others those after it. */
 void mlp_blake3_avx512_blocks(struct mlp_blake3_avx512_lanes *lanes,
-                              const uint8_t *const blocks[16], size_t count, size_t distance);
+                              const uint8_t *const blocks[16], size_t count,
+                              const uintptr_t ahead[16], size_t offset);
 
 #endif
 #endif

@@ -284,29 +284,34 @@ END(mlp_blake3_avx512_parents)
 #define LOAD_POINTERS(at)                                                                          \
     movq at(%rsi), %r8; movq at+8(%rsi), %r9; movq at+16(%rsi), %r10; movq at+24(%rsi), %r11;      \
     movq at+32(%rsi), %r12; movq at+40(%rsi), %r13; movq at+48(%rsi), %r14; movq at+56(%rsi), %r15;
-#define PREFETCH_LANES                                                                             \
-    prefetcht1 (%r8,%rcx); prefetcht1 (%r9,%rcx); prefetcht1 (%r10,%rcx); prefetcht1 (%r11,%rcx);  \
-    prefetcht1 (%r12,%rcx); prefetcht1 (%r13,%rcx); prefetcht1 (%r14,%rcx); prefetcht1 (%r15,%rcx);
+#define PREFETCH(i) movq 8*i(%rcx), %rbx; prefetcht1 (%rbx,%rbp);
+#define PREFETCH_LOW EIGHT(PREFETCH)
+#define PREFETCH_HIGH                                                                              \
+    PREFETCH(8) PREFETCH(9) PREFETCH(10) PREFETCH(11) PREFETCH(12) PREFETCH(13) PREFETCH(14)       \
+    PREFETCH(15)
 /* Quarters of lanes 0-7 (low) and 8-15 (high) to two words of all sixteen; first may be low. */
 #define MERGE_LANES(low, high, first, second)                                                      \
     vshufi32x4 $0xDD, Z(high), Z(low), second; vshufi32x4 $0x88, Z(high), Z(low), first;
 #define LOAD_LANES_CV(i) vmovdqa32 LANES_CV+64*i(%rdi), A(i);
 #define STORE_LANES_CV(i) vmovdqa32 A(i), LANES_CV+64*i(%rdi);
 
-/* rdi: lanes; rsi: their pointers; rdx: blocks left; rcx: offset of what is prefetched; rax: offset of the
- * block. */
+/* rdi: lanes; rsi: their pointers; rax: offset of the block; rdx: blocks left; rcx: their addresses ahead;
+ * rbp: offset from these; rbx: one of them. */
 FUNCTION(mlp_blake3_avx512_blocks)
+    pushq %rbx
+    pushq %rbp
     pushq %r12
     pushq %r13
     pushq %r14
     pushq %r15
+    movq %r8, %rbp
     EIGHT(LOAD_LANES_CV)
     xorl %eax, %eax
     .p2align 6
 1:
     LOAD_POINTERS(0)
     LOAD_LANES(0, 16, 17, 18, 19) QUARTERS(16, 17, 18, 19, 8, 9, 10, 11)
-    PREFETCH_LANES
+    PREFETCH_LOW
     LOAD_POINTERS(64)
     LOAD_LANES(0, 8, 9, 10, 11) QUARTERS(8, 9, 10, 11, 12, 13, 14, 15)
     MERGE_LANES(16, 8, Z(16), Z(20))
@@ -314,7 +319,7 @@ FUNCTION(mlp_blake3_avx512_blocks)
     MERGE_LANES(18, 10, Z(18), Z(22))
     MERGE_LANES(19, 11, Z(19), Z(23))
     LOAD_LANES(32, 8, 9, 10, 11) QUARTERS(8, 9, 10, 11, 12, 13, 14, 15)
-    PREFETCH_LANES
+    PREFETCH_HIGH
     LOAD_POINTERS(0)
     LOAD_LANES(32, 24, 25, 26, 27) QUARTERS(24, 25, 26, 27, 12, 13, 14, 15)
     MERGE_LANES(24, 8, Z(24), Z(28))
@@ -331,7 +336,7 @@ FUNCTION(mlp_blake3_avx512_blocks)
     vmovdqa32 LANES_LATER_FLAGS(%rdi), Z(8)
     vmovdqa32 Z(8), LANES_FLAGS(%rdi)
     addq $64, %rax
-    addq $64, %rcx
+    addq $64, %rbp
     decq %rdx
     jnz 1b
     EIGHT(STORE_LANES_CV)
@@ -340,6 +345,8 @@ FUNCTION(mlp_blake3_avx512_blocks)
     popq %r14
     popq %r13
     popq %r12
+    popq %rbp
+    popq %rbx
     ret
 END(mlp_blake3_avx512_blocks)
 

@@ -208,6 +208,12 @@ TARGET PAIR_INLINE void compress_one_block(uint32_t out[16], const uint32_t cv[8
 
 /* ---- lanes of work ---- */
 
+/* What a lane's first block has beside the flags of all. */
+static inline uint32_t start_flags(const struct mlp_blake3_work *work, size_t lane)
+{
+    return (work->resumed >> lane & 1) != 0 ? 0 : work->flags_start;
+}
+
 /* body: of all blocks but the last; last: of that. */
 TARGET PAIR_INLINE void set_ends(struct pair_ends *body, struct pair_ends *last,
                                  const struct mlp_blake3_work *work, size_t low, size_t high)
@@ -218,7 +224,8 @@ TARGET PAIR_INLINE void set_ends(struct pair_ends *body, struct pair_ends *last,
     const __m256i own =
         _mm256_setr_epi32(0, (int)work->last_len[low], 0, (int)work->flags_end[low], 0,
                           (int)work->last_len[high], 0, (int)work->flags_end[high]);
-    const __m256i start = row_d(0, 0, 0, work->flags_start);
+    const __m256i start = _mm256_setr_epi32(0, 0, 0, (int)start_flags(work, low), 0, 0, 0,
+                                            (int)start_flags(work, high));
     body->later = _mm256_or_si256(counters, row_d(0, MLP_BLAKE3_BLOCK_LEN, 0, work->flags));
     body->first = _mm256_or_si256(body->later, start);
     last->first = _mm256_or_si256(_mm256_or_si256(counters, own), row_d(0, 0, 0, work->flags));
@@ -239,15 +246,16 @@ TARGET PAIR_INLINE void compress_lanes_in_pairs(const struct mlp_blake3_work *wo
     struct pair pairs[2];
     struct pair_ends body[2], end[2];
     const uint8_t *blocks[4], *last[4];
-    const __m256i key = _mm256_loadu_si256((const __m256i *)work->key);
     for (size_t i = 0; i < pairs_count; i++) {
         size_t low = first + 2 * i, high = 2 * i + 1 < count ? low + 1 : low;
         blocks[2 * i] = work->blocks[low];
         blocks[2 * i + 1] = work->blocks[high];
         last[2 * i] = work->last_block[low];
         last[2 * i + 1] = work->last_block[high];
-        pairs[i].a = REORDER(_mm256_permute2x128_si256(key, key, 0x00));
-        pairs[i].b = REORDER(_mm256_permute2x128_si256(key, key, 0x11));
+        const uint8_t *low_start = mlp_blake3_lane_start(work, low);
+        const uint8_t *high_start = mlp_blake3_lane_start(work, high);
+        pairs[i].a = REORDER(load_row(low_start, high_start));
+        pairs[i].b = REORDER(load_row(low_start + 16, high_start + 16));
         set_ends(&body[i], &end[i], work, low, high);
     }
     if (work->blocks_count > 1)

@@ -65,6 +65,16 @@ TARGET static inline void store_lanes(const __m128i cv[8], uint8_t *const *cvs, 
     }
 }
 
+/* Words offset / 4 to offset / 4 + 3 of rows of 32 bytes. */
+TARGET static inline void load_words(__m128i words[4], const uint8_t *const rows[LANES],
+                                     size_t offset)
+{
+    __m128i parts[4];
+    for (size_t i = 0; i < 4; i++)
+        parts[i] = _mm_loadu_si128((const __m128i *)(rows[i] + offset));
+    transpose(words, parts);
+}
+
 #include "hash/blake3_columns.h"
 
 static void compress_lanes(const struct mlp_blake3_work *work)

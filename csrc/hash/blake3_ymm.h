@@ -63,6 +63,20 @@ TARGET static inline void store_lanes(const __m256i cv[8], uint8_t *const *cvs, 
         _mm256_storeu_si256((__m256i *)cvs[i], lanes[i]);
 }
 
+/* Words offset / 4 to offset / 4 + 3 of rows of 32 bytes. */
+TARGET static inline void load_words(__m256i words[4], const uint8_t *const rows[LANES],
+                                     size_t offset)
+{
+    __m256i pairs[4];
+    for (size_t i = 0; i < 4; i++) {
+        const __m128i *low = (const __m128i *)(rows[i] + offset);
+        const __m128i *high = (const __m128i *)(rows[4 + i] + offset);
+        pairs[i] = _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128(low)),
+                                           _mm_loadu_si128(high), 1);
+    }
+    transpose_halves(words, pairs);
+}
+
 #include "hash/blake3_columns.h"
 
 #endif

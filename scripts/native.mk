@@ -48,7 +48,7 @@ LINK_fuzz     := -fsanitize=fuzzer,address,undefined
 # for which a file stands in that refuses.
 ifeq ($(VARIANT),neon)
 ROOMS      := base hash
-TESTS_GLOB := $(patsubst %,tests/c/test_%.c,hash hash_boundaries hash_kernels hash_vectors)
+TESTS_GLOB := $(patsubst %,tests/c/test_%.c,hash hash_boundaries hash_kernels hash_many hash_vectors)
 STAND_INS  := tests/cross/no_sha2.c
 REPLACED   := csrc/hash/sha2.c
 else

@@ -69,7 +69,9 @@ static const struct constants {
     "vpsrld $" #n ", " Y(d) ", " Y(8) "\n\t"                                                       \
     "vpslld $32-" #n ", " Y(d) ", " Y(d) "\n\t"                                                    \
     "vpor " Y(8) ", " Y(d) ", " Y(d) "\n\t"
-#define PREFETCH(lane)     "prefetcht1 (%%" lane ",%%rdx)\n\t"
+#define PREFETCH(lane)                                                                             \
+    "movq 8*" #lane "(%%rbx), %%rdx\n\t"                                                           \
+    "prefetcht1 (%%rdx,%%rax)\n\t"
 
 /* Section 2.2, half a G: a += b + m; d = (d ^ a) >>> r; then c += d; b = (b ^ c) >>> n. */
 #define A_AND_D(b0, b1, b2, b3, d0, d1, d2, d3, m0, m1, m2, m3, r)                                 \
@@ -109,17 +111,17 @@ static const struct constants {
 
 /* One line of every lane, spread over the rounds: in a burst it gains little. */
 #define AHEAD_0_0
-#define AHEAD_0_1 PREFETCH("r8")
-#define AHEAD_1_0 PREFETCH("r9")
+#define AHEAD_0_1 PREFETCH(0)
+#define AHEAD_1_0 PREFETCH(1)
 #define AHEAD_1_1
-#define AHEAD_2_0 PREFETCH("r10")
-#define AHEAD_2_1 PREFETCH("r11")
+#define AHEAD_2_0 PREFETCH(2)
+#define AHEAD_2_1 PREFETCH(3)
 #define AHEAD_3_0
-#define AHEAD_3_1 PREFETCH("r12")
-#define AHEAD_4_0 PREFETCH("r13")
+#define AHEAD_3_1 PREFETCH(4)
+#define AHEAD_4_0 PREFETCH(5)
 #define AHEAD_4_1
-#define AHEAD_5_0 PREFETCH("r14")
-#define AHEAD_5_1 PREFETCH("r15")
+#define AHEAD_5_0 PREFETCH(6)
+#define AHEAD_5_1 PREFETCH(7)
 #define AHEAD_6_0
 #define AHEAD_6_1
 
@@ -141,11 +143,11 @@ static const struct constants {
 #define OFFSET(member)          [member] "i"(offsetof(struct frame, member))
 #define CONSTANT_OFFSET(member) [member] "i"(offsetof(struct constants, member))
 
-/* Compresses count > 0 blocks of every lane into frame->cv. blocks: where the eight lanes' blocks are.
- * distance: how far ahead is prefetched. In the loop: rdi: frame; rsi: constants; r8 to r15: the lanes'
- * blocks; rax: offset in them; rdx: offset of what is prefetched; rcx: blocks left. */
-TARGET static void compress_blocks(struct frame *frame, const uint8_t *const *blocks, size_t count,
-                                   size_t distance)
+/* Compresses count > 0 blocks of every lane into frame->cv. blocks, ahead: of the eight lanes. In the
+ * loop: rdi: frame; rsi: constants; r8 to r15: the lanes' blocks; rbx: where their addresses ahead are;
+ * rax: offset in both; rcx: blocks left. */
+TARGET static void compress_blocks(struct frame *frame, const uint8_t *const *blocks,
+                                   const uintptr_t *ahead, size_t count)
 {
     __asm__ volatile(
         "movq 0(%%rax), %%r8\n\t"
@@ -171,17 +173,16 @@ TARGET static void compress_blocks(struct frame *frame, const uint8_t *const *bl
         XOR(0, 8) XOR(1, 9) XOR(2, 10) XOR(3, 11)
         XOR(4, 12) XOR(5, 13) XOR(6, 14) XOR(7, 15)
         "addq $64, %%rax\n\t"
-        "addq $64, %%rdx\n\t"
         "decq %%rcx\n\t"
         "jnz 0b\n\t"
         STORE(0, cv, 0) STORE(1, cv, 1) STORE(2, cv, 2) STORE(3, cv, 3)
         STORE(4, cv, 4) STORE(5, cv, 5) STORE(6, cv, 6) STORE(7, cv, 7)
-        : "+a"(blocks), "+c"(count), "+d"(distance)
-        : "D"(frame), "S"(&constants), OFFSET(message), OFFSET(cv), OFFSET(word8),
+        : "+a"(blocks), "+c"(count)
+        : "D"(frame), "S"(&constants), "b"(ahead), OFFSET(message), OFFSET(cv), OFFSET(word8),
           OFFSET(counter_low), OFFSET(counter_high), OFFSET(block_len), OFFSET(flags),
           OFFSET(later_flags), CONSTANT_OFFSET(iv), CONSTANT_OFFSET(rotate16),
           CONSTANT_OFFSET(rotate8)
-        : "memory", "cc", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
+        : "memory", "cc", "rdx", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
           "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7",
           "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
 }
@@ -190,6 +191,13 @@ TARGET static void compress_blocks(struct frame *frame, const uint8_t *const *bl
 TARGET static inline __m256i load(const void *from)
 {
     return _mm256_loadu_si256((const __m256i *)from);
+}
+
+/* Sixteen bytes each, the second in the upper half. */
+TARGET static inline __m256i load_pair(const uint8_t *low, const uint8_t *high)
+{
+    return _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)low)),
+                                   _mm_loadu_si128((const __m128i *)high), 1);
 }
 
 /* 4x4 words within each half of four vectors. */
@@ -231,27 +239,59 @@ static inline const uint8_t *const *eight_rows(const uint8_t *padded[LANES],
     return padded;
 }
 
+/* Where lines are fetched from while the block-th block is compressed. */
+static inline void set_ahead(uintptr_t ahead[LANES], const uintptr_t *rows, size_t count,
+                             size_t block)
+{
+    for (size_t i = 0; i < LANES; i++)
+        ahead[i] = rows[i < count ? i : 0] + block * MLP_BLAKE3_BLOCK_LEN;
+}
+
+/* Chaining values and flags before the first block. */
+TARGET static inline void start_lanes(struct frame *frame, const struct mlp_blake3_work *work,
+                                      size_t first)
+{
+    if (work->resumed >> first == 0) {
+        for (size_t i = 0; i < 8; i++)
+            frame->cv[i] = SPLAT(work->key[i]);
+        frame->flags = SPLAT(work->flags | work->flags_start);
+        return;
+    }
+    const uint8_t *starts[LANES];
+    uint32_t start_flags[LANES];
+    __m256i low[4], high[4];
+    mlp_blake3_lane_starts(starts, start_flags, work, first, LANES);
+    for (size_t i = 0; i < 4; i++) {
+        low[i] = load_pair(starts[i], starts[4 + i]);
+        high[i] = load_pair(starts[i] + 16, starts[4 + i] + 16);
+    }
+    transpose_halves(frame->cv, low);
+    transpose_halves(frame->cv + 4, high);
+    frame->flags = load(start_flags);
+}
+
 /* Lanes first to first + count - 1, count at most eight. */
 TARGET static void compress_up_to_eight(const struct mlp_blake3_work *work, size_t first,
                                         size_t count)
 {
     struct frame frame;
     const uint8_t *padded[LANES];
-    size_t distance = work->blocks_count == MLP_BLAKE3_CHUNK_BLOCKS ? MLP_BLAKE3_AHEAD : 0;
-    for (size_t i = 0; i < 8; i++)
-        frame.cv[i] = SPLAT(work->key[i]);
+    uintptr_t ahead[LANES];
+    size_t before_last = work->blocks_count - 1;
+    set_ahead(ahead, work->ahead + first, count, 0);
+    start_lanes(&frame, work, first);
     frame.counter_low = load(work->counter_low + first);
     frame.counter_high = load(work->counter_high + first);
-    frame.flags = SPLAT(work->flags | work->flags_start);
     frame.later_flags = SPLAT(work->flags);
-    if (work->blocks_count > 1) {
+    if (before_last > 0) {
         frame.block_len = SPLAT(MLP_BLAKE3_BLOCK_LEN);
-        compress_blocks(&frame, eight_rows(padded, work->blocks + first, count),
-                        work->blocks_count - 1, distance);
+        compress_blocks(&frame, eight_rows(padded, work->blocks + first, count), ahead,
+                        before_last);
     }
     frame.block_len = load(work->last_len + first);
     frame.flags = _mm256_or_si256(frame.flags, load(work->flags_end + first));
-    compress_blocks(&frame, eight_rows(padded, work->last_block + first, count), 1, distance);
+    set_ahead(ahead, work->ahead + first, count, before_last);
+    compress_blocks(&frame, eight_rows(padded, work->last_block + first, count), ahead, 1);
     store_lanes(frame.cv, work->cvs + first, count);
 }
 

@@ -16,8 +16,8 @@
 #define MLP_BLAKE3_LANES_MAX    16
 #define MLP_BLAKE3_CHUNK_BLOCKS (MLP_BLAKE3_CHUNK_LEN / MLP_BLAKE3_BLOCK_LEN)
 
-/* How far ahead kernels prefetch while they compress chunks: chunks of neighbouring lanes lie 1 KiB
- * apart, too many streams for the processor's own prefetcher. */
+/* How far ahead is prefetched while the chunks of one long input are compressed: chunks of neighbouring
+ * lanes lie 1 KiB apart, too many streams for the processor's own prefetcher. */
 #define MLP_BLAKE3_AHEAD (32 * 1024)
 
 /* Table 3 of the specification. */
@@ -54,15 +54,22 @@ extern const uint32_t mlp_blake3_iv[8];
     ROUND(5, 9, 14, 11, 5, 8, 12, 15, 1, 13, 3, 0, 10, 2, 6, 4, 7)                                 \
     ROUND(6, 11, 15, 5, 0, 1, 9, 8, 6, 14, 10, 2, 12, 3, 4, 7, 13)
 
-/* Work of up to MLP_BLAKE3_LANES_MAX independent lanes of the same block count: chunks (of one
- * input or of several), or parents (blocks_count 1). Rows of per-lane words lie as vector kernels
- * load them.
+/* Work of up to MLP_BLAKE3_LANES_MAX independent lanes that advance by the same number of blocks:
+ * chunks (of one input or of several), stretches of chunks, or parents (blocks_count 1). Rows of
+ * per-lane words lie as vector kernels load them.
  *
  * Lane i compresses blocks_count blocks of 64 bytes: all but the last at blocks[i], one after
  * another, and the last at last_block[i], 64 readable bytes that are zero beyond last_len[i]. A
  * kernel reads no other memory; it may load the rows of numbers whole, but uses no row beyond
  * count. flags_start is added for the first block, flags_end[i] for the last. The chaining value,
  * eight little-endian words, goes to cvs[i], 32 bytes at any alignment.
+ *
+ * A lane begins with the key. Where bit i of resumed is set, lane i goes on instead with the chaining
+ * value that an earlier call left at cvs[i], and flags_start is not added: so a chunk may be compressed
+ * in several calls, beside chunks of other lengths (blake3_many.c).
+ *
+ * While a kernel compresses the b-th block it may prefetch the 64 bytes at ahead[i] + 64 b, which the
+ * caller expects to be read soon. It is an address and no pointer: nothing need lie there.
  *
  * cvs[i] may overwrite the blocks of lanes 0 to i, never those of a later lane (parents reduced in
  * place): a kernel reads all of the lanes it holds before it writes any of their chaining values.
@@ -71,6 +78,7 @@ struct mlp_blake3_work {
     const uint8_t *blocks[MLP_BLAKE3_LANES_MAX];
     const uint8_t *last_block[MLP_BLAKE3_LANES_MAX];
     uint8_t *cvs[MLP_BLAKE3_LANES_MAX];
+    uintptr_t ahead[MLP_BLAKE3_LANES_MAX];
     uint32_t counter_low[MLP_BLAKE3_LANES_MAX];
     uint32_t counter_high[MLP_BLAKE3_LANES_MAX];
     uint32_t last_len[MLP_BLAKE3_LANES_MAX];
@@ -80,6 +88,7 @@ struct mlp_blake3_work {
     const uint32_t *key; /* eight words: the chaining value before the first block */
     uint32_t flags;
     uint32_t flags_start;
+    uint32_t resumed; /* a bit for each lane */
 };
 
 struct mlp_blake3_kernel {
@@ -114,18 +123,42 @@ const struct mlp_blake3_kernel *mlp_blake3_kernel(void);
 void mlp_blake3_use_kernel(const struct mlp_blake3_kernel *kernel);
 
 /* Whether a kernel computes what the portable one does, on every lane count, with short and full
- * blocks, all flags, counters beyond 2^32, and parents in place. Takes well under a millisecond.
+ * blocks, all flags, counters beyond 2^32, lanes that go on, and parents in place. Takes well under a millisecond.
  * Never ask a kernel that the CPU does not have. */
 bool mlp_blake3_self_test(const struct mlp_blake3_kernel *kernel);
+
+/* Where a lane's chaining value is before its first block. */
+static inline const uint8_t *mlp_blake3_lane_start(const struct mlp_blake3_work *work, size_t lane)
+{
+    return (work->resumed >> lane & 1) != 0 ? work->cvs[lane] : (const uint8_t *)work->key;
+}
+
+/* The flags of a lane's first block, without flags_end. */
+static inline uint32_t mlp_blake3_lane_start_flags(const struct mlp_blake3_work *work, size_t lane)
+{
+    return work->flags | ((work->resumed >> lane & 1) != 0 ? 0 : work->flags_start);
+}
+
+/* Both for rows lanes from the first-th on; those that are not in work are like the first. */
+static inline void mlp_blake3_lane_starts(const uint8_t **starts, uint32_t *start_flags,
+                                          const struct mlp_blake3_work *work, size_t first,
+                                          size_t rows)
+{
+    for (size_t i = 0; i < rows; i++) {
+        size_t lane = first + i < work->count ? first + i : first;
+        starts[i] = mlp_blake3_lane_start(work, lane);
+        start_flags[i] = mlp_blake3_lane_start_flags(work, lane);
+    }
+}
 
 /* One lane of work, block by block: the rest that is too small for a vector of lanes. */
 static inline void mlp_blake3_lane_by_blocks(const struct mlp_blake3_work *work, size_t lane,
                                              const struct mlp_blake3_kernel *kernel)
 {
     uint32_t state[16];
-    memcpy(state, work->key, 32);
+    memcpy(state, mlp_blake3_lane_start(work, lane), 32);
     uint64_t counter = (uint64_t)work->counter_high[lane] << 32 | work->counter_low[lane];
-    uint32_t flags = work->flags | work->flags_start;
+    uint32_t flags = mlp_blake3_lane_start_flags(work, lane);
     for (size_t i = 0; i + 1 < work->blocks_count; i++) {
         kernel->compress(state, state, work->blocks[lane] + i * MLP_BLAKE3_BLOCK_LEN, counter,
                          MLP_BLAKE3_BLOCK_LEN, flags);

@@ -226,16 +226,19 @@ static void compress_up_to_eight(const struct mlp_blake3_work *work, size_t firs
     const uint8_t *blocks[EIGHT], *last[EIGHT];
     pad_rows(blocks, EIGHT, work->blocks + first, count);
     pad_rows(last, EIGHT, work->last_block + first, count);
+    const uint8_t *starts[EIGHT];
+    uint32_t start_flags[EIGHT];
+    mlp_blake3_lane_starts(starts, start_flags, work, first, EIGHT);
     struct frame frame;
     frame.rotate8 = vld1q_u8(rotate8_order);
-    for (size_t i = 0; i < 8; i++)
-        set_row(frame.cv[i], splat(work->key[i]));
+    load_rows(frame.cv, starts, 0);
+    load_rows(frame.cv + 4, starts, 16);
     for (size_t i = 1; i < 4; i++)
         set_row(frame.words[i], splat(mlp_blake3_iv[i]));
     load_row(frame.words[4], work->counter_low + first);
     load_row(frame.words[5], work->counter_high + first);
     set_row(frame.words[6], splat(MLP_BLAKE3_BLOCK_LEN));
-    set_row(frame.words[7], splat(work->flags | work->flags_start));
+    load_row(frame.words[7], start_flags);
     const uint8_t *const *from = blocks;
     size_t offset = 0;
     for (size_t left = work->blocks_count; left > 0; left--) {
@@ -318,13 +321,16 @@ static void compress_up_to_four(const struct mlp_blake3_work *work, size_t first
     const uint8_t *blocks[FOUR], *last[FOUR];
     pad_rows(blocks, FOUR, work->blocks + first, count);
     pad_rows(last, FOUR, work->last_block + first, count);
+    const uint8_t *starts[FOUR];
+    uint32_t start_flags[FOUR];
+    mlp_blake3_lane_starts(starts, start_flags, work, first, FOUR);
     uint32x4_t h[8];
-    for (size_t i = 0; i < 8; i++)
-        h[i] = splat(work->key[i]);
+    load_four_words(h, starts, 0);
+    load_four_words(h + 4, starts, 16);
     uint32x4_t counter_low = vld1q_u32(work->counter_low + first);
     uint32x4_t counter_high = vld1q_u32(work->counter_high + first);
     uint32x4_t block_len = splat(MLP_BLAKE3_BLOCK_LEN);
-    uint32x4_t flags = splat(work->flags | work->flags_start);
+    uint32x4_t flags = vld1q_u32(start_flags);
     const uint8_t *const *from = blocks;
     size_t offset = 0;
     for (size_t left = work->blocks_count; left > 0; left--) {

@@ -99,12 +99,15 @@ TARGET static void compress_up_to_four(const struct mlp_blake3_work *work, size_
         blocks[i] = work->blocks[i < count ? first + i : first];
         last[i] = work->last_block[i < count ? first + i : first];
     }
+    const uint8_t *starts[LANES];
+    uint32_t start_flags[LANES];
     __m128i h[8];
-    for (size_t i = 0; i < 8; i++)
-        h[i] = SPLAT(work->key[i]);
+    mlp_blake3_lane_starts(starts, start_flags, work, first, LANES);
+    load_four_words(h, starts, 0);
+    load_four_words(h + 4, starts, 16);
     __m128i counter_low = load(work->counter_low + first);
     __m128i counter_high = load(work->counter_high + first);
-    __m128i flags = SPLAT(work->flags | work->flags_start);
+    __m128i flags = load(start_flags);
     for (size_t i = 0; i + 1 < work->blocks_count; i++) {
         compress_four(h, blocks, i * MLP_BLAKE3_BLOCK_LEN, counter_low, counter_high,
                       SPLAT(MLP_BLAKE3_BLOCK_LEN), flags);

@@ -32,6 +32,7 @@ static void compress_chunks(const struct mlp_blake3_kernel *kernel, uint8_t *cvs
     work.key = key;
     work.flags = flags;
     work.flags_start = MLP_BLAKE3_CHUNK_START;
+    work.resumed = 0;
     for (size_t i = 0; i < MLP_BLAKE3_LANES_MAX; i++) {
         work.last_len[i] = MLP_BLAKE3_BLOCK_LEN;
         work.flags_end[i] = MLP_BLAKE3_CHUNK_END;
@@ -43,6 +44,7 @@ static void compress_chunks(const struct mlp_blake3_kernel *kernel, uint8_t *cvs
             work.blocks[i] = chunk;
             work.last_block[i] = chunk + MLP_BLAKE3_CHUNK_LEN - MLP_BLAKE3_BLOCK_LEN;
             work.cvs[i] = cvs + (done + i) * MLP_BLAKE3_OUT_LEN;
+            work.ahead[i] = (uintptr_t)chunk + MLP_BLAKE3_AHEAD;
             work.counter_low[i] = (uint32_t)(counter + done + i);
             work.counter_high[i] = (uint32_t)((counter + done + i) >> 32);
         }
@@ -66,6 +68,7 @@ static void place_pairs(struct mlp_blake3_work *work, uint8_t *cvs, size_t first
     for (size_t i = 0; i < count; i++) {
         work->blocks[i] = cvs + (first + i) * MLP_BLAKE3_BLOCK_LEN;
         work->last_block[i] = work->blocks[i];
+        work->ahead[i] = (uintptr_t)work->blocks[i]; /* nothing to fetch: it is in the cache */
         work->cvs[i] = cvs + (first + i) * MLP_BLAKE3_OUT_LEN;
     }
 }

@@ -1,5 +1,6 @@
 #include "hash/hash_tasks.h"
 
+#include "hash/blake3_input.h"
 #include "hash/blake3_many.h"
 #include "hash/blake3_tree.h"
 #include "hash/pool.h"
@@ -39,7 +40,7 @@ static int hash_inputs(const struct mlp_hash_request *request, const struct mlp_
     if (request->algorithm != MLP_BLAKE3)
         return mlp_sha2_many(request->algorithm, digests, inputs + first, count, error);
     if (count == 1)
-        mlp_blake3(digests, inputs[first].data, inputs[first].len);
+        mlp_blake3_input(digests, &inputs[first]);
     else
         mlp_blake3_many(digests, inputs + first, count);
     return MLP_OK;
@@ -56,9 +57,8 @@ static void run_task(void *context, size_t index)
     struct plan *plan = context;
     struct task *task = &plan->tasks[index];
     if (task->count == 0) {
-        const uint8_t *data = plan->inputs[task->first].data;
-        mlp_blake3_subtree_value(task->cv32, data + task->offset, part_len(plan, task),
-                                 task->offset / MLP_BLAKE3_CHUNK_LEN, mlp_blake3_iv, 0);
+        mlp_blake3_input_part(task->cv32, &plan->inputs[task->first], task->offset,
+                              part_len(plan, task));
         return;
     }
     struct mlp_error error;

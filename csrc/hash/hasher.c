@@ -207,7 +207,7 @@ void mlp_blake3(uint8_t digest32[32], const void *data, size_t data_len)
 int mlp_hash(int algorithm, uint8_t *digest, const void *data, size_t data_len,
              struct mlp_error *error)
 {
-    const struct mlp_hash_input input = {data, data_len};
+    const struct mlp_hash_input input = {.data = data, .len = data_len};
     return mlp_hash_many(algorithm, digest, &input, 1, error);
 }
 

@@ -79,7 +79,7 @@ OTHER_SOURCES  := $(sort $(wildcard tests/cross/*.c tests/fuzz/*.c))
 FUZZERS        := $(patsubst tests/fuzz/%.c,$(OUT)/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 
 # Programs that start threads; others would show ThreadSanitizer nothing.
-TESTS_tsan     := $(OUT)/test_pool $(OUT)/test_hash_threads $(OUT)/test_slice
+TESTS_tsan     := $(OUT)/test_pool $(OUT)/test_hash_threads $(OUT)/test_slice $(OUT)/test_strided
 TESTS_USED     := $(or $(TESTS_$(VARIANT)),$(TESTS))
 
 CORE_OBJECTS   := $(CORE_SOURCES:%.c=$(OUT)/%.o)

@@ -7,9 +7,8 @@
 
 #include "tensor/view.h"
 
-/* Many digests in one call: views whose canonical bytes lie in memory go through mlp_hash_many_by
- * together; those that are gathered are shared among the threads, a view each; a view's stage is
- * called on the calling thread.
+/* Many digests in one call. Views in host memory go through mlp_hash_many_by together, strided ones as
+ * sources that are gathered piece by piece; a view's stage is called on the calling thread.
  * In:      threads: as mlp_hash_many_by.
  * Out:     digests: views_count rows of mlp_algorithm_digest_len(algorithm) bytes; of no use after
  *          a failure.

@@ -26,7 +26,7 @@ static long calls_to_go;  /* the call that fails is the one that finds 0 here */
 static int fault_errno;   /* with what */
 static bool fault_dies;   /* the call does not fail, it is the process's last */
 static bool fault_happened;
-static enum kind fault_kind; /* of the sweep */
+static enum kind fault_kind __attribute__((unused)); /* of the sweep */
 
 static inline bool fault(enum kind kind)
 {
@@ -125,10 +125,10 @@ SEAM int fchmod(int fd, mode_t mode)
     return FAULT ? -1 : (int)syscall(SYS_fchmod, fd, mode);
 }
 
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define ALLOCATIONS_CAN_FAIL 0 /* the sanitizer's own allocator stands there */
 #elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
 #define ALLOCATIONS_CAN_FAIL 0
 #endif
 #endif

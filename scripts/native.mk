@@ -48,7 +48,7 @@ LINK_fuzz     := -fsanitize=fuzzer,address,undefined
 # for which a file stands in that refuses.
 ifeq ($(VARIANT),neon)
 ROOMS      := base hash
-TESTS_GLOB := $(patsubst %,tests/c/test_%.c,hash hash_boundaries hash_kernels hash_vectors)
+TESTS_GLOB := $(patsubst %,tests/c/test_%.c,hash hash_boundaries hash_kernels hash_many hash_vectors)
 STAND_INS  := tests/cross/no_sha2.c
 REPLACED   := csrc/hash/sha2.c
 else
@@ -80,7 +80,7 @@ OTHER_SOURCES  := $(sort $(wildcard tests/cross/*.c tests/fuzz/*.c))
 FUZZERS        := $(patsubst tests/fuzz/%.c,$(OUT)/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 
 # Programs that start threads; others would show ThreadSanitizer nothing.
-TESTS_tsan     := $(addprefix $(OUT)/test_,pool hash_threads hash_source slice files)
+TESTS_tsan     := $(addprefix $(OUT)/test_,pool hash_threads hash_source slice strided files)
 TESTS_USED     := $(or $(TESTS_$(VARIANT)),$(TESTS))
 
 CORE_OBJECTS   := $(CORE_SOURCES:%.c=$(OUT)/%.o) $(ASSEMBLY:%.S=$(OUT)/%.o)

@@ -99,7 +99,7 @@ static int add_to_batch(struct batch *batch, struct mlp_file_entry *entry,
         status = mlp_reader_check(reader, error);
     if (status != MLP_OK)
         return status;
-    batch->inputs[batch->count] = (struct mlp_hash_input){bytes, len};
+    batch->inputs[batch->count] = (struct mlp_hash_input){.data = bytes, .len = len};
     batch->entries[batch->count++] = entry;
     batch->piece_used += len;
     mlp_files_watch_add(&batch->job->watch, 0, len);

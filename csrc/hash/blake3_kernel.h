@@ -17,9 +17,6 @@
 #define MLP_BLAKE3_LANES_MAX    16
 #define MLP_BLAKE3_CHUNK_BLOCKS (MLP_BLAKE3_CHUNK_LEN / MLP_BLAKE3_BLOCK_LEN)
 
-/* Of a cache; a vector that crosses the end of a line costs two loads. */
-#define MLP_BLAKE3_LINE_LEN 64
-
 /* How far ahead is prefetched while the chunks of one long input are compressed: chunks of neighbouring
  * lanes lie 1 KiB apart, too many streams for the processor's own prefetcher. */
 #define MLP_BLAKE3_AHEAD (32 * 1024)
@@ -58,7 +55,7 @@ extern const uint32_t mlp_blake3_iv[8];
  * place): a kernel reads all of the lanes it holds before it writes any of their chaining values.
  */
 struct mlp_blake3_work {
-    _Alignas(MLP_BLAKE3_LINE_LEN) const uint8_t *blocks[MLP_BLAKE3_LANES_MAX];
+    const uint8_t *blocks[MLP_BLAKE3_LANES_MAX];
     const uint8_t *last_block[MLP_BLAKE3_LANES_MAX];
     uint8_t *cvs[MLP_BLAKE3_LANES_MAX];
     uintptr_t ahead[MLP_BLAKE3_LANES_MAX];
@@ -121,8 +118,8 @@ const struct mlp_blake3_kernel *mlp_blake3_kernel(void);
 void mlp_blake3_use_kernel(const struct mlp_blake3_kernel *kernel);
 
 /* Whether a kernel computes what the portable one does, on every lane count, with short and full
- * blocks, all flags, counters beyond 2^32, lanes that go on,
- * parents in place, and runs. Takes well under a millisecond.
+ * blocks, all flags, counters beyond 2^32, lanes that go on, parents in place, and runs. Takes well under a
+ * millisecond.
  * Never ask a kernel that the CPU does not have. */
 bool mlp_blake3_self_test(const struct mlp_blake3_kernel *kernel);
 

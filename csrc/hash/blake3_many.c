@@ -1,187 +1,314 @@
 /* blake3_many.c - lanes filled from many inputs.
  *
- * A lone input of 256 bytes or 4 KiB leaves most lanes of a vector kernel idle. Here chunks wait in
- * a bucket for others with the same number of blocks, whichever input they belong to; a full bucket
- * is compressed. Inputs of several chunks gather in a group, whose parents are then computed level
- * by level, all inputs together. Inputs that fill the lanes by themselves go straight to the tree.
+ * A lone input of 256 bytes or 4 KiB leaves most lanes of a vector kernel idle. Here chunks wait in a
+ * bucket for others with the same number of blocks, whichever input they belong to; a full bucket is
+ * compressed. What is left in the buckets at the end of a batch goes through lanes that are refilled:
+ * all advance together until the shortest ends, and an empty lane takes the longest chunk that waits.
+ * Parents share lanes too (blake3_members.h). Inputs that fill the lanes by themselves go straight to the
+ * tree.
  */
 #include "hash/blake3_many.h"
-#include "hash/blake3_kernel.h"
+#include "hash/blake3_input.h"
+#include "hash/blake3_members.h"
+#include "hash/input.h"
 
-/* At the end of a group every bucket is compressed however few lanes it fills. With 1,024 chunks that
- * costs inputs of unequal lengths a fourteenth against equal ones, with 128 a quarter [measured: AVX2,
- * log-uniform 32 B to 64 KiB]. */
-#define GROUP_CHUNKS  1024
-#define MEMBERS_MAX   (GROUP_CHUNKS / 2) /* a member has at least two chunks */
+#include <stdlib.h>
+
+#define LANES         MLP_BLAKE3_LANES_MAX
 #define LONGEST_INPUT (64 * MLP_BLAKE3_CHUNK_LEN)
 
-struct bucket {
-    struct mlp_blake3_work work;
-    uint8_t last[MLP_BLAKE3_LANES_MAX]
-                [MLP_BLAKE3_BLOCK_LEN]; /* padded copies of short last blocks */
+/* What is gathered stays in the second-level cache until it is hashed. */
+#define GATHERED_MAX (4 * LONGEST_INPUT)
+
+/* How many chunks on lies what is fetched from memory while a chunk is compressed: two rounds of sixteen
+ * lanes. Lines are fetched one by one between the rounds of a block; in a burst it gains little. */
+#define AHEAD_CHUNKS 32
+
+struct chunk {
+    const uint8_t *data;
+    uint8_t *cv32;
+    uintptr_t ahead; /* what is fetched meanwhile */
+    uint32_t index;  /* in the input */
+    uint16_t len;
+    uint16_t root_flag;
 };
 
-struct member {
-    uint8_t *cvs; /* inside the group's */
-    size_t cvs_count;
-    uint8_t *digest32;
+struct bucket {
+    size_t count;
+    struct chunk chunks[LANES];
 };
 
 struct queue {
     const struct mlp_blake3_kernel *kernel;
     struct bucket buckets[MLP_BLAKE3_CHUNK_BLOCKS]; /* [i]: chunks of i + 1 blocks */
-    size_t group_chunks;
-    size_t members_count;
-    struct member members[MEMBERS_MAX];
-    uint8_t cvs[GROUP_CHUNKS * MLP_BLAKE3_OUT_LEN];
+
+    struct mlp_blake3_work work;               /* chunks about to be compressed */
+    uint8_t last[LANES][MLP_BLAKE3_BLOCK_LEN]; /* padded copies of their short last blocks */
+
+    /* The next chunk to be fetched, of an input below fetch_end; offset: of the chunk. */
+    const struct mlp_hash_input *fetch, *fetch_end;
+    size_t fetch_offset;
+
+    /* What this batch has gathered from sources; NULL: none yet. */
+    uint8_t *gathered;
+    size_t gathered_len;
+
+    struct mlp_blake3_members members; /* those of this batch that have several chunks */
 };
 
-static void init_queue(struct queue *queue)
-{
-    queue->kernel = mlp_blake3_kernel();
-    queue->group_chunks = 0;
-    queue->members_count = 0;
-    for (size_t i = 0; i < MLP_BLAKE3_CHUNK_BLOCKS; i++) {
-        struct mlp_blake3_work *work = &queue->buckets[i].work;
-        work->count = 0;
-        work->blocks_count = i + 1;
-        work->key = mlp_blake3_iv;
-        work->flags = 0;
-        work->flags_start = MLP_BLAKE3_CHUNK_START;
-    }
-}
+/* ---- chunks ---- */
 
-static void compress_bucket(const struct queue *queue, struct mlp_blake3_work *work)
+/* The chunk's blocks from done to end - 1. */
+static void set_lane(struct queue *queue, size_t lane, const struct chunk *chunk, size_t done,
+                     size_t end)
 {
-    if (work->count > 0)
-        queue->kernel->compress_lanes(work);
-    work->count = 0;
-}
-
-/* len: 0 to a chunk. cv32 is written when the bucket fills, or by finish_group. */
-static void add_chunk(struct queue *queue, const uint8_t *data, size_t len, size_t counter,
-                      uint32_t root_flag, uint8_t *cv32)
-{
-    size_t before_last = len > 0 ? (len - 1) / MLP_BLAKE3_BLOCK_LEN : 0;
-    struct bucket *bucket = &queue->buckets[before_last];
-    struct mlp_blake3_work *work = &bucket->work;
-    size_t lane = work->count++;
-    size_t last_len = len - before_last * MLP_BLAKE3_BLOCK_LEN;
-    work->blocks[lane] = data;
-    if (last_len == MLP_BLAKE3_BLOCK_LEN) {
-        work->last_block[lane] = data + before_last * MLP_BLAKE3_BLOCK_LEN;
+    struct mlp_blake3_work *work = &queue->work;
+    size_t before_last = (end - 1) * MLP_BLAKE3_BLOCK_LEN;
+    size_t last_len = chunk->len - before_last;
+    const uint8_t *last = chunk->data + before_last;
+    work->blocks[lane] = chunk->data + done * MLP_BLAKE3_BLOCK_LEN;
+    work->cvs[lane] = chunk->cv32;
+    work->ahead[lane] = chunk->ahead + done * MLP_BLAKE3_BLOCK_LEN;
+    work->counter_low[lane] = chunk->index;
+    work->flags_end[lane] = 0;
+    if (last_len <= MLP_BLAKE3_BLOCK_LEN)
+        work->flags_end[lane] = MLP_BLAKE3_CHUNK_END | chunk->root_flag;
+    if (last_len < MLP_BLAKE3_BLOCK_LEN) {
+        memset(queue->last[lane], 0, MLP_BLAKE3_BLOCK_LEN);
+        memcpy(queue->last[lane], last, last_len);
+        last = queue->last[lane];
     } else {
-        memset(bucket->last[lane], 0, MLP_BLAKE3_BLOCK_LEN);
-        if (last_len > 0)
-            memcpy(bucket->last[lane], data + before_last * MLP_BLAKE3_BLOCK_LEN, last_len);
-        work->last_block[lane] = bucket->last[lane];
+        last_len = MLP_BLAKE3_BLOCK_LEN;
     }
-    work->cvs[lane] = cv32;
-    work->counter_low[lane] = (uint32_t)counter;
-    work->counter_high[lane] = 0; /* no input here has 2^32 chunks */
+    work->last_block[lane] = last;
     work->last_len[lane] = (uint32_t)last_len;
-    work->flags_end[lane] = MLP_BLAKE3_CHUNK_END | root_flag;
-    if (work->count == MLP_BLAKE3_LANES_MAX)
-        compress_bucket(queue, work);
 }
 
-/* ---- parents ---- */
-
-static void add_parent(const struct queue *queue, struct mlp_blake3_work *work,
-                       const uint8_t *children64, uint32_t root_flag, uint8_t *cv32)
+static void compress(struct queue *queue, size_t count, size_t blocks_count, uint32_t resumed)
 {
-    size_t lane = work->count++;
-    work->blocks[lane] = children64;
-    work->last_block[lane] = children64;
-    work->cvs[lane] = cv32;
-    work->flags_end[lane] = root_flag;
-    if (work->count == MLP_BLAKE3_LANES_MAX)
-        compress_bucket(queue, work);
+    queue->work.count = count;
+    queue->work.blocks_count = blocks_count;
+    queue->work.resumed = resumed;
+    queue->kernel->compress_lanes(&queue->work);
 }
 
-/* Parents of every member's neighbouring pairs; a member's last pair is its root. An odd chaining
- * value moves up (section 2.1: the left subtree is the largest complete one), but only when no
- * waiting lane reads where it goes. Returns: whether any member has another level. */
-static bool reduce_level(struct queue *queue, struct mlp_blake3_work *work)
+/* Not inlined, so that add_chunk is: without it inputs of 256 bytes are a twelfth slower. */
+__attribute__((noinline)) static void compress_bucket(struct queue *queue, struct bucket *bucket)
 {
-    for (size_t i = 0; i < queue->members_count; i++) {
-        const struct member *member = &queue->members[i];
-        if (member->cvs_count == 2) {
-            add_parent(queue, work, member->cvs, MLP_BLAKE3_ROOT, member->digest32);
-            continue;
-        }
-        for (size_t pair = 0; pair < member->cvs_count / 2; pair++)
-            add_parent(queue, work, member->cvs + pair * MLP_BLAKE3_BLOCK_LEN, 0,
-                       member->cvs + pair * MLP_BLAKE3_OUT_LEN);
-    }
-    compress_bucket(queue, work);
-    bool more = false;
-    for (size_t i = 0; i < queue->members_count; i++) {
-        struct member *member = &queue->members[i];
-        size_t pairs_count = member->cvs_count / 2;
-        if (member->cvs_count > 2 && member->cvs_count % 2 == 1) {
-            memmove(member->cvs + pairs_count * MLP_BLAKE3_OUT_LEN,
-                    member->cvs + 2 * pairs_count * MLP_BLAKE3_OUT_LEN, MLP_BLAKE3_OUT_LEN);
-            pairs_count++;
-        }
-        member->cvs_count = pairs_count;
-        more = more || pairs_count > 1;
-    }
-    return more;
+    size_t blocks_count = (size_t)(bucket - queue->buckets) + 1;
+    for (size_t i = 0; i < bucket->count; i++)
+        set_lane(queue, i, &bucket->chunks[i], 0, blocks_count);
+    compress(queue, bucket->count, blocks_count, 0);
+    bucket->count = 0;
 }
+
+/* ---- what is fetched ---- */
+
+static bool goes_to_the_tree(const struct mlp_hash_input *input)
+{
+    return input->len > LONGEST_INPUT;
+}
+
+static void skip_unfetched(struct queue *queue)
+{
+    while (queue->fetch < queue->fetch_end && goes_to_the_tree(queue->fetch))
+        queue->fetch++;
+}
+
+/* Returns: where the next chunk lies; where that is not known, what the cache has. */
+static uintptr_t next_to_fetch(struct queue *queue)
+{
+    const struct mlp_hash_input *input = queue->fetch;
+    if (input == queue->fetch_end)
+        return (uintptr_t)queue;
+    uintptr_t address = (uintptr_t)input->data + queue->fetch_offset;
+    queue->fetch_offset += MLP_BLAKE3_CHUNK_LEN;
+    if (queue->fetch_offset >= input->len) {
+        queue->fetch_offset = 0;
+        queue->fetch++;
+        skip_unfetched(queue);
+    }
+    return input->source == NULL ? address : (uintptr_t)queue;
+}
+
+static void start_fetching(struct queue *queue, const struct mlp_hash_input *inputs,
+                           size_t inputs_count)
+{
+    queue->fetch = inputs;
+    queue->fetch_end = inputs + inputs_count;
+    queue->fetch_offset = 0;
+    skip_unfetched(queue);
+    for (size_t i = 0; i < AHEAD_CHUNKS; i++)
+        (void)next_to_fetch(queue);
+}
+
+/* ---- lanes that are refilled ---- */
+
+struct lane {
+    struct chunk chunk;
+    size_t done; /* blocks */
+    size_t left;
+};
+
+struct lanes {
+    struct lane lanes[LANES];
+    size_t count;
+    size_t longest; /* no chunk that waits has more blocks */
+};
+
+/* The longest first, so that all lanes end at about the same time. */
+static void fill_lanes(struct queue *queue, struct lanes *lanes)
+{
+    while (lanes->longest > 0 && lanes->count < queue->kernel->lanes) {
+        struct bucket *bucket = &queue->buckets[lanes->longest - 1];
+        if (bucket->count > 0)
+            lanes->lanes[lanes->count++] =
+                (struct lane){bucket->chunks[--bucket->count], 0, lanes->longest};
+        else
+            lanes->longest--;
+    }
+}
+
+/* Compresses as many blocks of every lane as the shortest still has. Returns: how many. */
+static size_t advance_lanes(struct queue *queue, const struct lanes *lanes)
+{
+    size_t step = MLP_BLAKE3_CHUNK_BLOCKS;
+    uint32_t resumed = 0;
+    for (size_t i = 0; i < lanes->count; i++)
+        step = lanes->lanes[i].left < step ? lanes->lanes[i].left : step;
+    for (size_t i = 0; i < lanes->count; i++) {
+        const struct lane *lane = &lanes->lanes[i];
+        set_lane(queue, i, &lane->chunk, lane->done, lane->done + step);
+        resumed |= (uint32_t)(lane->done > 0) << i;
+    }
+    compress(queue, lanes->count, step, resumed);
+    return step;
+}
+
+/* The last lane takes the place of one that has ended. */
+static void drop_ended(struct lanes *lanes, size_t step)
+{
+    for (size_t i = lanes->count; i-- > 0;) {
+        struct lane *lane = &lanes->lanes[i];
+        lane->done += step;
+        lane->left -= step;
+        if (lane->left == 0)
+            *lane = lanes->lanes[--lanes->count];
+    }
+}
+
+static void empty_buckets(struct queue *queue)
+{
+    struct lanes lanes;
+    lanes.count = 0;
+    lanes.longest = MLP_BLAKE3_CHUNK_BLOCKS;
+    for (fill_lanes(queue, &lanes); lanes.count > 0; fill_lanes(queue, &lanes))
+        drop_ended(&lanes, advance_lanes(queue, &lanes));
+}
+
+/* ---- batches ---- */
 
 /* Compresses what waits in the buckets, then the parents up to each member's root. */
-static void finish_group(struct queue *queue)
+static void finish_batch(struct queue *queue)
 {
-    for (size_t i = 0; i < MLP_BLAKE3_CHUNK_BLOCKS; i++)
-        compress_bucket(queue, &queue->buckets[i].work);
-    if (queue->members_count > 0) {
-        struct mlp_blake3_work work = {
-            .blocks_count = 1,
-            .key = mlp_blake3_iv,
-            .flags = MLP_BLAKE3_PARENT,
-        };
-        for (size_t i = 0; i < MLP_BLAKE3_LANES_MAX; i++)
-            work.last_len[i] = MLP_BLAKE3_BLOCK_LEN;
-        while (reduce_level(queue, &work))
-            ;
-    }
-    queue->members_count = 0;
-    queue->group_chunks = 0;
+    empty_buckets(queue);
+    mlp_blake3_finish_members(&queue->members);
+    queue->gathered_len = 0;
 }
 
 /* ---- inputs ---- */
 
+static void init_queue(struct queue *queue)
+{
+    queue->kernel = mlp_blake3_kernel();
+    for (size_t i = 0; i < MLP_BLAKE3_CHUNK_BLOCKS; i++)
+        queue->buckets[i].count = 0;
+    queue->work =
+        (struct mlp_blake3_work){.key = mlp_blake3_iv, .flags_start = MLP_BLAKE3_CHUNK_START};
+    queue->gathered = NULL;
+    queue->gathered_len = 0;
+    mlp_blake3_members_init(&queue->members, queue->kernel);
+}
+
+/* data: where it lies until the batch ends. cv32 is written when the bucket is full, or by
+ * finish_batch. */
+static void add_chunk(struct queue *queue, const uint8_t *data, size_t len, size_t index,
+                      uint32_t root_flag, uint8_t *cv32)
+{
+    struct bucket *bucket = &queue->buckets[len > 0 ? (len - 1) / MLP_BLAKE3_BLOCK_LEN : 0];
+    bucket->chunks[bucket->count++] = (struct chunk){
+        .data = len > 0 ? data : queue->last[0], /* of which nothing is read */
+        .cv32 = cv32,
+        .ahead = next_to_fetch(queue),
+        .index = (uint32_t)index,
+        .len = (uint16_t)len,
+        .root_flag = (uint16_t)root_flag,
+    };
+    if (bucket->count == queue->kernel->lanes)
+        compress_bucket(queue, bucket);
+}
+
+static void make_room(struct queue *queue, size_t chunks_count, size_t gathered_len)
+{
+    if (!mlp_blake3_members_have_room(&queue->members, chunks_count) ||
+        queue->gathered_len + gathered_len > GATHERED_MAX)
+        finish_batch(queue);
+}
+
 static void add_member(struct queue *queue, const uint8_t *data, size_t len, uint8_t digest32[32])
 {
     size_t chunks_count = (len - 1) / MLP_BLAKE3_CHUNK_LEN + 1;
-    if (queue->group_chunks + chunks_count > GROUP_CHUNKS)
-        finish_group(queue);
-    struct member *member = &queue->members[queue->members_count++];
-    member->cvs = queue->cvs + queue->group_chunks * MLP_BLAKE3_OUT_LEN;
-    member->cvs_count = chunks_count;
-    member->digest32 = digest32;
-    queue->group_chunks += chunks_count;
+    make_room(queue, chunks_count, 0);
+    uint8_t *cvs = mlp_blake3_add_member(&queue->members, chunks_count, digest32);
     for (size_t i = 0; i < chunks_count; i++) {
         size_t left = len - i * MLP_BLAKE3_CHUNK_LEN;
         add_chunk(queue, data + i * MLP_BLAKE3_CHUNK_LEN,
                   left < MLP_BLAKE3_CHUNK_LEN ? left : MLP_BLAKE3_CHUNK_LEN, i, 0,
-                  member->cvs + i * MLP_BLAKE3_OUT_LEN);
+                  cvs + i * MLP_BLAKE3_OUT_LEN);
     }
+}
+
+static void add_bytes(struct queue *queue, const uint8_t *data, size_t len, uint8_t digest32[32])
+{
+    if (len <= MLP_BLAKE3_CHUNK_LEN)
+        add_chunk(queue, data, len, 0, MLP_BLAKE3_ROOT, digest32);
+    else
+        add_member(queue, data, len, digest32);
+}
+
+/* Returns: false where there is no memory. */
+static bool add_source(struct queue *queue, const struct mlp_hash_input *input,
+                       uint8_t digest32[32])
+{
+    if (queue->gathered == NULL)
+        queue->gathered = malloc(GATHERED_MAX);
+    if (queue->gathered == NULL)
+        return false;
+    make_room(queue, input->len / MLP_BLAKE3_CHUNK_LEN + 1, input->len);
+    uint8_t *buffer = queue->gathered + queue->gathered_len;
+    queue->gathered_len += input->len;
+    const uint8_t *data = buffer;
+    if (input->len > 0)
+        data = input->source->read(input->source->context, 0, input->len, buffer);
+    add_bytes(queue, data, input->len, digest32);
+    return true;
 }
 
 void mlp_blake3_many(uint8_t *digests, const struct mlp_hash_input *inputs, size_t inputs_count)
 {
     struct queue queue;
     init_queue(&queue);
+    start_fetching(&queue, inputs, inputs_count);
     for (size_t i = 0; i < inputs_count; i++) {
+        const struct mlp_hash_input *input = &inputs[i];
         uint8_t *digest32 = digests + i * MLP_BLAKE3_OUT_LEN;
-        if (inputs[i].len <= MLP_BLAKE3_CHUNK_LEN)
-            add_chunk(&queue, inputs[i].data, inputs[i].len, 0, MLP_BLAKE3_ROOT, digest32);
-        else if (inputs[i].len <= LONGEST_INPUT)
-            add_member(&queue, inputs[i].data, inputs[i].len, digest32);
-        else
-            mlp_blake3(digest32, inputs[i].data, inputs[i].len);
+        if (goes_to_the_tree(input))
+            mlp_blake3_input(digest32, input);
+        else if (input->source == NULL)
+            add_bytes(&queue, input->data, input->len, digest32);
+        else if (!add_source(&queue, input, digest32))
+            mlp_blake3_input(digest32, input);
     }
-    finish_group(&queue);
+    finish_batch(&queue);
+    free(queue.gathered);
 }

@@ -68,8 +68,8 @@ size_t mlp_blake3_finish_chunk(struct mlp_blake3_state *state, const uint8_t *da
  * elsewhere. */
 void mlp_blake3_end_chunk(struct mlp_blake3_state *state);
 
-/* Adds whole chunks at the front of data, more than a chunk long, as many as are computed together
- * (some 256 KiB); no chunk is being filled.
+/* Adds whole chunks at the front of data, at least one, as many as are computed together (some 256 KiB);
+ * more input follows, and no chunk is being filled.
  * Returns: bytes taken.
  */
 size_t mlp_blake3_add_chunks(struct mlp_blake3_state *state, const uint8_t *data, size_t data_len);

@@ -9,8 +9,8 @@
  * use under pthread_once (mlp_hash_kernel_force replaces the kernel atomically; digests never depend on
  * it).
  * Errors: a SHA-2 function fails with MLP_E_CRYPTO when OpenSSL does (out of memory, FIPS policy);
- * BLAKE3 never fails, and allocates nothing but a plan for several threads, doing without where
- * there is no memory.
+ * BLAKE3 never fails, and allocates nothing but a plan for several threads and room for what comes
+ * from sources, doing without where there is no memory.
  */
 #ifndef MLP_HASH_HASH_H
 #define MLP_HASH_HASH_H
@@ -99,12 +99,28 @@ int mlp_hash(int algorithm, uint8_t *digest, const void *data, size_t data_len,
 /* BLAKE3 on the calling thread alone. */
 void mlp_blake3(uint8_t digest32[32], const void *data, size_t data_len);
 
+/* An input whose bytes do not lie in memory one after another. */
+struct mlp_hash_source {
+    /* Finds bytes of the input, on any thread, several calls at a time; cannot fail.
+     * In:      offset: of the first byte, a multiple of MLP_BLAKE3_CHUNK_LEN. len: 1 to what is left
+     *          of the input. buffer: room for len bytes.
+     * Returns: where they lie: in memory that stays as it is until the hashing call returns, or in
+     *          buffer, after they were gathered there.
+     */
+    const uint8_t *(*read)(const void *context, uint64_t offset, size_t len, uint8_t *buffer);
+    const void *context;
+    size_t
+        piece_len; /* what a long input is best read by: a power of two, at least a chunk's length;
+                         a thread allocates as much while it hashes one */
+};
+
 struct mlp_hash_input {
     const void *data; /* may be NULL when len is 0 */
     size_t len;
+    const struct mlp_hash_source *source; /* not NULL: data is not used */
 };
 
-/* Many inputs in one call.
+/* Many inputs in one call; small ones are hashed side by side.
  * Out:     digests: inputs_count rows of mlp_algorithm_digest_len bytes.
  * Returns: as mlp_hash.
  */

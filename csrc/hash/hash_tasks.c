@@ -1,5 +1,6 @@
 #include "hash/hash_tasks.h"
 
+#include "hash/blake3_input.h"
 #include "hash/blake3_tree.h"
 #include "hash/pool.h"
 #include "hash/task_size.h"
@@ -48,9 +49,8 @@ static void run_task(void *context, size_t index)
     struct plan *plan = context;
     struct task *task = &plan->tasks[index];
     if (task->count == 0) {
-        const uint8_t *data = plan->inputs[task->first].data;
-        mlp_blake3_subtree_value(task->cv32, data + task->offset, part_len(plan, task),
-                                 task->offset / MLP_BLAKE3_CHUNK_LEN, mlp_blake3_iv, 0);
+        mlp_blake3_input_part(task->cv32, &plan->inputs[task->first], task->offset,
+                              part_len(plan, task));
         return;
     }
     struct mlp_error error;

@@ -1,4 +1,5 @@
 /* hasher.c - one face for all algorithms: names, the incremental hasher, one shot. */
+#include "hash/blake3_input.h"
 #include "hash/blake3_many.h"
 #include "hash/blake3_threads.h"
 #include "hash/hash_tasks.h"
@@ -214,7 +215,7 @@ void mlp_blake3(uint8_t digest32[32], const void *data, size_t data_len)
 int mlp_hash(int algorithm, uint8_t *digest, const void *data, size_t data_len,
              struct mlp_error *error)
 {
-    const struct mlp_hash_input input = {data, data_len};
+    const struct mlp_hash_input input = {.data = data, .len = data_len};
     return mlp_hash_many(algorithm, digest, &input, 1, error);
 }
 
@@ -233,7 +234,7 @@ int mlp_hash_many_alone(int algorithm, uint8_t *digests, const struct mlp_hash_i
     if (algorithm != MLP_BLAKE3)
         return mlp_sha2_many(algorithm, digests, inputs, inputs_count, error);
     if (inputs_count == 1)
-        mlp_blake3(digests, inputs[0].data, inputs[0].len);
+        mlp_blake3_input(digests, &inputs[0]);
     else
         mlp_blake3_many(digests, inputs, inputs_count);
     return MLP_OK;

@@ -1,5 +1,6 @@
 /* sha2.c - the only file of the hash room that includes OpenSSL. */
 #include "hash/sha2.h"
+#include "hash/input.h"
 
 #include <openssl/err.h>
 #include <openssl/evp.h>
@@ -102,6 +103,19 @@ void mlp_sha2_free(struct mlp_sha2 *sha2)
     EVP_MD_CTX_free(context_of(sha2));
 }
 
+struct addition {
+    EVP_MD_CTX *context;
+    bool failed;
+};
+
+static void add_bytes(void *context, const uint8_t *bytes, size_t bytes_len, bool last)
+{
+    struct addition *addition = context;
+    (void)last;
+    if (!addition->failed && bytes_len > 0)
+        addition->failed = EVP_DigestUpdate(addition->context, bytes, bytes_len) != 1;
+}
+
 /* One context for all: its allocation costs more than a short message. */
 int mlp_sha2_many(int algorithm, uint8_t *digests, const struct mlp_hash_input *inputs,
                   size_t inputs_count, struct mlp_error *error)
@@ -115,8 +129,9 @@ int mlp_sha2_many(int algorithm, uint8_t *digests, const struct mlp_hash_input *
         status = start(context, algorithm, error);
         if (status != MLP_OK)
             break;
-        if ((inputs[i].len > 0 && EVP_DigestUpdate(context, inputs[i].data, inputs[i].len) != 1) ||
-            EVP_DigestFinal_ex(context, digests + i * digest_len, NULL) != 1)
+        struct addition addition = {context, false};
+        mlp_input_pieces(&inputs[i], 0, inputs[i].len, add_bytes, &addition);
+        if (addition.failed || EVP_DigestFinal_ex(context, digests + i * digest_len, NULL) != 1)
             status = fail_openssl("hashing with SHA-2", error);
     }
     EVP_MD_CTX_free(context);

@@ -140,8 +140,9 @@ int mlp_slice_verify(const uint8_t digest32[32], uint64_t total_len, uint64_t st
                         "bytes: %zu, %zu and %zu are needed for %zu bytes from byte %llu on",
                         proof->head_len, proof->path_count, proof->tail_len, layout.head_len,
                         path_count, layout.tail_len, slice_len, (unsigned long long)start);
-    const struct mlp_hash_input parts[] = {
-        {proof->head, proof->head_len}, {slice, slice_len}, {proof->tail, proof->tail_len}};
+    const struct mlp_hash_input parts[] = {{.data = proof->head, .len = proof->head_len},
+                                           {.data = slice, .len = slice_len},
+                                           {.data = proof->tail, .len = proof->tail_len}};
     uint8_t seen32[MLP_BLAKE3_OUT_LEN];
     mlp_blake3_root_around(seen32, proof->path, layout.first, layout.end, layout.chunks_count,
                            parts, sizeof parts / sizeof parts[0]);

@@ -78,7 +78,7 @@ static PyObject *MlpCore_hash_bytes(PyObject *module, PyObject *args, PyObject *
         mlp_py_threads(state, &threads, threads_number, "hash_bytes: threads") != 0 ||
         mlp_py_buffer(&buffer, data, "hash_bytes: data") != 0)
         return NULL;
-    const struct mlp_hash_input input = {buffer.buf, (size_t)buffer.len};
+    const struct mlp_hash_input input = {.data = buffer.buf, .len = (size_t)buffer.len};
     struct mlp_error error;
     PyThreadState *released = mlp_py_gil_release(input.len);
     int status = mlp_hash_many_by(&request, 1, &input, 1, threads, &error);
@@ -124,8 +124,8 @@ static int make_room(struct many *many)
     many->inputs = PyMem_Malloc((count + 1) * sizeof *many->inputs);
     bool made = many->inputs != NULL;
     for (size_t i = 0; made && i < count; i++)
-        many->inputs[i] =
-            (struct mlp_hash_input){many->buffers.items[i].buf, (size_t)many->buffers.items[i].len};
+        many->inputs[i] = (struct mlp_hash_input){.data = many->buffers.items[i].buf,
+                                                  .len = (size_t)many->buffers.items[i].len};
     for (size_t i = 0; made && i < many->requests_count; i++) {
         struct mlp_hash_request *request = &many->requests[i];
         request->digests = PyMem_Malloc((count + 1) * mlp_algorithm_digest_len(request->algorithm));

@@ -1,13 +1,56 @@
 #include "tensor/digest.h"
 
-#include "hash/pool.h"
-#include "hash/task_size.h"
 #include "tensor/canonical.h"
 
-#include <stdatomic.h>
 #include <stdlib.h>
 
-/* ---- one view that is gathered or staged ---- */
+/* ---- views in host memory ---- */
+
+/* A strided view as the hash sees it. */
+struct strided {
+    struct mlp_hash_source source; /* the first member: freed by its address */
+    struct mlp_canonical_reader reader;
+    struct mlp_view view;
+};
+
+static int add_strided(struct mlp_hash_input *input, const struct mlp_view_set *views, size_t index,
+                       struct mlp_error *error)
+{
+    struct strided *strided = malloc(sizeof *strided);
+    if (strided == NULL)
+        return mlp_fail(error, MLP_E_MEMORY, "no memory to read a strided tensor");
+    mlp_view_set_get(&strided->view, views, index);
+    mlp_canonical_reader_init(&strided->reader, &strided->view);
+    strided->source.read = mlp_canonical_read;
+    strided->source.context = &strided->reader;
+    strided->source.piece_len = mlp_canonical_piece_len(&strided->reader);
+    input->source = &strided->source;
+    return 0;
+}
+
+/* A staged view is left as an empty input. */
+static int add_input(struct mlp_hash_input *input, const struct mlp_view_set *views, size_t index,
+                     struct mlp_error *error)
+{
+    struct mlp_view view;
+    mlp_view_set_get(&view, views, index);
+    if (view.stage != NULL)
+        return 0;
+    input->len = (size_t)views->lens[index]; /* mlp_view_check: below 2^63 */
+    if (!mlp_canonical_in_place(&view))
+        return add_strided(input, views, index, error);
+    input->data = view.data;
+    return 0;
+}
+
+static void free_inputs(struct mlp_hash_input *inputs, size_t inputs_count)
+{
+    for (size_t i = 0; i < inputs_count; i++)
+        free((void *)inputs[i].source);
+    free(inputs);
+}
+
+/* ---- staged views ---- */
 
 /* A hasher for each request. */
 struct hashers {
@@ -15,7 +58,7 @@ struct hashers {
     size_t count;
 };
 
-static int hash_sink(void *context, const void *bytes, size_t bytes_len, struct mlp_error *error)
+static int add_block(void *context, const void *bytes, size_t bytes_len, struct mlp_error *error)
 {
     struct hashers *hashers = context;
     int status = 0;
@@ -36,8 +79,8 @@ static int finish_hashers(const struct hashers *hashers, const struct mlp_hash_r
 }
 
 /* Writes row `row` of every request. */
-static int digest_by_blocks(const struct mlp_hash_request *requests, size_t requests_count,
-                            size_t row, const struct mlp_view *view, struct mlp_error *error)
+static int digest_staged(const struct mlp_hash_request *requests, size_t requests_count, size_t row,
+                         const struct mlp_view *view, struct mlp_error *error)
 {
     struct hashers hashers = {.count = 0};
     int status = 0;
@@ -47,7 +90,7 @@ static int digest_by_blocks(const struct mlp_hash_request *requests, size_t requ
         hashers.count += status == 0;
     }
     if (status == 0)
-        status = mlp_canonical_write(view, hash_sink, &hashers, error);
+        status = mlp_canonical_stage(view, add_block, &hashers, error);
     if (status == 0)
         status = finish_hashers(&hashers, requests, row, error);
     while (hashers.count > 0)
@@ -55,98 +98,25 @@ static int digest_by_blocks(const struct mlp_hash_request *requests, size_t requ
     return status;
 }
 
-/* ---- many views ---- */
-
-/* Views whose bytes lie ready go to the hash together; the others stand among them as empty inputs,
- * so that rows have the views' order, and are hashed by blocks afterwards. */
-struct sorted_views {
-    const struct mlp_hash_request *requests;
-    size_t requests_count;
-    const struct mlp_view_set *views;
-
-    struct mlp_hash_input *inputs;
-    size_t *others; /* indices: gathered ones from the front, staged ones from the back */
-    size_t gathered_count;
-    size_t gathered_len;
-    size_t staged_count;
-
-    atomic_int status; /* of the first gathered view that failed */
-    size_t failed;
-    struct mlp_error error;
-};
-
-static int sort_views(struct sorted_views *sorted, struct mlp_error *error)
+static int hash_staged_views(const struct mlp_hash_request *requests, size_t requests_count,
+                             const struct mlp_view_set *views, size_t *failed,
+                             struct mlp_error *error)
 {
-    size_t count = sorted->views->count;
-    sorted->inputs = calloc(count, sizeof *sorted->inputs);
-    sorted->others = calloc(count, sizeof *sorted->others);
-    if (sorted->inputs == NULL || sorted->others == NULL)
-        return mlp_fail(error, MLP_E_MEMORY, "no memory to list %zu tensors", count);
-    struct mlp_view view;
-    for (size_t i = 0; i < count; i++) {
-        size_t len = (size_t)sorted->views->lens[i]; /* mlp_view_check: below 2^63 */
-        mlp_view_set_get(&view, sorted->views, i);
-        if (view.stage != NULL) {
-            sorted->others[count - ++sorted->staged_count] = i;
-        } else if (mlp_canonical_in_place(&view)) {
-            sorted->inputs[i] = (struct mlp_hash_input){view.data, len};
-        } else {
-            sorted->others[sorted->gathered_count++] = i;
-            sorted->gathered_len += len;
+    for (size_t i = 0; i < views->count; i++) {
+        struct mlp_view view;
+        mlp_view_set_get(&view, views, i);
+        if (view.stage == NULL)
+            continue;
+        int status = digest_staged(requests, requests_count, i, &view, error);
+        if (status != 0) {
+            *failed = i;
+            return status;
         }
     }
     return 0;
 }
 
-static int hash_view(const struct sorted_views *sorted, size_t index, struct mlp_error *error)
-{
-    struct mlp_view view;
-    mlp_view_set_get(&view, sorted->views, index);
-    return digest_by_blocks(sorted->requests, sorted->requests_count, index, &view, error);
-}
-
-static void hash_gathered_view(void *context, size_t task)
-{
-    struct sorted_views *sorted = context;
-    size_t index = sorted->others[task];
-    struct mlp_error error;
-    int expected = 0;
-    int status = hash_view(sorted, index, &error);
-    if (status != 0 && atomic_compare_exchange_strong(&sorted->status, &expected, status)) {
-        sorted->failed = index;
-        sorted->error = error;
-    }
-}
-
-static int hash_gathered_views(struct sorted_views *sorted, size_t threads, size_t *failed,
-                               struct mlp_error *error)
-{
-    threads = mlp_task_threads(sorted->gathered_len, threads);
-    if (threads > 1)
-        mlp_pool_run(hash_gathered_view, sorted, sorted->gathered_count, threads);
-    for (size_t i = 0; threads == 1 && i < sorted->gathered_count; i++)
-        hash_gathered_view(sorted, i);
-    int status = atomic_load(&sorted->status);
-    if (status != 0) {
-        *failed = sorted->failed;
-        if (error != NULL)
-            *error = sorted->error;
-    }
-    return status;
-}
-
-static int hash_staged_views(const struct sorted_views *sorted, size_t *failed,
-                             struct mlp_error *error)
-{
-    int status = 0;
-    for (size_t i = 1; i <= sorted->staged_count && status == 0; i++) {
-        size_t index = sorted->others[sorted->views->count - i];
-        status = hash_view(sorted, index, error);
-        if (status != 0)
-            *failed = index;
-    }
-    return status;
-}
+/* ---- both ---- */
 
 static int check_requests(const struct mlp_hash_request *requests, size_t requests_count,
                           struct mlp_error *error)
@@ -174,17 +144,15 @@ int mlp_tensor_digest_many(const struct mlp_hash_request *requests, size_t reque
     if (status != 0 || views->count == 0)
         return status;
 
-    struct sorted_views sorted = {
-        .requests = requests, .requests_count = requests_count, .views = views};
-    status = sort_views(&sorted, error);
+    struct mlp_hash_input *inputs = calloc(views->count, sizeof *inputs);
+    if (inputs == NULL)
+        return mlp_fail(error, MLP_E_MEMORY, "no memory to list %zu tensors", views->count);
+    for (size_t i = 0; i < views->count && status == 0; i++)
+        status = add_input(&inputs[i], views, i, error);
     if (status == 0)
-        status =
-            mlp_hash_many_by(requests, requests_count, sorted.inputs, views->count, threads, error);
+        status = mlp_hash_many_by(requests, requests_count, inputs, views->count, threads, error);
     if (status == 0)
-        status = hash_gathered_views(&sorted, threads, failed, error);
-    if (status == 0)
-        status = hash_staged_views(&sorted, failed, error);
-    free(sorted.inputs);
-    free(sorted.others);
+        status = hash_staged_views(requests, requests_count, views, failed, error);
+    free_inputs(inputs, views->count);
     return status;
 }

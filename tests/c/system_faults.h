@@ -128,7 +128,7 @@ SEAM int fchmod(int fd, mode_t mode)
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define ALLOCATIONS_CAN_FAIL 0 /* the sanitizer's own allocator stands there */
 #elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
 #define ALLOCATIONS_CAN_FAIL 0
 #endif
 #endif

@@ -19,8 +19,11 @@ enum defect {
     LENGTH_IGNORED,
     LAST_BLOCK_OF_ANOTHER_LANE,
     LANE_NOT_WRITTEN,
+    RESUMED_LANE_BEGINS_ANEW,
+    NEW_LANE_IS_RESUMED,
     LANE_DEFECTS_COUNT,
     START_FLAG_LOST = LANE_DEFECTS_COUNT,
+    START_FLAG_IN_RESUMED_LANES,
     MODE_FLAGS_LOST,
     KEY_IGNORED,
     ONE_BLOCK_SHORT,
@@ -49,6 +52,13 @@ static void swap_outputs(const struct mlp_blake3_work *work, size_t one, size_t 
     memcpy(work->cvs[other], cv, 32);
 }
 
+/* In works of one block: it is the last one too, whose flags are per lane. */
+static void flag_resumed_lanes(struct mlp_blake3_work *work)
+{
+    for (size_t i = 0; i < work->count && work->blocks_count == 1; i++)
+        work->flags_end[i] |= (work->resumed >> i & 1) != 0 ? work->flags_start : 0;
+}
+
 /* Wrong inputs for the right kernel. */
 static void spoil_work(struct mlp_blake3_work *work, uint8_t discarded[32])
 {
@@ -65,6 +75,12 @@ static void spoil_work(struct mlp_blake3_work *work, uint8_t discarded[32])
         work->last_block[lane] = work->last_block[lane > 0 ? lane - 1 : work->count - 1];
     else if (defect == LANE_NOT_WRITTEN && lane < work->count)
         work->cvs[lane] = discarded;
+    else if (defect == RESUMED_LANE_BEGINS_ANEW)
+        work->resumed &= ~(1U << lane);
+    else if (defect == NEW_LANE_IS_RESUMED)
+        work->resumed |= 1U << lane;
+    else if (defect == START_FLAG_IN_RESUMED_LANES)
+        flag_resumed_lanes(work);
     else if (defect == START_FLAG_LOST)
         work->flags_start = 0;
     else if (defect == MODE_FLAGS_LOST)
@@ -172,8 +188,8 @@ static void a_kernel_broken_in_all_lanes_is_refused(void)
         CHECK(!broken_passes((enum defect)how, 0));
 }
 
-/* Every block that a lane may read ends at an unmapped page, where the pointers of all else lead:
- * of lanes beyond count, and of the blocks before the last where there is none. */
+/* Every block that a lane may read ends at an unmapped page, where the pointers of all else lead: of
+ * lanes beyond count, of the blocks before the last where there is none, and what is only prefetched. */
 static void lay_out_at_the_page(struct mlp_blake3_work *work, const struct guarded *input,
                                 uint8_t cvs[MLP_BLAKE3_LANES_MAX][32])
 {
@@ -183,6 +199,7 @@ static void lay_out_at_the_page(struct mlp_blake3_work *work, const struct guard
         work->blocks[i] = input->end - (used ? (work->blocks_count - 1) * 64 : 0);
         work->last_block[i] = input->end - (used ? 64 : 0);
         work->cvs[i] = used ? cvs[i] : NULL;
+        work->ahead[i] = (uintptr_t)input->end;
         work->last_len[i] = 64;
         work->counter_low[i] = (uint32_t)i;
         work->flags_end[i] = MLP_BLAKE3_CHUNK_END;
@@ -200,6 +217,7 @@ static void a_kernel_reads_the_blocks_of_its_lanes_and_nothing_else(void)
     for (work.count = 1; work.count <= MLP_BLAKE3_LANES_MAX; work.count++)
         for (size_t i = 0; i < sizeof blocks_counts / sizeof blocks_counts[0]; i++) {
             work.blocks_count = blocks_counts[i];
+            work.resumed = work.count % 2 == 0 ? 0 : UINT32_MAX;
             lay_out_at_the_page(&work, &input, expected);
             mlp_blake3_portable.compress_lanes(&work);
             lay_out_at_the_page(&work, &input, seen);

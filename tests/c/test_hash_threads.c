@@ -92,7 +92,7 @@ __attribute__((visibility("default"))) void *malloc(size_t size)
 static void hash_on(size_t threads, int algorithm, uint8_t *digest, const void *data, size_t len)
 {
     const struct mlp_hash_request request = {algorithm, digest};
-    const struct mlp_hash_input one = {data, len};
+    const struct mlp_hash_input one = {.data = data, .len = len};
     CHECK(mlp_hash_many_by(&request, 1, &one, 1, threads, NULL) == 0);
 }
 
@@ -169,7 +169,7 @@ static void fill_batch(struct batch *batch, uint32_t seed)
         if (len > left)
             len = left % 3000;
         batch->inputs[batch->count++] =
-            (struct mlp_hash_input){len > 0 ? ending_at_the_page(len) : NULL, len};
+            (struct mlp_hash_input){.data = len > 0 ? ending_at_the_page(len) : NULL, .len = len};
         left -= len < left ? len : left;
         if (left == 0)
             left = INPUT_LEN;
@@ -199,7 +199,8 @@ static void several_algorithms_at_once_give_the_digests_of_each(void)
     static const size_t lengths[] = {0, 100, 600000, 3000001};
     for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
         struct mlp_hash_request requests[5];
-        const struct mlp_hash_input one = {ending_at_the_page(lengths[i]), lengths[i]};
+        const struct mlp_hash_input one = {.data = ending_at_the_page(lengths[i]),
+                                           .len = lengths[i]};
         uint8_t seen[5][MLP_HASH_MAX_LEN], expected[MLP_HASH_MAX_LEN];
         for (size_t k = 0; k < 5; k++)
             requests[k] = (struct mlp_hash_request){algorithms[k], seen[k]};
@@ -217,7 +218,7 @@ static void an_unknown_algorithm_among_several_is_refused(void)
     uint8_t digests[2][32];
     struct mlp_error error;
     const struct mlp_hash_request requests[2] = {{MLP_BLAKE3, digests[0]}, {9, digests[1]}};
-    const struct mlp_hash_input one = {input, INPUT_LEN};
+    const struct mlp_hash_input one = {.data = input, .len = INPUT_LEN};
     CHECK(mlp_hash_many_by(requests, 2, &one, 1, 2, &error) == MLP_E_ARGUMENT);
     CHECK(strstr(error.message, "algorithm number 9") != NULL);
 }
@@ -343,7 +344,7 @@ static void a_task_that_fails_fails_the_call(void)
         return;
     }
     for (size_t i = 0; i < 8; i++)
-        inputs[i] = (struct mlp_hash_input){input + i, 300000};
+        inputs[i] = (struct mlp_hash_input){.data = input + i, .len = 300000};
     CHECK(mlp_hash_many_by(requests, 2, inputs, 8, 4, &error) == 0);
     atomic_store(&no_memory_for_openssl, true);
     int status = mlp_hash_many_by(requests, 2, inputs, 8, 4, &error);

@@ -51,7 +51,7 @@ static void a_copy_of_a_hasher_goes_its_own_way(void)
 static void many_inputs_give_the_digests_of_each(void)
 {
     enum { COUNT = 50 };
-    struct mlp_hash_input inputs[COUNT];
+    struct mlp_hash_input inputs[COUNT] = {{0}};
     for (size_t i = 0; i < COUNT; i++) {
         inputs[i].len = 1024 * (i % 9) + i % 3;
         inputs[i].data = inputs[i].len > 0 ? input.end - inputs[i].len : NULL;

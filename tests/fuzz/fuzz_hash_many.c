@@ -3,8 +3,9 @@
  * held to the specification's wording (blake3_reference.h), in a kernel that the case names.
  *
  * A case is a byte for the kernel, then three bytes for each length: the low two its bits, the third
- * how many of them count, so that every magnitude is as likely. Each input has an allocation of its
- * own: AddressSanitizer sees a read past any of them.
+ * how many of them count, so that every magnitude is as likely, and in its highest bit whether the
+ * input comes from a source. Each input has an allocation of its own: AddressSanitizer sees a read past
+ * any of them.
  */
 #include "blake3_reference.h"
 #include "hash/hash.h"
@@ -21,6 +22,7 @@ struct scene {
     const char *kernel;
     size_t count;
     struct mlp_hash_input inputs[INPUTS_MAX];
+    struct mlp_hash_source sources[INPUTS_MAX];
     uint8_t *bytes[INPUTS_MAX];
 };
 
@@ -47,7 +49,19 @@ static const char *force_kernel(uint8_t choice)
 static size_t read_len(const uint8_t *record)
 {
     size_t bits = (size_t)record[0] | (size_t)record[1] << 8;
-    return bits & ((1U << record[2] % 17) - 1);
+    return bits & ((1U << (record[2] & 0x7F) % 17) - 1);
+}
+
+/* Every other chunk is where it lies. context: the input. */
+static const uint8_t *read_source(const void *context, uint64_t offset, size_t len, uint8_t *buffer)
+{
+    const struct mlp_hash_input *input = context;
+    if (offset % MLP_BLAKE3_CHUNK_LEN != 0 || len == 0 || offset + len > input->len)
+        abort();
+    if (offset / MLP_BLAKE3_CHUNK_LEN % 2 == 1)
+        return (const uint8_t *)input->data + offset;
+    memcpy(buffer, (const uint8_t *)input->data + offset, len);
+    return buffer;
 }
 
 /* Bytes that tell chunks, lanes and inputs apart. */
@@ -60,21 +74,32 @@ static void fill(uint8_t *bytes, size_t len, uint32_t seed)
     }
 }
 
+/* how: the record's third byte. */
+static void add_input(struct scene *scene, size_t len, uint8_t how)
+{
+    size_t i = scene->count++;
+    scene->bytes[i] = malloc(len > 0 ? len : 1);
+    if (scene->bytes[i] == NULL)
+        abort();
+    fill(scene->bytes[i], len, (uint32_t)i);
+    scene->inputs[i] =
+        (struct mlp_hash_input){.data = len > 0 ? scene->bytes[i] : NULL, .len = len};
+    scene->sources[i] = (struct mlp_hash_source){
+        .read = read_source, .context = &scene->inputs[i], .piece_len = (size_t)1024 << how % 6};
+    if ((how & 0x80) != 0)
+        scene->inputs[i].source = &scene->sources[i];
+}
+
 static void set_scene(struct scene *scene, const uint8_t *data, size_t size)
 {
     size_t total = 0;
     scene->kernel = force_kernel(data[0]);
     scene->count = 0;
     for (size_t at = 1; at + 3 <= size && scene->count < INPUTS_MAX; at += 3) {
-        size_t len = read_len(data + at), i = scene->count;
+        size_t len = read_len(data + at);
         if (total + len > TOTAL_MAX)
             break;
-        scene->bytes[i] = malloc(len > 0 ? len : 1);
-        if (scene->bytes[i] == NULL)
-            abort();
-        fill(scene->bytes[i], len, (uint32_t)i);
-        scene->inputs[i] = (struct mlp_hash_input){len > 0 ? scene->bytes[i] : NULL, len};
-        scene->count++;
+        add_input(scene, len, data[at + 2]);
         total += len;
     }
 }

@@ -48,6 +48,7 @@ fuzz: setup ## each libFuzzer target for FUZZ_SECONDS (60) under ASan and UBSan
 	@bash scripts/fuzz.sh
 
 bench: build ## print the benchmark tables
+	@bash scripts/test_tools.sh b3sum
 	@for script in benchmarks/[a-z]*.py; do $(PYTHON_VENV) "$$script" || exit 1; done
 
 clean: ## remove what was built (.venv stays)

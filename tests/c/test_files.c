@@ -244,7 +244,7 @@ static size_t len_of(size_t index)
     return index % 10 == 3 ? 0 : index * 13 % 5000;
 }
 
-static char paths[FILES_COUNT][64];
+static char paths[FILES_COUNT][128];
 
 static void put_files(void)
 {
@@ -302,7 +302,7 @@ static void what_cannot_be_hashed_leaves_the_others_hashed(void)
 static void a_large_file_is_left_to_all_threads(void)
 {
     struct mlp_file_entry entries[] = {{.path = paths[1]}, {.path = NULL}, {.path = paths[2]}};
-    char large[64];
+    char large[128];
     (void)snprintf(large, sizeof large, "%s", put_input("large", INPUT_LEN));
     entries[1].path = large;
     CHECK(mlp_file_digest_many(entries, 3, MLP_BLAKE3, 2, NULL, NULL) == 0);

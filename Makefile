@@ -49,6 +49,7 @@ fuzz: setup ## each libFuzzer target for FUZZ_SECONDS (60) under ASan and UBSan
 
 bench: build ## print the benchmark tables, and the goals of all as one and as build/bench.json
 	@rm -rf build/bench
+	@bash scripts/test_tools.sh b3sum
 	@for script in benchmarks/[a-z]*.py; do $(PYTHON_VENV) "$$script" || exit 1; done
 	@$(PYTHON_VENV) benchmarks/_goals.py
 

@@ -81,7 +81,8 @@ static void run_task(void *context, size_t index)
 /* Returns: 0, the piece having been taken and the next been read. */
 static int take_one(struct reading *reading, struct mlp_error *error)
 {
-    bool reads_ahead = reading->reader->is_regular;
+    const struct mlp_reader *reader = reading->reader;
+    bool reads_ahead = reader->is_regular && reader->at < reader->facts.len;
     mlp_pool_run(run_task, reading, reading->takers_count + (reads_ahead ? 1 : 0),
                  reading->threads);
     int status = atomic_load(&reading->status);
@@ -114,18 +115,17 @@ static size_t room_for(size_t piece_len, uint64_t file_len)
     return ((size_t)file_len + MLP_PIECE_ALIGN - 1) / MLP_PIECE_ALIGN * MLP_PIECE_ALIGN;
 }
 
-/* Where the length is not known, it may be long. */
+/* A pipe may be long; a regular file that says that its length is 0 is not (/proc). */
 static bool is_worth_threads(const struct mlp_reader *reader, size_t threads)
 {
-    uint64_t len = reader->facts.len;
-    size_t total = len == 0 || len > SIZE_MAX ? SIZE_MAX : (size_t)len;
-    return mlp_task_threads(total, threads) > 1;
+    uint64_t len = reader->is_regular ? reader->facts.len : SIZE_MAX;
+    return mlp_task_threads(len < SIZE_MAX ? (size_t)len : SIZE_MAX, threads) > 1;
 }
 
 int mlp_takers_run(const struct mlp_taker *takers, size_t takers_count, struct mlp_reader *reader,
                    size_t threads, struct mlp_files_watch *watch, struct mlp_error *error)
 {
-    bool at_once = takers_count > 1 && is_worth_threads(reader, threads);
+    bool at_once = (takers_count > 1 || reader->is_regular) && is_worth_threads(reader, threads);
     size_t piece_len = takers_count == 1 ? PIECE_FOR_ONE : PIECE_IN_TURN;
     size_t room = room_for(at_once ? PIECE_AT_ONCE : piece_len, reader->facts.len);
     struct mlp_pieces pieces;

@@ -1,8 +1,8 @@
-/* takers.h - one reading of a file, pipe or device, every piece of it taken by several hashes at once.
+/* takers.h - one reading of a file, pipe or device, every piece of it taken by one hash or several.
  *
  * With several threads each piece goes to all takers at the same time, while the next piece of a regular
- * file is read: SHA-256 on one thread, BLAKE3 on another. For what cannot be cut (SHA-2, pipes), and
- * for what is hashed in more than one way; blake3_source.h serves BLAKE3 of a regular file.
+ * file is read: SHA-256 on one thread, BLAKE3 and the reading on another. For what cannot be cut (SHA-2,
+ * pipes), and for what is hashed in more than one way; blake3_source.h serves BLAKE3 of a regular file.
  *
  * Threads: those of the pool, and the caller's, on which alone pipes and devices are read: whoever waits
  * for a pipe has to hear signals.

@@ -24,10 +24,10 @@ from _measure import GIB, KIB, MIB, Goal, processor, rate, report, rounds_of, sh
 import mlprov
 from mlprov import _core
 
-SIZES = [64 * KIB, 256 * KIB, 512 * KIB, MIB, 2 * MIB, 4 * MIB, 16 * MIB, 64 * MIB, GIB]
+SIZES = [64 * KIB, 256 * KIB, 512 * KIB, 768 * KIB, MIB, 2 * MIB, 4 * MIB, 16 * MIB, 64 * MIB, GIB]
 THREADS = 2
 LARGE = 64 * MIB
-SHARED_FROM = 512 * KIB  # below this no call is shared among threads
+SHARED_FROM = 768 * KIB  # below this no call is shared among threads
 
 
 def ratio_of(slower: Sequence[float], faster: Sequence[float]) -> float:

@@ -30,7 +30,7 @@ def set_threads(threads: int) -> None:
     The calling thread is one of them; the others are shared by all calls and sleep in between.
     Until this is called the number is that of ``MLPROV_THREADS``, and without it that of the
     processors which the process may use (its affinity mask and control group), at most 64. Digests
-    never depend on it; nothing below half a MiB is hashed by more than one thread. To leave
+    never depend on it; nothing below 768 KiB is hashed by more than one thread. To leave
     training's own threads their room, set less than the processors.
 
     Args:

@@ -284,16 +284,24 @@ END(mlp_blake3_avx512_parents)
 #define LOAD_POINTERS(at)                                                                          \
     movq at(%rsi), %r8; movq at+8(%rsi), %r9; movq at+16(%rsi), %r10; movq at+24(%rsi), %r11;      \
     movq at+32(%rsi), %r12; movq at+40(%rsi), %r13; movq at+48(%rsi), %r14; movq at+56(%rsi), %r15;
-#define PREFETCH(i) movq 8*i(%rcx), %rbx; prefetcht1 (%rbx,%rbp);
-#define PREFETCH_LOW EIGHT(PREFETCH)
-#define PREFETCH_HIGH                                                                              \
-    PREFETCH(8) PREFETCH(9) PREFETCH(10) PREFETCH(11) PREFETCH(12) PREFETCH(13) PREFETCH(14)       \
-    PREFETCH(15)
 /* Quarters of lanes 0-7 (low) and 8-15 (high) to two words of all sixteen; first may be low. */
 #define MERGE_LANES(low, high, first, second)                                                      \
     vshufi32x4 $0xDD, Z(high), Z(low), second; vshufi32x4 $0x88, Z(high), Z(low), first;
 #define LOAD_LANES_CV(i) vmovdqa32 LANES_CV+64*i(%rdi), A(i);
 #define STORE_LANES_CV(i) vmovdqa32 A(i), LANES_CV+64*i(%rdi);
+
+#undef GAP
+#define GAP gap_of_lanes;
+
+.macro gap_of_lanes
+    .set lines_due, lines_due + 16
+    .if lines_due >= GAPS
+        movq line * 8(%rcx), %rbx
+        prefetcht1 (%rbx,%rbp)
+        .set line, line + 1
+        .set lines_due, lines_due - GAPS
+    .endif
+.endm
 
 /* rdi: lanes; rsi: their pointers; rax: offset of the block; rdx: blocks left; rcx: their addresses ahead;
  * rbp: offset from these; rbx: one of them. */
@@ -311,7 +319,6 @@ FUNCTION(mlp_blake3_avx512_blocks)
 1:
     LOAD_POINTERS(0)
     LOAD_LANES(0, 16, 17, 18, 19) QUARTERS(16, 17, 18, 19, 8, 9, 10, 11)
-    PREFETCH_LOW
     LOAD_POINTERS(64)
     LOAD_LANES(0, 8, 9, 10, 11) QUARTERS(8, 9, 10, 11, 12, 13, 14, 15)
     MERGE_LANES(16, 8, Z(16), Z(20))
@@ -319,7 +326,6 @@ FUNCTION(mlp_blake3_avx512_blocks)
     MERGE_LANES(18, 10, Z(18), Z(22))
     MERGE_LANES(19, 11, Z(19), Z(23))
     LOAD_LANES(32, 8, 9, 10, 11) QUARTERS(8, 9, 10, 11, 12, 13, 14, 15)
-    PREFETCH_HIGH
     LOAD_POINTERS(0)
     LOAD_LANES(32, 24, 25, 26, 27) QUARTERS(24, 25, 26, 27, 12, 13, 14, 15)
     MERGE_LANES(24, 8, Z(24), Z(28))
@@ -331,6 +337,7 @@ FUNCTION(mlp_blake3_avx512_blocks)
     vmovdqa32 LANES_COUNTER_HIGH(%rdi), Z(13)
     vmovdqa32 LANES_BLOCK_LEN(%rdi), Z(14)
     vmovdqa32 LANES_FLAGS(%rdi), Z(15)
+    begin_gaps 0
     MLP_BLAKE3_SEVEN_ROUNDS(ROUND)
     FEED_FORWARD(A)
     vmovdqa32 LANES_LATER_FLAGS(%rdi), Z(8)

@@ -10,8 +10,9 @@
 #include <stddef.h>
 
 /* Bytes. Below the first nothing is threaded: waking a thread takes as long as hashing half of it
- * [measured: two threads break even between 320 and 400 KiB, AVX2]. */
-#define MLP_TASKS_TOTAL_MIN ((size_t)512 << 10)
+ * [measured: two threads break even between 320 and 400 KiB with AVX2 on Zen 3, between 512 KiB and 1 MiB
+ * with AVX-512 on Zen 4]. */
+#define MLP_TASKS_TOTAL_MIN ((size_t)768 << 10)
 #define MLP_TASK_MIN        ((size_t)64 << 10)
 #define MLP_TASK_MAX        ((size_t)1 << 20)
 

@@ -46,7 +46,7 @@ def kernel(request: pytest.FixtureRequest) -> Iterator[str]:
 def test_every_kernel_and_number_of_threads_gives_the_peers_digest(
     kernel: str, threads: int
 ) -> None:
-    for length in (512 * 1024 - 1, 512 * 1024, 600_001, MIB - 1, MIB, MIB + 1, 3 * MIB + 1024):
+    for length in (768 * 1024 - 1, 768 * 1024, 900_001, MIB - 1, MIB, MIB + 1, 3 * MIB + 1024):
         data = memoryview(DATA)[length % 64 : length % 64 + length]
         assert _core.hash_bytes(data, threads=threads) == blake3.blake3(data).digest(), length
 

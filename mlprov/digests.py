@@ -268,9 +268,9 @@ def digest(
         obj: a tensor or array (torch, NumPy, anything with ``__dlpack__`` or the buffer protocol),
             ``bytes``, or a :class:`pathlib.Path` to a file. Text is refused: it could be either.
         algorithm: ``"blake3"``, ``"sha256"``, ``"sha384"`` or ``"sha512"``.
-        algorithms: several of these, instead of one: a tuple of digests in this order. With two
-            threads SHA-256 runs beside BLAKE3; a file, a device or a tensor with strides is read
-            once for all.
+        algorithms: several of these, instead of one, as a list or tuple: a tuple of digests in this
+            order. With two threads SHA-256 runs beside BLAKE3; a file or a device is read once for
+            all, a tensor with strides once for each.
         threads: how many threads may hash at once, 1 to 1024; None for what
             :func:`mlprov.set_threads` says. SHA-2 of one file is hashed by one thread.
 
@@ -352,7 +352,7 @@ def _make_digests(algorithm: str, values: Sequence[bytes]) -> list[Digest]:
 
 
 def _check_algorithms(algorithm: str, algorithms: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(algorithms, str) or not algorithms:
+    if not isinstance(algorithms, (list, tuple)) or not algorithms:
         raise ConfigError(
             f'algorithms is {algorithms!r}; expected names such as ("blake3", "sha256")'
         )

@@ -42,6 +42,7 @@ __all__ = [
 
 
 _LONG_PATH = 200  # characters of a path in a message
+_EXPECTED = "a torch.nn.Module, a state dict, or the path of a safetensors file or directory"
 
 
 def _utf8(name: str) -> bytes:
@@ -113,12 +114,9 @@ def _read_file(path: pathlib.Path, algorithm: str, threads: int | None) -> list[
         ) from error
 
 
-def model_expected(seen: object) -> ConfigError:
+def model_expected(seen: object, expected: str = _EXPECTED) -> ConfigError:
     """The error for what is no model."""
-    return ConfigError(
-        "cannot read the model: expected a torch.nn.Module, a state dict, or the path of a"
-        f" safetensors file or directory, seen {_class_name(seen)}"
-    )
+    return ConfigError(f"cannot read the model: expected {expected}, seen {_class_name(seen)}")
 
 
 def named_tensors(model: object) -> tuple[list[str], list[Any]]:

@@ -201,4 +201,4 @@ def plan_of_model(model: object, algorithm: str, threads: int | None = None) -> 
         return CapturePlan(_Module(model), algorithm, threads)
     if isinstance(model, Mapping):
         return CapturePlan(_StateDict(model), algorithm, threads)
-    raise models.model_expected(model)
+    raise models.model_expected(model, "a torch.nn.Module, a state dict or a torch optimizer")

@@ -52,7 +52,7 @@ size_t mlp_blake3_spans_around(struct mlp_blake3_span *spans, uint64_t first, ui
 
 /* The root of an input of chunks_count chunks, of which the chunks from first to before end are given as
  * parts_count pieces of their bytes, and the rest by the chaining values of
- * mlp_blake3_spans_around(first, end, chunks_count). The pieces are as long together as these
+ * mlp_blake3_spans_around(first, end, chunks_count). The pieces lie in memory (no source) and are as long together as these
  * chunks; only the input's last chunk may be short. */
 void mlp_blake3_root_around(uint8_t digest32[32], const uint8_t *span_cvs, uint64_t first,
                             uint64_t end, uint64_t chunks_count, const struct mlp_hash_input *parts,

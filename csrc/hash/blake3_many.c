@@ -302,11 +302,12 @@ void mlp_blake3_many(uint8_t *digests, const struct mlp_hash_input *inputs, size
     for (size_t i = 0; i < inputs_count; i++) {
         const struct mlp_hash_input *input = &inputs[i];
         uint8_t *digest32 = digests + i * MLP_BLAKE3_OUT_LEN;
-        if (goes_to_the_tree(input))
-            mlp_blake3_input(digest32, input);
-        else if (input->source == NULL)
+        bool waits = !goes_to_the_tree(input);
+        if (waits && input->source != NULL)
+            waits = add_source(&queue, input, digest32);
+        else if (waits)
             add_bytes(&queue, input->data, input->len, digest32);
-        else if (!add_source(&queue, input, digest32))
+        if (!waits)
             mlp_blake3_input(digest32, input);
     }
     finish_batch(&queue);

@@ -6,7 +6,7 @@
  * cut into subtrees, which are joined at the end; SHA-2 cannot be cut.
  *
  * Threads: the pool's; the caller's inputs are read until the call returns.
- * Memory: some 80 bytes for each task, at most about 10 MiB. Where there is none, the calling thread
+ * Memory: 64 bytes for each task, at most about 10 MiB. Where there is none, the calling thread
  * does all.
  */
 #ifndef MLP_HASH_HASH_TASKS_H

@@ -1,6 +1,6 @@
 /* task_size.h - how much is worth another thread, and how long a task is.
  *
- * For the rooms that cut work into tasks for the pool: hash and tensor.
+ * For the rooms that cut work into tasks for the pool: hash and files.
  *
  * Threads: pure functions.
  */

@@ -35,11 +35,12 @@ struct mlp_canonical_reader {
 /* The view passed mlp_view_check and has no stage. */
 void mlp_canonical_reader_init(struct mlp_canonical_reader *reader, const struct mlp_view *view);
 
-/* As struct mlp_hash_source's read (hash/hash.h), for a struct mlp_canonical_reader: len > 0 bytes
+/* As struct mlp_hash_source's read (hash/hash.h); context: a struct mlp_canonical_reader. len > 0 bytes
  * from offset on, a multiple of 64.
  * Returns: where they are: in the tensor or in buffer.
  */
-const uint8_t *mlp_canonical_read(const void *reader, uint64_t offset, size_t len, uint8_t *buffer);
+const uint8_t *mlp_canonical_read(const void *context, uint64_t offset, size_t len,
+                                  uint8_t *buffer);
 
 /* Returns: how many bytes at a time are read fastest, a power of two from 16 to 512 KiB. */
 size_t mlp_canonical_piece_len(const struct mlp_canonical_reader *reader);

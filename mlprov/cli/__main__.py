@@ -105,6 +105,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+    try:
+        importlib.import_module("mlprov._core")
+    except ImportError as error:
+        from mlprov.cli import output
+
+        output.error(f"cannot start: {error}")
+        return 2
     word = next((word for word in given if not word.startswith("-")), None)
     verb = word if word in VERBS else None
     parsed = _parser(verb, alone=verb is not None and given[0] == verb).parse_args(given)

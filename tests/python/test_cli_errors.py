@@ -1,5 +1,8 @@
 """Errors of the command line say what was attempted, seen and expected, and then what to do."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -145,3 +148,19 @@ def test_a_tensor_of_a_huge_model_is_sought_among_its_neighbours_quickly():
     many = [f"layers.{n}.weight" for n in range(100_000)]
     assert meant("layers.7.wieght", many).startswith("did you mean 'layers.7.weight'")
     assert "and 99995 more" in meant("zzz", many)
+
+
+@pytest.mark.parametrize("verb", ["verify", "hash", "doctor"])
+@pytest.mark.parametrize("variable", ["MLPROV_THREADS", "MLPROV_HASH_IMPL"])
+def test_a_wrong_environment_is_no_verdict(verb: str, variable: str) -> None:
+    """Exit code 1 would say that the evidence does not hold."""
+    done = subprocess.run(
+        [sys.executable, "-m", "mlprov", verb, __file__],
+        env={**os.environ, variable: "none"},
+        capture_output=True,
+        text=True,
+    )
+    said = done.stderr.splitlines()
+    assert done.returncode == 2
+    assert [line.split()[0] for line in said] == ["mlprov:", "mlprov:"], done.stderr
+    assert variable in said[0]

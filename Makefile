@@ -2,7 +2,7 @@
 
 PYTHON_VENV := .venv/bin/python
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test lint bench sanitize tsan coverage wheel test-torchfree test-neon fuzz clean
+.PHONY: help setup build demo test lint bench sanitize tsan coverage wheel test-torchfree test-neon fuzz property clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1@\2/' | column -t -s@ 2>/dev/null \
@@ -46,6 +46,11 @@ test-neon: ## C cross-compiled for AArch64; its tests of BLAKE3 run by QEMU
 
 fuzz: setup ## each libFuzzer target for FUZZ_SECONDS (60) under ASan and UBSan
 	@bash scripts/fuzz.sh
+
+property: build ## 100,000 random sets of inputs against the reference in C, as many against PyPI's blake3
+	@$(MAKE) --no-print-directory -f scripts/native.mk VARIANT=check build/c/check/test_hash_many
+	@MLPROV_PROPERTY_CASES=100000 build/c/check/test_hash_many
+	@MLPROV_PROPERTY_CASES=100000 .venv/bin/pytest tests/python/test_many_inputs.py
 
 bench: build ## print the benchmark tables, and the goals of all as one and as build/bench.json
 	@rm -rf build/bench

@@ -106,8 +106,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
-        importlib.import_module("mlprov._core")
-    except ImportError as error:
+        from mlprov import get_threads  # noqa: F401  # loads the core
+    except ImportError as error:  # a wrong environment variable, or a build that does not fit
         from mlprov.cli import output
 
         output.error(f"cannot start: {error}")

@@ -50,7 +50,7 @@ def check_options(algorithm: str, threads: int | None = None) -> None:
     Raises:
         ConfigError: naming the argument.
     """
-    if algorithm not in _LENGTHS:
+    if not isinstance(algorithm, str) or algorithm not in _LENGTHS:
         raise ConfigError(f"unknown algorithm {algorithm!r}; known are {', '.join(_LENGTHS)}")
     check_threads(threads)
 

@@ -101,6 +101,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given == ["--version"]:
         print(f"mlprov {__version__}")
         return 0
+    if sys.stdout is None:  # closed by the caller, who wants the exit code alone
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
     # Names in evidence and directories are any bytes; no terminal's encoding may end in an error.
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):

@@ -126,6 +126,8 @@ def _hash(listed: ListedFiles, algorithm: str) -> Iterator[tuple[bytes, bytes | 
 def _hash_special(path: bytes, algorithm: str, progress: _Progress) -> bytes | Exception:
     """Standard input, a pipe, a device, or what can only be said to be missing."""
     if path == STDIN:
+        if sys.stdin is None:
+            return ConfigError("cannot read standard input: it is closed; give it a file or a pipe")
         return _hash_standard_input(algorithm, progress)
     name = os.fsdecode(path)
     try:
@@ -241,7 +243,7 @@ def _facts(model: ModelDigest) -> dict[str, Any]:
 def _parse(line: str) -> tuple[str, str] | None:
     """(digest, path) of a line of b3sum, sha256sum or ``mlprov hash``."""
     match = _LINE.fullmatch(line)
-    if match is None:
+    if match is None or "\0" in match["path"]:  # no file has such a name
         return None
     path = match["path"]
     if match["mark"]:

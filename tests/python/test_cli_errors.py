@@ -164,3 +164,29 @@ def test_a_wrong_environment_is_no_verdict(verb: str, variable: str) -> None:
     assert done.returncode == 2
     assert [line.split()[0] for line in said] == ["mlprov:", "mlprov:"], done.stderr
     assert variable in said[0]
+
+
+def test_a_closed_output_leaves_the_exit_code(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"abc")
+    command = f"{sys.executable} -m mlprov hash {file} >&-"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_closed_input_is_said(tmp_path: Path) -> None:
+    command = f"{sys.executable} -m mlprov hash - <&-"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("mlprov: cannot read standard input: it is closed")
+
+
+def test_a_list_that_names_what_no_file_can_be_called_is_checked_otherwise(mlp, tmp_path) -> None:
+    (tmp_path / "file").write_bytes(b"abc")
+    digest = mlp("hash", str(tmp_path / "file")).out.split()[0]
+    lines = tmp_path / "list"
+    lines.write_text(f"{digest}  a\0b\n{digest}  {tmp_path / 'file'}\n")
+    result = mlp("hash", "--check", str(lines))
+    assert result.code == 2
+    assert "file: OK" in result.out
+    assert "cannot read line 1" in result.err

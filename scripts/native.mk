@@ -52,7 +52,7 @@ TESTS_GLOB := $(patsubst %,tests/c/test_%.c,hash hash_boundaries hash_kernels ha
 STAND_INS  := tests/cross/no_sha2.c
 REPLACED   := csrc/hash/sha2.c
 else
-ROOMS      := base hash merkle codec tensor sign store anchor
+ROOMS      := base hash merkle codec tensor capture sign store anchor
 TESTS_GLOB := tests/c/test_*.c
 LIBRARIES  := $(shell $(PYTHON) scripts/native_libraries.py ldflags)
 INCLUDES   := $(shell $(PYTHON) scripts/native_libraries.py cflags)
@@ -79,7 +79,7 @@ OTHER_SOURCES  := $(sort $(wildcard tests/cross/*.c tests/fuzz/*.c))
 FUZZERS        := $(patsubst tests/fuzz/%.c,$(OUT)/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 
 # Programs that start threads; others would show ThreadSanitizer nothing.
-TESTS_tsan     := $(OUT)/test_pool $(OUT)/test_hash_threads $(OUT)/test_slice
+TESTS_tsan     := $(addprefix $(OUT)/,test_pool test_pool_submit test_ticket test_hash_threads test_slice)
 TESTS_USED     := $(or $(TESTS_$(VARIANT)),$(TESTS))
 
 CORE_OBJECTS   := $(CORE_SOURCES:%.c=$(OUT)/%.o)

@@ -1,46 +1,42 @@
 #include "base/clock.h"
 
-#define NS_PER_SECOND 1000000000
+#include <time.h>
+
+#define NS_PER_SECOND INT64_C(1000000000)
 #define NS_PER_MS     (NS_PER_SECOND / 1000)
 
-struct timespec mlp_clock_after_ms(long ms)
-{
-    struct timespec moment;
-    clock_gettime(CLOCK_MONOTONIC, &moment);
-    if (ms <= 0)
-        return moment;
-    moment.tv_sec += ms / 1000;
-    moment.tv_nsec += ms % 1000 * NS_PER_MS;
-    if (moment.tv_nsec >= NS_PER_SECOND) {
-        moment.tv_sec++;
-        moment.tv_nsec -= NS_PER_SECOND;
-    }
-    return moment;
-}
-
-/* Of a moment that has come: 0. */
-static struct timespec time_left(const struct timespec *moment)
+static int64_t read_clock(clockid_t clock)
 {
     struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    struct timespec left = {moment->tv_sec - now.tv_sec, moment->tv_nsec - now.tv_nsec};
-    if (left.tv_nsec < 0) {
-        left.tv_sec--;
-        left.tv_nsec += NS_PER_SECOND;
-    }
-    return left.tv_sec < 0 ? (struct timespec){0, 0} : left;
+    (void)clock_gettime(clock, &now);
+    return now.tv_sec * NS_PER_SECOND + now.tv_nsec;
 }
 
-bool mlp_clock_is_past(const struct timespec *moment)
+int64_t mlp_clock_now(void)
 {
-    struct timespec left = time_left(moment);
-    return left.tv_sec == 0 && left.tv_nsec == 0;
+    return read_clock(CLOCK_MONOTONIC);
 }
 
-long mlp_clock_left_ms(const struct timespec *moment)
+int64_t mlp_clock_after_ms(long ms)
 {
-    struct timespec left = time_left(moment);
-    return left.tv_sec * 1000 + (left.tv_nsec + NS_PER_MS - 1) / NS_PER_MS;
+    int64_t now = mlp_clock_now();
+    if (ms < 0 || ms > (MLP_CLOCK_NEVER - now) / NS_PER_MS)
+        return MLP_CLOCK_NEVER;
+    return now + ms * NS_PER_MS;
+}
+
+long mlp_clock_left_ms(int64_t moment, long most_ms)
+{
+    int64_t left = moment - mlp_clock_now();
+    if (left <= 0)
+        return 0;
+    int64_t left_ms = (left - 1) / NS_PER_MS + 1;
+    return left_ms < most_ms ? (long)left_ms : most_ms;
+}
+
+int64_t mlp_clock_waited(void)
+{
+    return mlp_clock_now() - read_clock(CLOCK_THREAD_CPUTIME_ID);
 }
 
 void mlp_clock_condition_init(pthread_cond_t *condition)
@@ -50,4 +46,13 @@ void mlp_clock_condition_init(pthread_cond_t *condition)
     (void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     (void)pthread_cond_init(condition, &attributes);
     (void)pthread_condattr_destroy(&attributes);
+}
+
+int mlp_clock_condition_wait(pthread_cond_t *condition, pthread_mutex_t *mutex, int64_t moment)
+{
+    const struct timespec until = {
+        .tv_sec = (time_t)(moment / NS_PER_SECOND),
+        .tv_nsec = (long)(moment % NS_PER_SECOND),
+    };
+    return pthread_cond_timedwait(condition, mutex, &until);
 }

@@ -1,4 +1,4 @@
-/* clock.h - deadlines that a clock which somebody sets does not move.
+/* clock.h - moments of a clock that nobody sets: nanoseconds since some beginning.
  *
  * Threads: any thread.
  */
@@ -6,20 +6,27 @@
 #define MLP_BASE_CLOCK_H
 
 #include <pthread.h>
-#include <stdbool.h>
-#include <time.h>
+#include <stdint.h>
 
-/* Returns: the moment ms milliseconds from now, of the monotonic clock; now for a negative number.
+#define MLP_CLOCK_NEVER INT64_MAX
+
+int64_t mlp_clock_now(void);
+
+/* Returns: the moment ms milliseconds from now; MLP_CLOCK_NEVER for a negative number. */
+int64_t mlp_clock_after_ms(long ms);
+
+/* Returns: milliseconds until a moment, rounded up, at most most_ms; 0 where it has come. */
+long mlp_clock_left_ms(int64_t moment, long most_ms);
+
+/* How long the calling thread has not run since some beginning: asleep, or waiting for a processor. Two
+ * answers are compared.
  */
-struct timespec mlp_clock_after_ms(long ms);
+int64_t mlp_clock_waited(void);
 
-/* Whether a moment of the monotonic clock has come. */
-bool mlp_clock_is_past(const struct timespec *moment);
-
-/* Returns: milliseconds until a moment of the monotonic clock, rounded up; 0 where it has come. */
-long mlp_clock_left_ms(const struct timespec *moment);
-
-/* A condition whose timed waits take moments of the monotonic clock. */
+/* A condition, and a wait for it that ends at a moment.
+ * Returns: 0, ETIMEDOUT when the moment has come.
+ */
 void mlp_clock_condition_init(pthread_cond_t *condition);
+int mlp_clock_condition_wait(pthread_cond_t *condition, pthread_mutex_t *mutex, int64_t moment);
 
 #endif

@@ -6,7 +6,6 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <time.h>
 
 #if defined(__linux__)
 #include <sys/prctl.h>
@@ -15,6 +14,16 @@
 /* Thread-local memory of every loaded library comes out of a thread's stack too (glibc), beside the
  * 100 KiB that hashing needs. */
 #define STACK_LEN ((size_t)1 << 20)
+
+/* When a worker beside takes the processors for busy: it waited for one so long, and that part of its
+ * time. A time slice that it has to share is 3 ms long (Linux); less is another's interrupt. */
+#define CROWD_NS   1000000
+#define CROWD_PART 4
+
+/* How long it then stays away: short enough for the end of an epoch, where processors become free;
+ * doubled, so that a long step is not held up again and again. */
+#define PAUSE_MS_MIN 20
+#define PAUSE_MS_MAX 1000
 
 static struct {
     pthread_mutex_t mutex;
@@ -25,8 +34,7 @@ static struct {
     size_t asleep;
     uint64_t process; /* forks between the first process that had a pool and this one */
 } pool = {
-    .mutex = PTHREAD_MUTEX_INITIALIZER,
-    .work = PTHREAD_COND_INITIALIZER,
+    .mutex = PTHREAD_MUTEX_INITIALIZER, /* the conditions: prepare */
 };
 
 static atomic_size_t running; /* threads that hash now, callers and workers */
@@ -57,20 +65,38 @@ static bool leave_to_others(const struct mlp_pool_job *job)
 struct taker {
     size_t own_share;
     bool is_worker;
-    const struct timespec *until; /* a caller's patience; NULL: no end to it */
+    int64_t until;  /* a caller's patience */
+    int64_t began;  /* a worker's: when */
+    int64_t waited; /* ... mlp_clock_waited then */
+    bool crowded;   /* ... it left because of the crowd */
 };
 
+/* A worker that nobody waits for leaves where it has to wait for a processor: the threads of a training
+ * run there, and one that is held up holds up all that compute with it.
+ * Returns: as leave_to_others. */
+static bool leave_the_crowd(struct taker *taker, const struct mlp_pool_job *job)
+{
+    if (job->threads_beside == 0 || atomic_load_explicit(&job->callers, memory_order_relaxed) > 0)
+        return false;
+    int64_t waited = mlp_clock_waited() - taker->waited;
+    if (waited < CROWD_NS || waited < (mlp_clock_now() - taker->began) / CROWD_PART)
+        return false;
+    taker->crowded = true;
+    atomic_fetch_sub(&running, 1);
+    return true;
+}
+
 /* Returns: whether the taker stops here, between two tasks. */
-static bool stops(const struct taker *taker, const struct mlp_pool_job *job)
+static bool stops(struct taker *taker, const struct mlp_pool_job *job)
 {
     if (taker->is_worker)
-        return leave_to_others(job);
-    return taker->until != NULL && mlp_clock_is_past(taker->until);
+        return leave_to_others(job) || leave_the_crowd(taker, job);
+    return taker->until != MLP_CLOCK_NEVER && mlp_clock_now() >= taker->until;
 }
 
 /* Own share first, then what the others have not come to.
  * Returns: whether all tasks are taken; false: the taker stopped before. */
-static bool take_tasks(struct mlp_pool_job *job, const struct taker *taker)
+static bool take_tasks(struct mlp_pool_job *job, struct taker *taker)
 {
     for (size_t i = 0; i < job->shares_count; i++) {
         struct mlp_pool_share *share = &job->shares[(taker->own_share + i) % job->shares_count];
@@ -93,7 +119,9 @@ static bool take_tasks(struct mlp_pool_job *job, const struct taker *taker)
 /* With the mutex. Returns: how many workers more the job may have, whatever the limit. */
 static size_t missing_workers(const struct mlp_pool_job *job)
 {
-    size_t wanted = job->callers > 0 ? job->threads : job->threads_beside;
+    size_t wanted = job->threads;
+    if (job->callers == 0)
+        wanted = mlp_clock_now() < job->paused_until ? 0 : job->threads_beside;
     size_t inside = job->helpers + job->callers;
     return !job->exhausted && wanted > inside ? wanted - inside : 0;
 }
@@ -134,10 +162,35 @@ static void note_leaving(struct mlp_pool_job *job, bool all_taken)
         pthread_cond_broadcast(&job->left);
 }
 
+/* With the mutex: unless somebody waits no worker comes for a while, each time twice as long. */
+static void pause_job(struct mlp_pool_job *job)
+{
+    job->pause_ms = job->pause_ms == 0 ? PAUSE_MS_MIN : 2 * job->pause_ms;
+    if (job->pause_ms > PAUSE_MS_MAX)
+        job->pause_ms = PAUSE_MS_MAX;
+    job->paused_until = mlp_clock_after_ms(job->pause_ms);
+}
+
+/* With the mutex. Until a job is handed in, a place becomes free, or a pause ends. */
+static void wait_for_work(void)
+{
+    int64_t now = mlp_clock_now(), until = MLP_CLOCK_NEVER;
+    for (struct mlp_pool_job *job = pool.jobs; job != NULL; job = job->next_job) {
+        if (!job->exhausted && now < job->paused_until && job->paused_until < until)
+            until = job->paused_until;
+    }
+    pool.asleep++;
+    (void)mlp_clock_condition_wait(&pool.work, &pool.mutex, until);
+    pool.asleep--;
+}
+
 /* With the mutex, which is given up while the tasks run. */
 static void help(struct mlp_pool_job *job)
 {
-    const struct taker taker = {.own_share = job->joined++, .is_worker = true};
+    struct taker taker = {.own_share = job->joined++,
+                          .is_worker = true,
+                          .began = mlp_clock_now(),
+                          .waited = mlp_clock_waited()};
     job->helpers++;
     atomic_fetch_add(&running, 1);
     pthread_mutex_unlock(&pool.mutex);
@@ -145,6 +198,8 @@ static void help(struct mlp_pool_job *job)
     if (all_taken)
         atomic_fetch_sub(&running, 1);
     pthread_mutex_lock(&pool.mutex);
+    if (taker.crowded)
+        pause_job(job);
     job->helpers--;
     note_leaving(job, all_taken);
     wake_for_waiting_job();
@@ -159,13 +214,10 @@ static void *work(void *unused)
     pthread_mutex_lock(&pool.mutex);
     while (!atomic_load(&closing)) {
         struct mlp_pool_job *job = joinable_job();
-        if (job != NULL) {
+        if (job != NULL)
             help(job);
-        } else {
-            pool.asleep++;
-            pthread_cond_wait(&pool.work, &pool.mutex);
-            pool.asleep--;
-        }
+        else
+            wait_for_work();
     }
     pool.workers--;
     if (pool.workers == 0)
@@ -220,7 +272,7 @@ static void after_fork_in_parent(void)
 static void after_fork_in_child(void)
 {
     pthread_mutex_init(&pool.mutex, NULL);
-    pthread_cond_init(&pool.work, NULL);
+    mlp_clock_condition_init(&pool.work);
     mlp_clock_condition_init(&pool.gone);
     pool.jobs = NULL;
     pool.workers = 0;
@@ -231,17 +283,18 @@ static void after_fork_in_child(void)
 
 static void close_at_exit(void)
 {
-    const struct timespec until = mlp_clock_after_ms(MLP_POOL_EXIT_MS);
+    int64_t until = mlp_clock_after_ms(MLP_POOL_EXIT_MS);
     pthread_mutex_lock(&pool.mutex);
     atomic_store(&closing, true);
     pthread_cond_broadcast(&pool.work);
-    while (pool.workers > 0 && pthread_cond_timedwait(&pool.gone, &pool.mutex, &until) == 0)
+    while (pool.workers > 0 && mlp_clock_condition_wait(&pool.gone, &pool.mutex, until) == 0)
         ;
     pthread_mutex_unlock(&pool.mutex);
 }
 
 static void prepare(void)
 {
+    mlp_clock_condition_init(&pool.work);
     mlp_clock_condition_init(&pool.gone);
     (void)pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
     (void)atexit(close_at_exit);
@@ -337,11 +390,11 @@ static void stop_running(void)
     pthread_mutex_unlock(&pool.mutex);
 }
 
-void mlp_pool_take_part(struct mlp_pool_job *job, const struct timespec *until)
+void mlp_pool_take_part(struct mlp_pool_job *job, int64_t until)
 {
     start_running();
     pthread_mutex_lock(&pool.mutex);
-    const struct taker taker = {.own_share = job->joined++, .until = until};
+    struct taker taker = {.own_share = job->joined++, .until = until};
     job->callers++;
     size_t to_wake = call_workers(job);
     pthread_mutex_unlock(&pool.mutex);
@@ -354,13 +407,12 @@ void mlp_pool_take_part(struct mlp_pool_job *job, const struct timespec *until)
     stop_running();
 }
 
-bool mlp_pool_wait_for_others(struct mlp_pool_job *job, const struct timespec *until)
+bool mlp_pool_wait_for_others(struct mlp_pool_job *job, int64_t until)
 {
     int answer = 0;
     pthread_mutex_lock(&pool.mutex);
     while (!mlp_pool_is_done(job) && answer == 0)
-        answer = until == NULL ? pthread_cond_wait(&job->left, &pool.mutex)
-                               : pthread_cond_timedwait(&job->left, &pool.mutex, until);
+        answer = mlp_clock_condition_wait(&job->left, &pool.mutex, until);
     bool done = mlp_pool_is_done(job);
     pthread_mutex_unlock(&pool.mutex);
     return done;
@@ -406,7 +458,7 @@ void mlp_pool_run(mlp_pool_task task, void *context, size_t tasks_count, size_t 
         return;
     }
     mlp_pool_open_job(&job, tasks_count);
-    mlp_pool_take_part(&job, NULL);
+    mlp_pool_take_part(&job, MLP_CLOCK_NEVER);
     mlp_pool_close_job(&job);
 }
 

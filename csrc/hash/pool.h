@@ -45,6 +45,8 @@ struct mlp_pool_job; /* opaque, heap; any thread may call what follows, but for 
 /* Hands in a job and returns at once: workers run its tasks beside whatever the caller does. Where the
  * system makes no thread, and while as many threads hash as the setting allows, nothing happens until
  * mlp_pool_wait.
+ * Where the workers have to wait for a processor they leave, and come back after a pause that becomes
+ * longer each time.
  * In:      context: kept until mlp_pool_close has returned.
  *          threads_beside: how many workers may take part while nobody waits, as
  *          mlp_pool_threads_beside says; 0: none before mlp_pool_wait.

@@ -10,7 +10,6 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
-#include <time.h>
 
 #define MLP_POOL_SHARES_MAX 64
 #define MLP_POOL_CACHE_LINE 64
@@ -33,11 +32,13 @@ struct mlp_pool_job {
 
     /* Guarded by the pool's mutex. */
     struct mlp_pool_job *next_job;
-    size_t joined;       /* threads that ever took part: the next one's share */
-    size_t helpers;      /* workers inside now */
-    size_t callers;      /* threads inside that wait for it */
-    bool exhausted;      /* no task is left to take */
-    pthread_cond_t left; /* it may have become done; timed by the monotonic clock */
+    size_t joined;         /* threads that ever took part: the next one's share */
+    size_t helpers;        /* workers inside now */
+    bool exhausted;        /* no task is left to take */
+    pthread_cond_t left;   /* it may have become done */
+    int64_t paused_until;  /* no worker comes before that, unless somebody waits */
+    long pause_ms;         /* how long the last pause was */
+    atomic_size_t callers; /* threads inside that wait for it; read without the mutex too */
 };
 
 /* The pool's mutex; a worker's task never runs under it. */
@@ -53,15 +54,15 @@ uint64_t mlp_pool_process(void);
 void mlp_pool_open_job(struct mlp_pool_job *job, size_t tasks_count);
 
 /* The calling thread takes tasks until none is left.
- * In:      until: of the monotonic clock: when it stops before that; NULL: never.
+ * In:      until: of mlp_clock_now: when it stops before that.
  */
-void mlp_pool_take_part(struct mlp_pool_job *job, const struct timespec *until);
+void mlp_pool_take_part(struct mlp_pool_job *job, int64_t until);
 
 /* Waits for what others have begun.
  * In:      until: as above.
  * Returns: whether the job is done.
  */
-bool mlp_pool_wait_for_others(struct mlp_pool_job *job, const struct timespec *until);
+bool mlp_pool_wait_for_others(struct mlp_pool_job *job, int64_t until);
 
 /* With the mutex. Whether every task has been run, or is not wanted. */
 bool mlp_pool_is_done(const struct mlp_pool_job *job);

@@ -37,8 +37,7 @@ bool mlp_pool_poll(struct mlp_pool_job *job)
 
 bool mlp_pool_wait(struct mlp_pool_job *job, long timeout_ms)
 {
-    const struct timespec end = mlp_clock_after_ms(timeout_ms);
-    const struct timespec *until = timeout_ms < 0 ? NULL : &end;
+    int64_t until = mlp_clock_after_ms(timeout_ms);
     if (mlp_pool_poll(job))
         return true;
     mlp_pool_take_part(job, until);

@@ -95,15 +95,13 @@ static void MlpCore_Ticket_dealloc(PyObject *object)
 
 /* ---- waiting ---- */
 
-/* With the lock. Returns: 1 when nobody hashes any more, 0 when time is up, -1 with an exception of a
+/* With the lock. Returns: 1 when nobody hashes any more, 0 when time is up, -1 with the exception of a
  * signal handler. */
-static int wait_for_workers(struct ticket_object *self, const struct timespec *patience)
+static int wait_for_workers(struct ticket_object *self, int64_t until)
 {
     struct mlp_ticket *ticket = mlp_py_captured_ticket(self->captured);
     for (;;) {
-        long timeout_ms = patience != NULL ? mlp_clock_left_ms(patience) : SIGNALS_MS;
-        if (timeout_ms > SIGNALS_MS)
-            timeout_ms = SIGNALS_MS;
+        long timeout_ms = mlp_clock_left_ms(until, SIGNALS_MS);
         bool done = false;
         PyThreadState *released = PyEval_SaveThread();
         int status = mlp_ticket_wait(ticket, &done, timeout_ms, NULL, NULL);
@@ -127,7 +125,7 @@ static int raise_without_answer(struct mlp_py_state *state, const struct ticket_
 }
 
 /* Returns: 1 with an answer, 0 when time is up, -1 with an exception set. */
-static int wait_for_answer(PyObject *object, const struct timespec *patience)
+static int wait_for_answer(PyObject *object, int64_t until)
 {
     struct mlp_py_state *state = mlp_py_state_of(object);
     struct ticket_object *self = as_ticket(object);
@@ -135,7 +133,7 @@ static int wait_for_answer(PyObject *object, const struct timespec *patience)
         return -1;
     int result = 1;
     if (self->captured != NULL)
-        result = wait_for_workers(self, patience);
+        result = wait_for_workers(self, until);
     if (result == 1 && self->captured != NULL && answer(state, self) != 0)
         result = -1;
     else if (result == 1 && self->rows == NULL)
@@ -145,8 +143,13 @@ static int wait_for_answer(PyObject *object, const struct timespec *patience)
 }
 
 /* Returns: 0, or -1 with an exception set. */
-static int read_timeout(struct timespec *patience, PyObject *seconds)
+static int read_timeout(int64_t *until, PyObject *seconds)
 {
+    const double longest = 1e9; /* some thirty years: no long of milliseconds overflows */
+    if (Py_IsNone(seconds)) {
+        *until = MLP_CLOCK_NEVER;
+        return 0;
+    }
     double timeout = PyFloat_AsDouble(seconds);
     if (timeout == -1 && PyErr_Occurred())
         return -1;
@@ -154,8 +157,7 @@ static int read_timeout(struct timespec *patience, PyObject *seconds)
         PyErr_SetString(PyExc_ValueError, "Ticket.wait: timeout must be None or at least 0");
         return -1;
     }
-    const double longest = 1e8; /* three years: what a long of milliseconds always holds */
-    *patience = mlp_clock_after_ms((long)((timeout < longest ? timeout : longest) * 1e3));
+    *until = mlp_clock_after_ms((long)((timeout < longest ? timeout : longest) * 1e3));
     return 0;
 }
 
@@ -163,11 +165,11 @@ static PyObject *MlpCore_Ticket_wait(PyObject *self, PyObject *args, PyObject *k
 {
     static char *names[] = {"timeout", NULL};
     PyObject *seconds = Py_None;
-    struct timespec patience;
+    int64_t until;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O:wait", names, &seconds) ||
-        (!Py_IsNone(seconds) && read_timeout(&patience, seconds) != 0))
+        read_timeout(&until, seconds) != 0)
         return NULL;
-    int result = wait_for_answer(self, Py_IsNone(seconds) ? NULL : &patience);
+    int result = wait_for_answer(self, until);
     return result < 0 ? NULL : PyBool_FromLong(result);
 }
 
@@ -176,12 +178,12 @@ static PyObject *MlpCore_Ticket_poll(PyObject *self, PyObject *Py_UNUSED(ignored
     struct mlp_py_captured *captured = as_ticket(self)->captured;
     if (captured != NULL && mlp_ticket_poll(mlp_py_captured_ticket(captured)) == MLP_TICKET_HASHING)
         Py_RETURN_FALSE;
-    return wait_for_answer(self, NULL) < 0 ? NULL : Py_NewRef(Py_True);
+    return wait_for_answer(self, MLP_CLOCK_NEVER) < 0 ? NULL : Py_NewRef(Py_True);
 }
 
 static PyObject *MlpCore_Ticket_result(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
-    return wait_for_answer(self, NULL) < 0 ? NULL : Py_NewRef(as_ticket(self)->rows);
+    return wait_for_answer(self, MLP_CLOCK_NEVER) < 0 ? NULL : Py_NewRef(as_ticket(self)->rows);
 }
 
 static PyObject *MlpCore_Ticket_cancel(PyObject *object, PyObject *Py_UNUSED(ignored))
@@ -212,7 +214,7 @@ static PyObject *MlpCore_Ticket_beside(PyObject *self, void *Py_UNUSED(closure))
 
 static PyObject *MlpCore_Ticket_changed(PyObject *self, void *Py_UNUSED(closure))
 {
-    return wait_for_answer(self, NULL) < 0 ? NULL : Py_NewRef(as_ticket(self)->changed);
+    return wait_for_answer(self, MLP_CLOCK_NEVER) < 0 ? NULL : Py_NewRef(as_ticket(self)->changed);
 }
 
 /* ---- of all tickets ---- */

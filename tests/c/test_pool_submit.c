@@ -1,5 +1,6 @@
 /* Jobs that are handed to the pool and waited for later: run by workers alone, by the one who waits, by
  * both; limits, patience, cancelling, refusals of the system, fork, exit. */
+#include "base/clock.h"
 #include "check.h"
 #include "hash/pool.h"
 #include "pool_fixture.h"
@@ -246,6 +247,58 @@ static void a_task_that_calls_the_pool_runs_its_tasks_itself(void)
     mlp_pool_close(job);
 }
 
+/* ---- busy processors ---- */
+
+struct crowd {
+    struct gate gate;
+    atomic_llong opened; /* moments */
+    atomic_llong went_on;
+};
+
+/* The first task is held up, as by a processor that others use; the second notes when it begins. */
+static void be_held_up(void *context, size_t index)
+{
+    struct crowd *crowd = context;
+    if (index == 0) {
+        arrive_and_wait(&crowd->gate);
+        return;
+    }
+    atomic_store(&crowd->went_on, mlp_clock_now());
+}
+
+static void hold_up(struct crowd *crowd, double ms)
+{
+    wait_for_arrivals(&crowd->gate, 1);
+    int64_t until = mlp_clock_now() + (int64_t)(ms * 1e6);
+    while (mlp_clock_now() < until)
+        sched_yield();
+    atomic_store(&crowd->opened, mlp_clock_now());
+    open_gate(&crowd->gate);
+}
+
+static void a_worker_that_has_to_wait_for_a_processor_leaves_for_a_while(void)
+{
+    struct crowd crowd = {.gate = GATE_CLOSED};
+    struct mlp_pool_job *job = NULL;
+    CHECK(mlp_pool_set_threads(1, NULL) == 0);
+    CHECK(mlp_pool_submit(&job, be_held_up, &crowd, 2, 1, NULL) == 0);
+    hold_up(&crowd, 5);
+    wait_without_taking_part(job); /* it comes back by itself */
+    CHECK(atomic_load(&crowd.went_on) - atomic_load(&crowd.opened) > 15000000);
+    mlp_pool_close(job);
+}
+
+static void a_pause_ends_when_somebody_waits(void)
+{
+    struct crowd crowd = {.gate = GATE_CLOSED};
+    struct mlp_pool_job *job = NULL;
+    CHECK(mlp_pool_set_threads(1, NULL) == 0);
+    CHECK(mlp_pool_submit(&job, be_held_up, &crowd, 2, 1, NULL) == 0);
+    hold_up(&crowd, 5);
+    CHECK(mlp_pool_wait(job, -1) && atomic_load(&crowd.went_on) != 0);
+    mlp_pool_close(job);
+}
+
 /* ---- patience, cancelling ---- */
 
 static void patience_ends_between_two_tasks(void)
@@ -392,6 +445,8 @@ int main(void)
     RUN(a_job_that_somebody_waits_for_comes_first);
     RUN(several_may_wait_for_one_job);
     RUN(a_task_that_calls_the_pool_runs_its_tasks_itself);
+    RUN(a_worker_that_has_to_wait_for_a_processor_leaves_for_a_while);
+    RUN(a_pause_ends_when_somebody_waits);
     RUN(patience_ends_between_two_tasks);
     RUN(patience_ends_while_a_worker_is_inside);
     RUN(what_is_cancelled_before_it_began_never_runs);

@@ -11,6 +11,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -181,8 +182,7 @@ def test_memory_that_was_kept_is_given_back(write: Any) -> None:
     page = os.sysconf("SC_PAGE_SIZE")
 
     def resident() -> int:
-        with open("/proc/self/statm", encoding="ascii") as numbers:
-            return int(numbers.read().split()[1]) * page
+        return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * page
 
     begin = resident()
     for _ in range(16):
@@ -425,4 +425,5 @@ def seconds_to_end(tickets: int, ending: str, returncode: int) -> float:
 )
 def test_the_interpreter_ends_with_work_queued(ending: str, returncode: int) -> None:
     alone = seconds_to_end(0, ending, returncode)
-    assert seconds_to_end(3, ending, returncode) < alone + 2
+    # Twice: where there is one processor the worker that never ends has half of it.
+    assert seconds_to_end(1, ending, returncode) < 2 * alone + 2

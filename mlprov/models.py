@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 import os
 import pathlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from mlprov import _core, modules
 from mlprov.digests import (
@@ -36,6 +36,7 @@ from mlprov.wording import brief
 __all__ = [
     "Leaves",
     "ModelDigest",
+    "Prepared",
     "capture_architecture",
     "capture_buffers",
     "capture_optimizer",
@@ -43,7 +44,11 @@ __all__ = [
     "count_parameters",
     "digest_model",
     "persistent_tensors",
+    "prepare_model",
+    "prepare_optimizer",
 ]
+
+T = TypeVar("T")
 
 
 _LONG_PATH = 200  # characters of a path in a message
@@ -71,6 +76,21 @@ class Leaves:
     def of(cls, leaves: list[bytes]) -> Leaves:
         """The tree over these leaves."""
         return cls(leaves, _core.merkle_root(leaves), len(leaves))
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared(Generic[T]):
+    """Tensors that are about to be hashed, and what is made of it.
+
+    Attributes:
+        tensors: what is to be hashed.
+        describe: the words for tensor ``index`` in an error.
+        finish: makes the result of one row for each tensor.
+    """
+
+    tensors: list[Any]
+    describe: Callable[[int], str]
+    finish: Callable[[Sequence[Row | Composite]], T]
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +187,17 @@ def digest_model(
     check_options(algorithm, threads)
     if isinstance(obj, (str, os.PathLike)):
         return _model_of(_read_file(pathlib.Path(os.fspath(obj)), algorithm), ())
+    prepared = prepare_model(obj, algorithm)
+    rows = hash_tensors(prepared.tensors, algorithm, prepared.describe, threads)
+    return prepared.finish(rows)
+
+
+def prepare_model(obj: object, algorithm: str) -> Prepared[ModelDigest]:
+    """What :func:`digest_model` hashes of a module or a state dict: of tied tensors one.
+
+    Raises:
+        UnsupportedTensorError, ConfigError: as :func:`digest_model`.
+    """
     tensors = persistent_tensors(obj)
     names = list(tensors)
     values = list(tensors.values())
@@ -177,21 +208,23 @@ def digest_model(
         first.setdefault(identity, place)
         groups.setdefault(identity, []).append(name)
     unique = list(first.values())
-    rows = hash_tensors(
+
+    def finish(rows: Sequence[Row | Composite]) -> ModelDigest:
+        by_identity = dict(zip(first, rows, strict=True))
+        digests = [
+            TensorDigest.from_row(name, by_identity[identity], algorithm)
+            for name, identity in zip(names, identities, strict=True)
+        ]
+        aliases = tuple(
+            sorted((tuple(group) for group in groups.values() if len(group) > 1), key=_first)
+        )
+        return _model_of(digests, aliases)
+
+    return Prepared(
         [values[place] for place in unique],
-        algorithm,
         lambda index: f"tensor {names[unique[index]]!r}",
-        threads,
+        finish,
     )
-    by_identity = dict(zip(first, rows, strict=True))
-    digests = [
-        TensorDigest.from_row(name, by_identity[identity], algorithm)
-        for name, identity in zip(names, identities, strict=True)
-    ]
-    aliases = tuple(
-        sorted((tuple(group) for group in groups.values() if len(group) > 1), key=_first)
-    )
-    return _model_of(digests, aliases)
 
 
 def _read_file(path: pathlib.Path, algorithm: str) -> list[TensorDigest]:
@@ -337,11 +370,26 @@ def capture_optimizer(
     """
     if optimizer is None:
         return None
-    return _state_leaves(read_optimizer(optimizer, model), algorithm)
+    prepared = prepare_optimizer(optimizer, model, algorithm)
+    return prepared.finish(hash_tensors(prepared.tensors, algorithm, prepared.describe))
+
+
+def prepare_optimizer(optimizer: object, model: object, algorithm: str) -> Prepared[Leaves]:
+    """What :func:`capture_optimizer` hashes. Values that are no tensors are read now.
+
+    Raises:
+        ConfigError: as :func:`capture_optimizer`.
+    """
+    return _prepare_state(read_optimizer(optimizer, model), algorithm)
 
 
 def _state_leaves(held: Iterable[tuple[str, Any]], algorithm: str) -> Leaves:
     """Tensor leaves and value leaves, sorted by name; all tensors are hashed in one call."""
+    prepared = _prepare_state(held, algorithm)
+    return prepared.finish(hash_tensors(prepared.tensors, algorithm, prepared.describe))
+
+
+def _prepare_state(held: Iterable[tuple[str, Any]], algorithm: str) -> Prepared[Leaves]:
     names: list[str] = []
     tensors: list[Any] = []
     leaves: dict[str, bytes] = {}
@@ -358,9 +406,10 @@ def _state_leaves(held: Iterable[tuple[str, Any]], algorithm: str) -> Leaves:
             items.hash(algorithm)
             text = f'{{"name":{encode_text(name)},"value":{items.text()}}}'
             leaves[name] = text.encode()
-    rows: list[Row | Composite] = hash_tensors(
-        tensors, algorithm, lambda index: f"tensor {names[index]!r}"
-    )
-    for name, row in zip(names, rows, strict=True):
-        leaves[name] = TensorDigest.from_row(name, row, algorithm).leaf()
-    return Leaves.of([leaves[name] for name in sorted(leaves, key=_utf8)])
+
+    def finish(rows: Sequence[Row | Composite]) -> Leaves:
+        for name, row in zip(names, rows, strict=True):
+            leaves[name] = TensorDigest.from_row(name, row, algorithm).leaf()
+        return Leaves.of([leaves[name] for name in sorted(leaves, key=_utf8)])
+
+    return Prepared(tensors, lambda index: f"tensor {names[index]!r}", finish)

@@ -233,11 +233,11 @@ def describe_torch_bridge() -> str:
 class Ticket:
     """Tensors that workers hash in place while the caller goes on; rows as of tensor_digests.
 
-    torch tensors in host memory are hashed beside the caller. What has no version counter, or memory
-    that cannot be kept while others may resize it, is hashed before the Ticket is there: arrays,
-    inference tensors, tensors on a device or in pinned memory. So is everything where there is one
-    processor, little to hash, or no room (``ticket_load``). Tensors, storages and their memory are
-    kept until there is an answer, and dropped on a Python thread.
+    torch tensors in host memory are hashed beside the caller. What has no version counter, or
+    memory that cannot be kept while others may resize it, is hashed before the Ticket is there:
+    arrays, inference tensors, tensors on a device or in pinned memory. So is everything where
+    there is one processor, little to hash, or no room (``ticket_load``). Tensors, storages and
+    their memory are kept until there is an answer, and dropped on a Python thread.
 
     ``recheck`` hashes again before the answer. ``threads`` is how many workers hash while nobody
     waits, ``hash_threads_beside`` by default.

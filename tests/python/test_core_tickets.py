@@ -210,43 +210,37 @@ def write_by_data(tensor: Any) -> None:
 
 
 def write_by_numpy(tensor: Any) -> None:
-    tensor.numpy()[0] += 1
+    array = tensor.numpy()
+    array += 1
 
 
-def wait_for_the_worker() -> None:
-    """Until the one worker has done what was queued before; nobody takes part or compares."""
-    behind = ticket_of(torch.rand(1 << 16))
-    while not behind.poll():
-        time.sleep(0)
+QUIET = [write_by_data, write_by_numpy]
 
 
-@pytest.mark.parametrize("write", [write_by_data, write_by_numpy])
+@pytest.mark.parametrize("write", QUIET)
+def test_a_counter_that_stays_the_same_proves_nothing(write: Any) -> None:
+    written = torch.rand(1 << 20)
+    ticket = busy_ticket(written)
+    write(written)  # before the worker comes to it
+    assert ticket.changed == ()
+    assert ticket.result()[0] == _core.tensor_digests([written])[0]
+
+
+@pytest.mark.parametrize("write", QUIET)
 def test_writes_without_a_counter_are_noticed_by_hashing_again(write: Any) -> None:
-    _core.set_hash_threads(1)
-    quiet, written = torch.rand(1 << 20), torch.rand(1 << 20)
-    before = _core.tensor_digests([quiet, written])
-    once, twice = ticket_of(quiet, written), ticket_of(quiet, written, recheck=True)
-    wait_for_the_worker()
-    write(written)
-    assert once.result() == before  # unnoticed, and unharmed: it had been hashed
-    assert twice.changed == (1,)
-    assert twice.result() == [before[0], None]
-
-
-def test_a_writer_on_another_thread_is_noticed_by_hashing_again() -> None:
-    torn = torch.zeros(1 << 22)
-    writes = torn.data
+    quiet, torn = torch.rand(1 << 20), torch.zeros(1 << 22)
     stop = threading.Event()
 
-    def write() -> None:
+    def write_on_and_on() -> None:
         while not stop.is_set():
-            writes.add_(1)
+            write(torn)
 
-    writer = threading.Thread(target=write)
+    writer = threading.Thread(target=write_on_and_on)
     writer.start()
     try:
-        ticket = ticket_of(torn, torch.rand(1 << 20), recheck=True)
+        ticket = ticket_of(torn, quiet, recheck=True)
         assert ticket.changed == (0,)
+        assert ticket.result() == [None, *_core.tensor_digests([quiet])]
     finally:
         stop.set()
         writer.join()
@@ -425,5 +419,5 @@ def seconds_to_end(tickets: int, ending: str, returncode: int) -> float:
 )
 def test_the_interpreter_ends_with_work_queued(ending: str, returncode: int) -> None:
     alone = seconds_to_end(0, ending, returncode)
-    # Twice: where there is one processor the worker that never ends has half of it.
-    assert seconds_to_end(1, ending, returncode) < 2 * alone + 2
+    # The worker that never ends takes its part of the processors from what is done meanwhile.
+    assert seconds_to_end(1, ending, returncode) < 4 * alone + 2

@@ -45,11 +45,23 @@ static int answer(struct mlp_py_state *state, struct ticket_object *self)
     return result;
 }
 
+/* A tensor is a sequence of its rows too: taking it as the list would hash something else. */
+static int refuse_tensor_as_list(struct mlp_py_state *state, PyObject *object)
+{
+    if (!PyObject_CheckBuffer(object) && !PyObject_HasAttr(object, state->view.names.dlpack))
+        return 0;
+    PyErr_Format(PyExc_TypeError,
+                 "Ticket: tensors must be a list of tensors, not %R: write [tensor]",
+                 (PyObject *)Py_TYPE(object));
+    return -1;
+}
+
 static int make(struct mlp_py_state *state, struct ticket_object *self, PyObject *tensors,
                 int algorithm, size_t threads)
 {
     PyObject *items;
-    if (mlp_py_items(&items, tensors, "Ticket: tensors") != 0)
+    if (refuse_tensor_as_list(state, tensors) != 0 ||
+        mlp_py_items(&items, tensors, "Ticket: tensors") != 0)
         return -1;
     self->captured = mlp_py_captured_new(state, items, algorithm, threads);
     Py_DECREF(items);

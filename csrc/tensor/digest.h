@@ -8,10 +8,8 @@
 #include "hash/hash.h"
 #include "tensor/view_set.h"
 
-/* The digests of every view of a set, by several algorithms, in one call. Views whose canonical
- * bytes lie in memory go through mlp_hash_many_by together; those that are gathered are shared among
- * the threads, a view each, and gathered once for all algorithms; a view's stage is called on the
- * calling thread.
+/* The digests of every view of a set, by several algorithms, in one call. Views in host memory go
+ * through mlp_hash_many_by together (inputs.h); a view's stage is called on the calling thread.
  * In:      requests: 1 to MLP_DIGEST_REQUESTS_MAX algorithms; each has room for views->count rows.
  *          threads: as mlp_hash_many_by.
  * Out:     failed: the index of a view that failed, views->count where it was none; may be NULL.

@@ -21,7 +21,7 @@ from mlprov.file_digests import hash_files, hash_one
 from mlprov.threads import MOST_THREADS, set_threads
 
 if TYPE_CHECKING:
-    from mlprov.models import ModelDigest
+    from mlprov.model_digests import ModelDigest
 
 ALGORITHMS = ("blake3", "sha256", "sha384", "sha512")
 _LINE = re.compile(r"(?P<mark>\\?)(?P<hex>[0-9a-fA-F]+) [ *](?P<path>.+)", re.DOTALL)

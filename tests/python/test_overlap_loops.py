@@ -92,7 +92,7 @@ def test_the_record_is_written_by_the_next_step_or_by_whatever_is_recorded_next(
                 run.export(tmp_path / "open.mlprov")
             train_step(model, optimizer)
             assert len(of_type(run, "epoch")) == epoch.index
-            slow.append(hold_up(1024))
+            slow.append(hold_up(512))
     kinds = [record["type"] for record in run.records]
     assert kinds == [
         "run.start", "model", "epoch", "epoch", "epoch", "metrics", "epoch", "epoch", "epoch",
@@ -133,7 +133,7 @@ for epoch in run.epochs(2):
     optimizer.zero_grad()
     model(torch.rand(8, WIDTH)).square().mean().backward()
     optimizer.step()
-    slow = hold_up(512)
+    slow = hold_up(256)
 """
 
 
@@ -345,7 +345,7 @@ def test_a_compiled_step_has_its_barrier(tmp_path: Path) -> None:
                 optimizer.zero_grad()
                 model(torch.rand(8, WIDTH)).square().mean().backward()
                 compiled()
-                slow.append(hold_up(1024))
+                slow.append(hold_up(512))
         assert [record["steps"] for record in of_type(run, "epoch")] == [1] * 3
         roots.append(state(run))
     assert roots[0] == roots[1]
@@ -547,6 +547,6 @@ def test_waiting_at_the_barrier_is_part_of_the_cost(tmp_path: Path) -> None:
             optimizer.step()
             if epoch.index:
                 assert run.recorder.seconds - before > 0.001  # 64 MiB were hashed here
-            slow = hold_up(1024)
+            slow = hold_up(512)
     assert slow is not None
     assert 0 < run.overhead["seconds"] < run.overhead["seconds"] / run.overhead["share"]

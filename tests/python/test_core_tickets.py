@@ -30,7 +30,7 @@ pytestmark = pytest.mark.skipif(
 
 
 def slow_tensor(mib: int = 256) -> Any:
-    """A tensor that a worker reads for a while (a tenth of a second and more) at no cost in memory."""
+    """A tensor that a worker reads for a tenth of a second and more, at no cost in memory."""
     return torch.zeros(1).expand(mib << 18)
 
 

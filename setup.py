@@ -18,7 +18,18 @@ from extension_build import (
     sources,
 )
 
-CORE_ROOMS = ("base", "hash", "merkle", "codec", "tensor", "capture", "sign", "store", "anchor", "python")
+CORE_ROOMS = (
+    "base",
+    "hash",
+    "merkle",
+    "codec",
+    "tensor",
+    "capture",
+    "sign",
+    "store",
+    "anchor",
+    "python",
+)
 WARNINGS = ["-Wall", "-Wextra"]
 
 core = Extension(

@@ -140,15 +140,16 @@ static int state_of(struct mlp_ticket *ticket)
 
 /* ---- making ---- */
 
-static int sort_view(struct mlp_ticket *ticket, size_t index, struct mlp_error *error)
+static int take_view(struct mlp_ticket *ticket, size_t index, const struct mlp_view *view,
+                     struct mlp_error *error)
 {
-    const struct mlp_view *view = ticket->views[index];
     uint64_t len;
     int status = mlp_canonical_len(&len, view, error);
     if (status != MLP_OK)
         return status;
     if (view->stage != NULL)
         return mlp_fail(error, MLP_E_ARGUMENT, "a ticket takes no tensor that must be staged");
+    ticket->views[index] = view;
     ticket->total_len += len;
     /* Not a BOOL view: whether its bytes are 0 and 1 is read from them, which is a worker's work. */
     if (view->dtype != MLP_DTYPE_BOOL && mlp_canonical_in_place(view))
@@ -158,8 +159,7 @@ static int sort_view(struct mlp_ticket *ticket, size_t index, struct mlp_error *
     return MLP_OK;
 }
 
-static int make_lists(struct mlp_ticket *ticket, const struct mlp_view *const *views,
-                      struct mlp_error *error)
+static int make_lists(struct mlp_ticket *ticket, struct mlp_error *error)
 {
     size_t room = ticket->views_count + 1; /* calloc(0) may be NULL */
     ticket->views = calloc(room, sizeof *ticket->views);
@@ -169,8 +169,6 @@ static int make_lists(struct mlp_ticket *ticket, const struct mlp_view *const *v
     if (ticket->views == NULL || ticket->inputs == NULL || ticket->gathered == NULL ||
         ticket->request.digests == NULL)
         return mlp_fail(error, MLP_E_MEMORY, "no memory to queue %zu tensors", ticket->views_count);
-    if (ticket->views_count > 0)
-        memcpy(ticket->views, views, ticket->views_count * sizeof *ticket->views);
     return MLP_OK;
 }
 
@@ -248,9 +246,9 @@ int mlp_ticket_new(struct mlp_ticket **ticket_out, const struct mlp_view *const 
     ticket->state = MLP_TICKET_HASHING;
     atomic_init(&ticket->status, MLP_OK);
 
-    int status = make_lists(ticket, views, error);
+    int status = make_lists(ticket, error);
     for (size_t i = 0; i < views_count && status == MLP_OK; i++) {
-        status = sort_view(ticket, i, error);
+        status = take_view(ticket, i, views[i], error);
         if (status != MLP_OK)
             *failed = i;
     }

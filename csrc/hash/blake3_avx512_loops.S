@@ -133,7 +133,7 @@
         .set copies_due, copies_due - GAPS
     .endif
     .endr
-    /* One line of each lane: in a burst it gains little. */
+    /* One line of each lane. */
     .set lines_due, lines_due + 32
     .if lines_due >= GAPS
         prefetcht1 32768 + line * 1024(%rax)
@@ -141,6 +141,14 @@
         .set lines_due, lines_due - GAPS
     .endif
 .endm
+
+/* A block whose message is ready, those after it, and the end of the function. */
+#define REST_OF_CHUNKS                                                                             \
+    MLP_BLAKE3_SEVEN_ROUNDS(ROUND)                                                                 \
+    FEED_FORWARD(A) FEED_FORWARD(B)                                                                \
+    addq $4, %r8; decl %r9d; jnz 1b;                                                               \
+    EIGHT(STORE_CV)                                                                                \
+    vzeroupper; ret;
 
 /* A pair of rows of copied words to two words of the message. */
 #define UNPAIR(g, p, even, odd)                                                                    \
@@ -171,20 +179,13 @@ FUNCTION(mlp_blake3_avx512_chunks_copied)
     cmpl $1, %r9d
     cmoveq %rdx, %rax
     begin_gaps 256
-    MLP_BLAKE3_SEVEN_ROUNDS(ROUND)
-    FEED_FORWARD(A)
-    FEED_FORWARD(B)
-    addq $4, %r8
-    decl %r9d
-    jnz 1b
-    EIGHT(STORE_CV)
-    vzeroupper
-    ret
+    REST_OF_CHUNKS
 END(mlp_blake3_avx512_chunks_copied)
 
-/* Eight words, from byte at on, of eight lanes of which the first is at offset lanes: registers r0 to r3
- * receive, in quarters, words i and 4 + i of lanes 0-3, then of lanes 4-7. t0 to t3 are used. */
+/* Half a block of two lanes. */
 #define LOAD_TWO(d, low, high) vmovdqu32 low, Y(d); vinserti64x4 $1, high, Z(d), Z(d);
+/* Half blocks of lanes i and 4 + i in register ri, for i from 0 to 3: afterwards ri has, in quarters, words i
+ * and 4 + i of lanes 0-3, then of lanes 4-7. t0 to t3 are used. */
 #define QUARTERS(r0, r1, r2, r3, t0, t1, t2, t3)                                                   \
     vpunpckldq Z(r1), Z(r0), Z(t0); vpunpckhdq Z(r1), Z(r0), Z(t1);                                \
     vpunpckldq Z(r3), Z(r2), Z(t2); vpunpckhdq Z(r3), Z(r2), Z(t3);                                \
@@ -224,15 +225,7 @@ FUNCTION(mlp_blake3_avx512_chunks_shuffled)
     addq $64, %rsi
     movq %rsi, %rax
     begin_gaps 0
-    MLP_BLAKE3_SEVEN_ROUNDS(ROUND)
-    FEED_FORWARD(A)
-    FEED_FORWARD(B)
-    addq $4, %r8
-    decl %r9d
-    jnz 1b
-    EIGHT(STORE_CV)
-    vzeroupper
-    ret
+    REST_OF_CHUNKS
 END(mlp_blake3_avx512_chunks_shuffled)
 
 /* ---- sixteen lanes: one group, the message in registers 16 to 31 ---- */

@@ -68,8 +68,8 @@ static const char *environment_name(void)
 }
 
 /* Two kernels for AVX-512 compete. On Zen 4, whose 512-bit shuffles take their two units twice, copies are
- * 1.05 to 1.08 times as fast from 64 KiB on [measured]; on Zen 5 shuffles were measured, 1.23 times the
- * C library's rate, and copies were not. A fixed choice: timing at the start turned rankings round on
+ * 1.05 to 1.08 times as fast from 64 KiB on [measured]; on Zen 5 a prototype that shuffles made 1.23 times the
+ * C library's rate, and copying was never tried. A fixed choice: timing at the start turned rankings round on
  * busy machines. */
 static void prefer_copies(void)
 {

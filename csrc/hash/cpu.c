@@ -1,6 +1,6 @@
 /* cpu.c - CPUID and XGETBV. Sources: Intel SDM vol. 1, section 14.3 (AVX detection), 15.2 (AVX-512);
- * AMD APM vol. 3, appendix E.3 (vendor, family); Software Optimization Guide for the AMD Zen4
- * Microarchitecture (57647), section 2.11 (512-bit operations).
+ * AMD APM vol. 3, appendix E (vendor, family). That Zen 4 halves 512-bit operations shows in its rates
+ * (docs/hashing.md).
  */
 #include "hash/cpu.h"
 

@@ -24,26 +24,14 @@
  * lanes. Lines are fetched one by one between the rounds of a block; in a burst it gains little. */
 #define AHEAD_CHUNKS 32
 
-struct chunk {
-    const uint8_t *data;
-    uint8_t *cv32;
-    uintptr_t ahead; /* what is fetched meanwhile */
-    uint32_t index;  /* in the input */
-    uint16_t len;
-    uint16_t root_flag;
-};
-
 struct bucket {
-    size_t count;
-    struct chunk chunks[LANES];
+    struct mlp_blake3_work work;
+    uint8_t last[LANES][MLP_BLAKE3_BLOCK_LEN]; /* padded copies of short last blocks */
 };
 
 struct queue {
     const struct mlp_blake3_kernel *kernel;
     struct bucket buckets[MLP_BLAKE3_CHUNK_BLOCKS]; /* [i]: chunks of i + 1 blocks */
-
-    struct mlp_blake3_work work;               /* chunks about to be compressed */
-    uint8_t last[LANES][MLP_BLAKE3_BLOCK_LEN]; /* padded copies of their short last blocks */
 
     /* The next chunk to be fetched, of an input below fetch_end; offset: of the chunk. */
     const struct mlp_hash_input *fetch, *fetch_end;
@@ -56,50 +44,22 @@ struct queue {
     struct mlp_blake3_members members; /* those of this batch that have several chunks */
 };
 
-/* ---- chunks ---- */
-
-/* The chunk's blocks from done to end - 1. */
-static void set_lane(struct queue *queue, size_t lane, const struct chunk *chunk, size_t done,
-                     size_t end)
+static void init_queue(struct queue *queue)
 {
-    struct mlp_blake3_work *work = &queue->work;
-    size_t before_last = (end - 1) * MLP_BLAKE3_BLOCK_LEN;
-    size_t last_len = chunk->len - before_last;
-    const uint8_t *last = chunk->data + before_last;
-    work->blocks[lane] = chunk->data + done * MLP_BLAKE3_BLOCK_LEN;
-    work->cvs[lane] = chunk->cv32;
-    work->ahead[lane] = chunk->ahead + done * MLP_BLAKE3_BLOCK_LEN;
-    work->counter_low[lane] = chunk->index;
-    work->flags_end[lane] = 0;
-    if (last_len <= MLP_BLAKE3_BLOCK_LEN)
-        work->flags_end[lane] = MLP_BLAKE3_CHUNK_END | chunk->root_flag;
-    if (last_len < MLP_BLAKE3_BLOCK_LEN) {
-        memset(queue->last[lane], 0, MLP_BLAKE3_BLOCK_LEN);
-        memcpy(queue->last[lane], last, last_len);
-        last = queue->last[lane];
-    } else {
-        last_len = MLP_BLAKE3_BLOCK_LEN;
+    queue->kernel = mlp_blake3_kernel();
+    for (size_t i = 0; i < MLP_BLAKE3_CHUNK_BLOCKS; i++) {
+        struct mlp_blake3_work *work = &queue->buckets[i].work;
+        work->count = 0;
+        work->blocks_count = i + 1;
+        work->key = mlp_blake3_iv;
+        work->flags = 0;
+        work->flags_start = MLP_BLAKE3_CHUNK_START;
+        work->resumed = 0;
+        memset(work->counter_high, 0, sizeof work->counter_high); /* below 2^32 chunks */
     }
-    work->last_block[lane] = last;
-    work->last_len[lane] = (uint32_t)last_len;
-}
-
-static void compress(struct queue *queue, size_t count, size_t blocks_count, uint32_t resumed)
-{
-    queue->work.count = count;
-    queue->work.blocks_count = blocks_count;
-    queue->work.resumed = resumed;
-    queue->kernel->compress_lanes(&queue->work);
-}
-
-/* Not inlined, so that add_chunk is: without it inputs of 256 bytes are a twelfth slower. */
-__attribute__((noinline)) static void compress_bucket(struct queue *queue, struct bucket *bucket)
-{
-    size_t blocks_count = (size_t)(bucket - queue->buckets) + 1;
-    for (size_t i = 0; i < bucket->count; i++)
-        set_lane(queue, i, &bucket->chunks[i], 0, blocks_count);
-    compress(queue, bucket->count, blocks_count, 0);
-    bucket->count = 0;
+    queue->gathered = NULL;
+    queue->gathered_len = 0;
+    mlp_blake3_members_init(&queue->members, queue->kernel);
 }
 
 /* ---- what is fetched ---- */
@@ -142,12 +102,47 @@ static void start_fetching(struct queue *queue, const struct mlp_hash_input *inp
         (void)next_to_fetch(queue);
 }
 
+/* ---- chunks ---- */
+
+/* len: 0 to a chunk. data: where it lies until the batch ends. cv32 is written when the bucket is full, or
+ * by finish_batch. Always inlined: a call is a twentieth of what an input of one block costs. */
+__attribute__((always_inline)) static inline void add_chunk(struct queue *queue,
+                                                            const uint8_t *data, size_t len,
+                                                            size_t counter, uint32_t root_flag,
+                                                            uint8_t *cv32)
+{
+    size_t before_last = len > 0 ? (len - 1) / MLP_BLAKE3_BLOCK_LEN : 0;
+    struct bucket *bucket = &queue->buckets[before_last];
+    struct mlp_blake3_work *work = &bucket->work;
+    size_t lane = work->count++;
+    size_t last_len = len - before_last * MLP_BLAKE3_BLOCK_LEN;
+    work->blocks[lane] = len > 0 ? data : bucket->last[lane]; /* of which nothing is read */
+    if (last_len == MLP_BLAKE3_BLOCK_LEN) {
+        work->last_block[lane] = data + before_last * MLP_BLAKE3_BLOCK_LEN;
+    } else {
+        memset(bucket->last[lane], 0, MLP_BLAKE3_BLOCK_LEN);
+        if (last_len > 0)
+            memcpy(bucket->last[lane], data + before_last * MLP_BLAKE3_BLOCK_LEN, last_len);
+        work->last_block[lane] = bucket->last[lane];
+    }
+    work->cvs[lane] = cv32;
+    work->ahead[lane] = next_to_fetch(queue);
+    work->counter_low[lane] = (uint32_t)counter;
+    work->last_len[lane] = (uint32_t)last_len;
+    work->flags_end[lane] = MLP_BLAKE3_CHUNK_END | root_flag;
+    if (work->count == queue->kernel->lanes) {
+        queue->kernel->compress_lanes(work);
+        work->count = 0;
+    }
+}
+
 /* ---- lanes that are refilled ---- */
 
+/* A chunk that was left in a bucket. */
 struct lane {
-    struct chunk chunk;
-    size_t done; /* blocks */
-    size_t left;
+    const struct mlp_blake3_work *from;
+    size_t index; /* in from */
+    size_t done;  /* blocks */
 };
 
 struct lanes {
@@ -156,32 +151,57 @@ struct lanes {
     size_t longest; /* no chunk that waits has more blocks */
 };
 
+static size_t blocks_left(const struct lane *lane)
+{
+    return lane->from->blocks_count - lane->done;
+}
+
 /* The longest first, so that all lanes end at about the same time. */
 static void fill_lanes(struct queue *queue, struct lanes *lanes)
 {
     while (lanes->longest > 0 && lanes->count < queue->kernel->lanes) {
-        struct bucket *bucket = &queue->buckets[lanes->longest - 1];
-        if (bucket->count > 0)
-            lanes->lanes[lanes->count++] =
-                (struct lane){bucket->chunks[--bucket->count], 0, lanes->longest};
+        struct mlp_blake3_work *from = &queue->buckets[lanes->longest - 1].work;
+        if (from->count > 0)
+            lanes->lanes[lanes->count++] = (struct lane){from, --from->count, 0};
         else
             lanes->longest--;
     }
 }
 
-/* Compresses as many blocks of every lane as the shortest still has. Returns: how many. */
-static size_t advance_lanes(struct queue *queue, const struct lanes *lanes)
+/* As many blocks of a lane as step says. */
+static void set_lane(struct mlp_blake3_work *work, size_t i, const struct lane *lane, size_t step)
 {
+    const struct mlp_blake3_work *from = lane->from;
+    const uint8_t *blocks = from->blocks[lane->index] + lane->done * MLP_BLAKE3_BLOCK_LEN;
+    bool ends = blocks_left(lane) == step;
+    work->blocks[i] = blocks;
+    work->last_block[i] =
+        ends ? from->last_block[lane->index] : blocks + (step - 1) * MLP_BLAKE3_BLOCK_LEN;
+    work->cvs[i] = from->cvs[lane->index];
+    work->ahead[i] = from->ahead[lane->index] + lane->done * MLP_BLAKE3_BLOCK_LEN;
+    work->counter_low[i] = from->counter_low[lane->index];
+    work->counter_high[i] = 0;
+    work->last_len[i] = ends ? from->last_len[lane->index] : MLP_BLAKE3_BLOCK_LEN;
+    work->flags_end[i] = ends ? from->flags_end[lane->index] : 0;
+    work->resumed |= (uint32_t)(lane->done > 0) << i;
+}
+
+/* Compresses as many blocks of every lane as the shortest still has. Returns: how many. */
+static size_t advance_lanes(const struct queue *queue, const struct lanes *lanes)
+{
+    struct mlp_blake3_work work;
     size_t step = MLP_BLAKE3_CHUNK_BLOCKS;
-    uint32_t resumed = 0;
     for (size_t i = 0; i < lanes->count; i++)
-        step = lanes->lanes[i].left < step ? lanes->lanes[i].left : step;
-    for (size_t i = 0; i < lanes->count; i++) {
-        const struct lane *lane = &lanes->lanes[i];
-        set_lane(queue, i, &lane->chunk, lane->done, lane->done + step);
-        resumed |= (uint32_t)(lane->done > 0) << i;
-    }
-    compress(queue, lanes->count, step, resumed);
+        step = blocks_left(&lanes->lanes[i]) < step ? blocks_left(&lanes->lanes[i]) : step;
+    work.count = lanes->count;
+    work.blocks_count = step;
+    work.key = mlp_blake3_iv;
+    work.flags = 0;
+    work.flags_start = MLP_BLAKE3_CHUNK_START;
+    work.resumed = 0;
+    for (size_t i = 0; i < lanes->count; i++)
+        set_lane(&work, i, &lanes->lanes[i], step);
+    queue->kernel->compress_lanes(&work);
     return step;
 }
 
@@ -191,8 +211,7 @@ static void drop_ended(struct lanes *lanes, size_t step)
     for (size_t i = lanes->count; i-- > 0;) {
         struct lane *lane = &lanes->lanes[i];
         lane->done += step;
-        lane->left -= step;
-        if (lane->left == 0)
+        if (blocks_left(lane) == 0)
             *lane = lanes->lanes[--lanes->count];
     }
 }
@@ -217,36 +236,6 @@ static void finish_batch(struct queue *queue)
 }
 
 /* ---- inputs ---- */
-
-static void init_queue(struct queue *queue)
-{
-    queue->kernel = mlp_blake3_kernel();
-    for (size_t i = 0; i < MLP_BLAKE3_CHUNK_BLOCKS; i++)
-        queue->buckets[i].count = 0;
-    queue->work =
-        (struct mlp_blake3_work){.key = mlp_blake3_iv, .flags_start = MLP_BLAKE3_CHUNK_START};
-    queue->gathered = NULL;
-    queue->gathered_len = 0;
-    mlp_blake3_members_init(&queue->members, queue->kernel);
-}
-
-/* data: where it lies until the batch ends. cv32 is written when the bucket is full, or by
- * finish_batch. */
-static void add_chunk(struct queue *queue, const uint8_t *data, size_t len, size_t index,
-                      uint32_t root_flag, uint8_t *cv32)
-{
-    struct bucket *bucket = &queue->buckets[len > 0 ? (len - 1) / MLP_BLAKE3_BLOCK_LEN : 0];
-    bucket->chunks[bucket->count++] = (struct chunk){
-        .data = len > 0 ? data : queue->last[0], /* of which nothing is read */
-        .cv32 = cv32,
-        .ahead = next_to_fetch(queue),
-        .index = (uint32_t)index,
-        .len = (uint16_t)len,
-        .root_flag = (uint16_t)root_flag,
-    };
-    if (bucket->count == queue->kernel->lanes)
-        compress_bucket(queue, bucket);
-}
 
 static void make_room(struct queue *queue, size_t chunks_count, size_t gathered_len)
 {

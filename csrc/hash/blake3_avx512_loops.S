@@ -110,8 +110,16 @@
     .set copies_due, GAPS / 2
     .set lane, 0
     .set pair, 0
-    .set lines_due, GAPS / 2
+.endm
+
+/* One line of each lane, when the block has been loaded: until the next one is, they have been taken up. Spread
+ * over the steps, or before the loads, they stand in the way of loads. */
+.macro fetch_lines
     .set line, 0
+    .rept 32
+    prefetcht1 32768 + line * 1024(%rax)
+    .set line, line + 1
+    .endr
 .endm
 
 /* Words 2 * pair and 2 * pair + 1 of a lane to their place in run->pairs. */
@@ -133,13 +141,6 @@
         .set copies_due, copies_due - GAPS
     .endif
     .endr
-    /* One line of each lane. */
-    .set lines_due, lines_due + 32
-    .if lines_due >= GAPS
-        prefetcht1 32768 + line * 1024(%rax)
-        .set line, line + 1
-        .set lines_due, lines_due - GAPS
-    .endif
 .endm
 
 /* A block whose message is ready, those after it, and the end of the function. */
@@ -178,6 +179,7 @@ FUNCTION(mlp_blake3_avx512_chunks_copied)
     movq %rsi, %rax
     cmpl $1, %r9d
     cmoveq %rdx, %rax
+    fetch_lines
     begin_gaps 256
     REST_OF_CHUNKS
 END(mlp_blake3_avx512_chunks_copied)
@@ -224,6 +226,7 @@ FUNCTION(mlp_blake3_avx512_chunks_shuffled)
     LOAD_REST(B, 1)
     addq $64, %rsi
     movq %rsi, %rax
+    fetch_lines
     begin_gaps 0
     REST_OF_CHUNKS
 END(mlp_blake3_avx512_chunks_shuffled)
@@ -283,18 +286,10 @@ END(mlp_blake3_avx512_parents)
 #define LOAD_LANES_CV(i) vmovdqa32 LANES_CV+64*i(%rdi), A(i);
 #define STORE_LANES_CV(i) vmovdqa32 A(i), LANES_CV+64*i(%rdi);
 
-#undef GAP
-#define GAP gap_of_lanes;
-
-.macro gap_of_lanes
-    .set lines_due, lines_due + 16
-    .if lines_due >= GAPS
-        movq line * 8(%rcx), %rbx
-        prefetcht1 (%rbx,%rbp)
-        .set line, line + 1
-        .set lines_due, lines_due - GAPS
-    .endif
-.endm
+/* As fetch_lines. */
+#define FETCH(i) movq 8*i(%rcx), %rbx; prefetcht1 (%rbx,%rbp);
+#define FETCH_LANES                                                                                \
+    EIGHT(FETCH) FETCH(8) FETCH(9) FETCH(10) FETCH(11) FETCH(12) FETCH(13) FETCH(14) FETCH(15)
 
 /* rdi: lanes; rsi: their pointers; rax: offset of the block; rdx: blocks left; rcx: their addresses ahead;
  * rbp: offset from these; rbx: one of them. */
@@ -330,7 +325,7 @@ FUNCTION(mlp_blake3_avx512_blocks)
     vmovdqa32 LANES_COUNTER_HIGH(%rdi), Z(13)
     vmovdqa32 LANES_BLOCK_LEN(%rdi), Z(14)
     vmovdqa32 LANES_FLAGS(%rdi), Z(15)
-    begin_gaps 0
+    FETCH_LANES
     MLP_BLAKE3_SEVEN_ROUNDS(ROUND)
     FEED_FORWARD(A)
     vmovdqa32 LANES_LATER_FLAGS(%rdi), Z(8)

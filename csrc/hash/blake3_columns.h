@@ -142,30 +142,18 @@ static const struct constants {
 #define ROUND(r, m0, m1, m2, m3, m4, m5, m6, m7, m8, m9, m10, m11, m12, m13, m14, m15)             \
     A_AND_D(16, 4, 5, 6, 7, 12, 13, 14, 15, m0, m2, m4, m6)                                        \
     C_AND_B_OF_COLUMNS(12, FROM_##r)                                                               \
-    AHEAD_##r##_0                                                                                  \
     A_AND_D(8, 4, 5, 6, 7, 12, 13, 14, 15, m1, m3, m5, m7)                                         \
     C_AND_B_OF_COLUMNS(7, WORD_8)                                                                  \
     A_AND_D(16, 5, 6, 7, 4, 15, 12, 13, 14, m8, m10, m12, m14)                                     \
     C_AND_B_OF_DIAGONALS(12)                                                                       \
-    AHEAD_##r##_1                                                                                  \
     A_AND_D(8, 5, 6, 7, 4, 15, 12, 13, 14, m9, m11, m13, m15)                                      \
     C_AND_B_OF_DIAGONALS(7)
 
-/* One line of every lane, spread over the rounds: in a burst it gains little. */
-#define AHEAD_0_0
-#define AHEAD_0_1 PREFETCH(0)
-#define AHEAD_1_0 PREFETCH(1)
-#define AHEAD_1_1
-#define AHEAD_2_0 PREFETCH(2)
-#define AHEAD_2_1 PREFETCH(3)
-#define AHEAD_3_0
-#define AHEAD_3_1 HIGH_LANES(PREFETCH(4))
-#define AHEAD_4_0 HIGH_LANES(PREFETCH(5))
-#define AHEAD_4_1
-#define AHEAD_5_0 HIGH_LANES(PREFETCH(6))
-#define AHEAD_5_1 HIGH_LANES(PREFETCH(7))
-#define AHEAD_6_0
-#define AHEAD_6_1
+/* One line of every lane when a block has been loaded: until the next one is, they have been taken up.
+ * Spread over the rounds they would stand in its loads' way. */
+#define PREFETCH_LANES                                                                             \
+    PREFETCH(0) PREFETCH(1) PREFETCH(2) PREFETCH(3)                                                \
+    HIGH_LANES(PREFETCH(4)) HIGH_LANES(PREFETCH(5)) HIGH_LANES(PREFETCH(6)) HIGH_LANES(PREFETCH(7))
 
 /* Message words i0 to i3, bytes at to at + 15 of a block: 4x4 words transposed in every 16 bytes. */
 #define TRANSPOSE(at, i0, i1, i2, i3)                                                              \
@@ -211,6 +199,7 @@ TARGET static void compress_blocks(struct frame *frame, const uint8_t *const *bl
         "0:\n\t"
         TRANSPOSE(0, 0, 1, 2, 3) TRANSPOSE(16, 4, 5, 6, 7)
         TRANSPOSE(32, 8, 9, 10, 11) TRANSPOSE(48, 12, 13, 14, 15)
+        PREFETCH_LANES
         BEGIN_8 LOAD_IV(9, 1) LOAD_IV(10, 2) LOAD_IV(11, 3)
         LOAD(12, counter_low, 0) LOAD(13, counter_high, 0) LOAD(14, block_len, 0) LOAD(15, flags, 0)
         MLP_BLAKE3_SEVEN_ROUNDS(ROUND)

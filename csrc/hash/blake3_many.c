@@ -21,7 +21,7 @@
 #define GATHERED_MAX (4 * LONGEST_INPUT)
 
 /* How many chunks on lies what is fetched from memory while a chunk is compressed: two rounds of sixteen
- * lanes. Lines are fetched one by one between the rounds of a block; in a burst it gains little. */
+ * lanes. */
 #define AHEAD_CHUNKS 32
 
 struct bucket {

@@ -312,6 +312,68 @@ def torch_bridge() -> str | None:
 def describe_torch_bridge() -> str:
     """One line for doctor: in use, not needed, or stepped aside and why."""
 
+@final
+class Ticket:
+    """Tensors that workers hash in place while the caller goes on; rows as of tensor_digests.
+
+    torch tensors in host memory are hashed beside the caller. What has no version counter, or
+    memory that cannot be kept while others may resize it, is hashed before the Ticket is there:
+    arrays, inference tensors, tensors on a device or in pinned memory. So is everything where
+    there is one processor, little to hash, or no room (``ticket_load``). Tensors, storages and
+    their memory are kept until there is an answer, and dropped on a Python thread.
+
+    ``recheck`` hashes again before the answer. ``threads`` is how many workers hash while nobody
+    waits, ``hash_threads_beside`` by default.
+
+    Raises UnsupportedTensorError with ``.index``, as tensor_digests does; in a forked child
+    StoreError (FORKED) from every method.
+    """
+
+    def __new__(
+        cls,
+        tensors: Sequence[object],
+        /,
+        algorithm: str = "blake3",
+        *,
+        recheck: bool = False,
+        threads: int | None = None,
+    ) -> Self: ...
+    @property
+    def beside(self) -> int:
+        """How many tensors are hashed beside the caller; 0: all were hashed at once."""
+
+    @property
+    def changed(self) -> tuple[int, ...]:
+        """Indices of tensors that changed under capture; waits.
+
+        Those of another version counter or address than at the start, with ``recheck`` also those
+        of another digest.
+        """
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """The barrier: take part until every digest is there. False when ``timeout`` seconds are
+        over. Ctrl-C ends the wait and not the Ticket.
+        """
+
+    def poll(self) -> bool:
+        """Whether every digest is there; waits for nobody."""
+
+    def result(self) -> list[_TensorRow | None]:
+        """Wait; a row for each tensor, None for one that changed under capture."""
+
+    def cancel(self) -> None:
+        """Give up what is not done yet; ``wait`` and ``result`` then raise StoreError (CLOSED)."""
+
+def ticket_load() -> tuple[int, int]:
+    """(bytes that Tickets which are hashing keep beside the tensors, of 64 MiB; how many found no
+    room since the process began and were hashed at once).
+    """
+
+def hash_threads_beside() -> int:
+    """How many workers hash while nobody waits: an eighth of the processors, at least one, at most
+    ``hash_threads``; 0 where there is one processor.
+    """
+
 def safetensors_entries(
     path: _Path, /
 ) -> tuple[list[tuple[str, str, tuple[int, ...], int, int]], dict[str, str], int]:

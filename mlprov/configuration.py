@@ -32,8 +32,9 @@ class Settings:
     project: str | None = None
     store: str | None = None
     algorithm: str = "blake3"
-    every: str = "epoch"
-    snapshot: str = "inline"
+    every: str | int = "epoch"
+    snapshot: str = "overlap"
+    check: str = "once"
     on_error: str = "warn"
     resume: str = "never"
     seeds: bool = True
@@ -96,18 +97,14 @@ def _anchors(value: Any) -> tuple[str, ...]:
     return kinds
 
 
-def _snapshot(value: Any) -> str:
-    if value == "inline":
-        return "inline"
-    raise ValueError(
-        "'inline' (weights are hashed before the call returns; this release has no other mode)"
-    )
-
-
-def _every(value: Any) -> str:
+def _every(value: Any) -> str | int:
     if value == "epoch":
         return "epoch"
-    raise ValueError("'epoch' (this release records at the end of epochs only)")
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        value = int(value)
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value < 2**53:
+        return value
+    raise ValueError("'epoch' or a number of optimizer steps, from 1")
 
 
 def _resume(value: Any) -> str:
@@ -118,7 +115,8 @@ def _resume(value: Any) -> str:
 
 _PARSERS: dict[str, Callable[[Any], Any]] = {
     "project": _text, "store": _path, "algorithm": _one_of(*ALGORITHMS), "every": _every,
-    "snapshot": _snapshot, "on_error": _one_of("warn", "raise"), "resume": _resume, "seeds": _truth,
+    "snapshot": _one_of("overlap", "copy", "inline"), "check": _one_of("once", "twice"),
+    "on_error": _one_of("warn", "raise"), "resume": _resume, "seeds": _truth,
     "anchors": _anchors, "tags": _texts, "group": _text, "notes": _text,
 }  # fmt: skip
 

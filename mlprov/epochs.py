@@ -52,7 +52,10 @@ class Epoch:
 
     Attributes:
         index: position from 0.
-        ended: whether its record was made; what is logged afterwards goes into a record of its own.
+        ended: whether it is over; what is logged afterwards goes into a record of its own.
+        steps_before: optimizer steps that the run had seen when it began.
+        steps: optimizer steps within it, once it is over; None where the run has seen none.
+        skipped: those of them in which a GradScaler had nothing written.
 
     >>> import os, tempfile, unittest.mock, mlprov
     >>> folder = tempfile.TemporaryDirectory()
@@ -65,11 +68,14 @@ class Epoch:
     >>> folder.cleanup()
     """
 
-    def __init__(self, run: Run, index: int) -> None:
+    def __init__(self, run: Run, index: int, steps_before: int = 0) -> None:
         self.index = index
+        self.steps_before = steps_before
         self.ended = False
         self.metrics: dict[str, Json] = {}
         self.streams: list[Json] = []
+        self.steps: int | None = None
+        self.skipped: int | None = None
         self._run = run
 
     def __index__(self) -> int:
@@ -77,6 +83,14 @@ class Epoch:
 
     def __repr__(self) -> str:
         return f"<mlprov.Epoch {self.index} of run {self._run.id}>"
+
+    def batches(self, role: str) -> int:
+        """How many batches of a role its closed streams have."""
+        return sum(
+            int(str(stream["batches"]))
+            for stream in self.streams
+            if isinstance(stream, dict) and stream["role"] == role
+        )
 
     def log(self, **metrics: Any) -> None:
         """Add metrics to this epoch's record: numbers, text, or tensors of one element.

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import filterfalse
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from mlprov import _core
 from mlprov.composites import Describe, hash_composites, naming, split_refused
@@ -18,7 +18,7 @@ from mlprov.modules import check_name
 from mlprov.records import canonical
 from mlprov.trees import InclusionProof, MerkleTree
 
-__all__ = ["ModelDigest", "digest_named", "model_of"]
+__all__ = ["ModelDigest", "NamedTensors", "digest_named", "identify", "model_of", "model_of_leaves"]
 
 
 def _utf8(name: str) -> bytes:
@@ -88,6 +88,29 @@ class ModelDigest:
         return InclusionProof(proof.index, proof.size, proof.path, self.leaves[index])
 
 
+@dataclass(frozen=True, slots=True)
+class NamedTensors:
+    """Tensors that are about to be hashed, and what else is in their tree.
+
+    Attributes:
+        names: of the tensors, in any order.
+        tensors: torch tensors of any layout, arrays, buffers.
+        ready: (name, leaf) of what is in the tree beside them.
+    """
+
+    names: Sequence[str]
+    tensors: Sequence[Any]
+    ready: Sequence[tuple[str, bytes]] = ()
+
+    def digest(self, algorithm: str, threads: int | None = None) -> ModelDigest:
+        """Hash them; raises as :func:`digest_named`."""
+        return digest_named(self.names, self.tensors, algorithm, threads, self.ready)
+
+    def describe(self, place: int) -> str:
+        """The words for a tensor in an error."""
+        return f"tensor {self.names[place]!r}"
+
+
 def _is_value_leaf(leaf: bytes) -> bool:
     """Of the members of any leaf, ``name`` is the first in order only where there is no tensor."""
     return leaf.startswith(b'{"name":')
@@ -105,6 +128,43 @@ def model_of(tensors: Iterable[TensorDigest]) -> ModelDigest:
     model = ModelDigest(Digest("sha256", _core.merkle_root(leaves)), len(leaves), (), leaves)
     vars(model)["tensors"] = ordered  # where cached_property keeps it
     return model
+
+
+def model_of_leaves(
+    leaves: Sequence[tuple[str, bytes]], aliases: Sequence[tuple[str, ...]] = ()
+) -> ModelDigest:
+    """The digest of a model whose leaves are ready: (name, leaf) in any order.
+
+    Raises:
+        ConfigError: two leaves of one name, or a name that no leaf can carry.
+    """
+    root, ordered, _ = _core.tensor_tree((), (), ready=leaves)
+    ordered_aliases = tuple(sorted(aliases, key=_first))
+    return ModelDigest(Digest("sha256", root), len(ordered), ordered_aliases, ordered)
+
+
+def identify(names: Sequence[str], tensors: Sequence[object]) -> list[object]:
+    """What tells tensors apart: equal for the names of one alias group, and for no others.
+
+    Raises:
+        UnsupportedTensorError, ConfigError, TypeError: as :func:`digest_named`.
+    """
+    try:
+        found: list[object] = list(_core.tensor_identities(tensors))
+    except UnsupportedTensorError:
+        describe = _describe_by(names)
+        whole, splits = split_refused(tensors, describe)
+        found = [("object", id(tensor)) for tensor in tensors]  # composites have no one place
+        plain = [place for place in range(len(names)) if place not in splits]
+        with naming(plain, describe):
+            places = _core.tensor_identities([whole[place] for place in plain])
+        for place, identity in zip(plain, places, strict=True):
+            found[place] = identity
+    except TypeError:
+        _find_fault(names, tensors)
+        raise
+    # Empty tensors lie nowhere, so no two of them are one.
+    return [("empty", place) if one is None else one for place, one in enumerate(found)]
 
 
 def digest_named(

@@ -20,7 +20,7 @@ from mlprov.digests import TensorDigest, check_options, is_torch_tensor
 from mlprov.errors import ConfigError
 from mlprov.items import Items, encode_text
 from mlprov.items import class_name as _class_name
-from mlprov.model_digests import ModelDigest, digest_named, model_of
+from mlprov.model_digests import ModelDigest, NamedTensors, digest_named, model_of
 from mlprov.model_files import read_model
 from mlprov.modules import check_name, is_module
 from mlprov.optimizers import read_optimizer
@@ -34,8 +34,8 @@ __all__ = [
     "class_name",
     "count_parameters",
     "digest_model",
-    "digest_state",
     "model_expected",
+    "named_state",
     "named_tensors",
     "persistent_tensors",
 ]
@@ -249,18 +249,19 @@ def capture_optimizer(
 
 
 def _state_leaves(held: Iterable[tuple[str, Any]], algorithm: str) -> Leaves:
-    state = digest_state(held, algorithm)
+    state = named_state(held, algorithm).digest(algorithm)
     return Leaves(list(state.leaves), bytes(state.root), state.size)
 
 
-def digest_state(
-    held: Iterable[tuple[str, Any]], algorithm: str, threads: int | None = None
-) -> ModelDigest:
-    """The digest of named tensors and values, such as an optimizer's; one call hashes all tensors.
+def named_state(held: Iterable[tuple[str, Any]], algorithm: str) -> NamedTensors:
+    """Named tensors and values, such as an optimizer's: values are read now, for their leaves.
+
+    Args:
+        held: (name, tensor or value).
+        algorithm: digest of tensors within values.
 
     Raises:
-        ConfigError: two entries of one name, or a name or value that no leaf can carry.
-        UnsupportedTensorError: a tensor without values, by name.
+        ConfigError: a name or value that no leaf can carry.
     """
     names: list[str] = []
     tensors: list[Any] = []
@@ -275,4 +276,4 @@ def digest_state(
             items.hash(algorithm)
             text = f'{{"name":{encode_text(check_name(name, "state"))},"value":{items.text()}}}'
             values.append((name, text.encode()))
-    return digest_named(names, tensors, algorithm, threads, values)
+    return NamedTensors(names, tensors, values)

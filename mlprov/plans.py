@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, TypeAlias
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 from mlprov import models, modules, optimizers
-from mlprov.digests import check_options, is_torch_tensor
+from mlprov.digests import check_options
 from mlprov.errors import ConfigError
-from mlprov.model_digests import ModelDigest, digest_named
+from mlprov.model_digests import ModelDigest, NamedTensors
 
 __all__ = ["CapturePlan", "capture_plan", "plan_of_model"]
-
-_Named: TypeAlias = tuple[Sequence[str], Sequence[Any]]
 
 
 class _Source(Protocol):
@@ -21,8 +19,7 @@ class _Source(Protocol):
 
     enumerations: int
 
-    def named_tensors(self) -> _Named: ...
-    def digest(self, algorithm: str, threads: int | None) -> ModelDigest: ...
+    def read(self) -> NamedTensors: ...
 
 
 def _follow(obj: Any, what: str) -> Callable[[], Any]:
@@ -53,7 +50,7 @@ class _Module:
         self._structure: modules.Structure | None = None
         self.enumerations = 0
 
-    def named_tensors(self) -> _Named:
+    def read(self) -> NamedTensors:
         module = self._module()
         structure = self._structure
         held = None if structure is None else structure.tensors()
@@ -63,11 +60,8 @@ class _Module:
             held = None if structure is None else structure.tree.tensors()
         if structure is None or held is None:
             state = modules.read_state_by_methods(module)
-            return list(state.tensors), list(state.tensors.values())
-        return structure.tree.names, held[0]
-
-    def digest(self, algorithm: str, threads: int | None) -> ModelDigest:
-        return digest_named(*self.named_tensors(), algorithm, threads)
+            return NamedTensors(list(state.tensors), list(state.tensors.values()))
+        return NamedTensors(structure.tree.names, held[0])
 
 
 class _StateDict:
@@ -77,34 +71,26 @@ class _StateDict:
         self._state = state
         self.enumerations = 0
 
-    def named_tensors(self) -> _Named:
+    def read(self) -> NamedTensors:
         self.enumerations += 1
-        return models.named_tensors(self._state)
-
-    def digest(self, algorithm: str, threads: int | None) -> ModelDigest:
-        return digest_named(*self.named_tensors(), algorithm, threads)
+        return NamedTensors(*models.named_tensors(self._state))
 
 
 class _Optimizer:
     """An optimizer and the model that its parameters are named by, or a state dict of one."""
 
-    def __init__(self, optimizer: Any, model: Any) -> None:
+    def __init__(self, optimizer: Any, model: Any, algorithm: str) -> None:
+        self._algorithm = algorithm
         optimizers.check_optimizer(optimizer)
         kept = isinstance(optimizer, Mapping)  # a dict cannot be referred to weakly
         self._optimizer = _keep(optimizer) if kept else _follow(optimizer, "optimizer")
         self._model = _keep(None) if model is None else _follow(model, "model")
         self.enumerations = 0
 
-    def _read(self) -> list[tuple[str, Any]]:
+    def read(self) -> NamedTensors:
         self.enumerations += 1
-        return list(optimizers.read_optimizer(self._optimizer(), self._model()))
-
-    def named_tensors(self) -> _Named:
-        found = [(name, value) for name, value in self._read() if is_torch_tensor(value)]
-        return [name for name, _ in found], [tensor for _, tensor in found]
-
-    def digest(self, algorithm: str, threads: int | None) -> ModelDigest:
-        return models.digest_state(self._read(), algorithm, threads)
+        held = optimizers.read_optimizer(self._optimizer(), self._model())
+        return models.named_state(held, self._algorithm)
 
 
 class CapturePlan:
@@ -150,8 +136,16 @@ class CapturePlan:
         Raises:
             ConfigError: as :func:`mlprov.digest_model`; the module or optimizer is gone.
         """
-        names, tensors = self._source.named_tensors()
-        return tuple(names), tuple(tensors)
+        named = self._source.read()
+        return tuple(named.names), tuple(named.tensors)
+
+    def read(self) -> NamedTensors:
+        """What :meth:`digest` hashes, as it is now: with the value leaves of an optimizer.
+
+        Raises:
+            ConfigError: as :meth:`named_tensors`; a value that no leaf can carry.
+        """
+        return self._source.read()
 
     def digest(self) -> ModelDigest:
         """The digest of the model as it is now, equal to what :func:`mlprov.digest_model` gives.
@@ -160,7 +154,7 @@ class CapturePlan:
             UnsupportedTensorError, ConfigError: as :func:`mlprov.digest_model`; ConfigError also
                 where the module or optimizer is gone.
         """
-        return self._source.digest(self._algorithm, self._threads)
+        return self._source.read().digest(self._algorithm, self._threads)
 
 
 def capture_plan(
@@ -187,7 +181,7 @@ def capture_plan(
     if model is None and not optimizers.is_optimizer(obj):
         return plan_of_model(obj, algorithm, threads)
     check_options(algorithm, threads)
-    return CapturePlan(_Optimizer(obj, model), algorithm, threads)
+    return CapturePlan(_Optimizer(obj, model, algorithm), algorithm, threads)
 
 
 def plan_of_model(model: object, algorithm: str, threads: int | None = None) -> CapturePlan:

@@ -83,6 +83,13 @@ _MEMBERS: dict[str, dict[str, _Kind | str]] = {
         **dict.fromkeys(("buffers", "optimizer"), _TREE),
         **dict.fromkeys(("rng", "metrics"), _OBJECT),
         "streams": _OBJECTS,
+        **dict.fromkeys(("steps", "skipped"), _COUNT),
+    },
+    "step": {
+        **_LIVE,
+        **dict.fromkeys(("step", "batches"), _COUNT),
+        "epoch": _INTEGER,
+        "guard": _NAME,
     },
     "batches": {"streams": _OBJECTS},
     "metrics": {"step": _ANY_INTEGER, "metrics": _OBJECT},

@@ -49,6 +49,7 @@ class RecordedRun:
         self._seconds: float | None = None
         self._head: tuple[int, bytes] | None = None
         self._epochs = 0
+        self._copied = 0  # bytes that snapshot="copy" took at once, at most
         self._saved: str | None = None  # the last file that save() wrote
         self._recorded: str | None = None  # the last that checkpoint() recorded
         self._exported: str | None = None
@@ -74,6 +75,7 @@ class RecordedRun:
         """
         if self.recorder.records_nothing:
             return []
+        self.recorder.catch_up()
         with self._reading() as store:
             return stored_runs.read_run(store, self.id).records
 
@@ -118,6 +120,7 @@ class RecordedRun:
             Exception: whatever failed, with ``on_error="raise"``.
         """
         ends = None if timeout is None else time.monotonic() + timeout
+        self.recorder.catch_up()
 
         def publish_heads() -> bool:
             if self.recorder.unwritten:
@@ -220,6 +223,7 @@ class RecordedRun:
             return f"run {self.id} ({self.name}): {self._status}; nothing recorded"
         size, root = self._head
         cost = self.overhead
+        copies = f"; copies of {self._copied / 1e6:.1f} MB" if self._copied else ""
         return "\n".join(
             (
                 f"run       {self.id} ({self.name}), {self._status}",
@@ -227,7 +231,7 @@ class RecordedRun:
                 f"recorded  {plural(self._epochs, 'epoch')}, "
                 f"{plural(self.streams.batches, 'batch')}, {plural(self.recorder.gaps, 'gap')}",
                 f"cost      {cost['seconds']:.3f} s on the training thread, "
-                f"{cost['share']:.1%} of the run",
+                f"{cost['share']:.1%} of the run{copies}",
                 f"verify    {self._command()}",
             )
         )

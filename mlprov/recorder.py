@@ -30,6 +30,7 @@ T = TypeVar("T")
 
 _UNWRITABLE = ("FULL", "IO", "NOT_FOUND", "READONLY")  # csrc/base/status.h
 _PATIENCE = 30.0  # seconds; csrc/store/store.h, MLP_STORE_BUSY_MS
+_CAPTURED = ("weights", "optimizer", "step")  # what may change under capture
 _MAX_REASON = 500  # characters of a gap's reason
 
 
@@ -112,6 +113,7 @@ class Recorder:
         self._epoch: int | None = None  # of what is being attempted
         self._role: str | None = None
         self._status: str | None = None  # what a commit that failed was to write
+        self._before_next: Callable[[], None] | None = None
 
     # ---- opening and closing ----
 
@@ -223,7 +225,7 @@ class Recorder:
     def _attempt(
         self, what: str, action: Callable[[], T], epoch: int | None, role: str | None
     ) -> T | None:
-        started = time.perf_counter()
+        started, before = time.perf_counter(), self.seconds
         self._depth += 1
         self._epoch, self._role = epoch, role
         try:
@@ -236,7 +238,7 @@ class Recorder:
         finally:
             self._depth -= 1
             self._epoch = self._role = None
-            self.seconds += time.perf_counter() - started
+            self.seconds = before + time.perf_counter() - started
 
     def refuse_ended_or_forked(self) -> None:
         """Raise StoreError after the end of the run and in a forked child."""
@@ -259,7 +261,8 @@ class Recorder:
         epoch, role, kind = self._epoch, self._role, describe_error(error)
         if self.is_open:
             with contextlib.suppress(Exception):
-                reason = _describe_reason(error) if what == "data" else None
+                changed = what in _CAPTURED and getattr(error, "status", "") == "CHANGED"
+                reason = _describe_reason(error) if what == "data" or changed else None
                 self.append(
                     "gap", what=what, epoch=epoch, role=role, count=count, error=kind, reason=reason
                 )
@@ -272,8 +275,29 @@ class Recorder:
             self._warned.add(once)
             warnings.warn(f"mlprov: {message}", RecordingWarning, stacklevel=_level_of_caller())
 
+    def before_next(self, action: Callable[[], None] | None) -> None:
+        """Have ``action`` called before anything else is appended: it appends what came earlier."""
+        self._before_next = action
+
+    def catch_up(self) -> None:
+        """Append what came earlier and still waits."""
+        action, self._before_next = self._before_next, None
+        if action is None:
+            return
+        # Its attempts are no part of the one that this happens in.
+        around = self._depth, self._epoch, self._role
+        self._depth, self._epoch, self._role = 0, None, None
+        try:
+            action()
+        except BaseException:
+            self._before_next = action
+            raise
+        finally:
+            self._depth, self._epoch, self._role = around
+
     def append(self, type: str, **fields: Json) -> int:  # noqa: A002
         """Add a record to those that the next :meth:`commit` writes; returns its seq."""
+        self.catch_up()
         while True:
             seq = self.log.size  # before the time: what comes in between is told by seq alone
             moment = records.next_time(self.log.last_time)

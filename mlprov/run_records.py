@@ -7,21 +7,26 @@ import operator
 import os
 import pathlib
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from mlprov import _core, checkpoints, datasets, environment, models, records, redaction
 from mlprov._version import __version__
+from mlprov.captures import Capture, Guard
 from mlprov.configuration import Settings
 from mlprov.epochs import Epoch, metric_values
-from mlprov.errors import StoreError
+from mlprov.errors import EvidenceError, StoreError
 from mlprov.model_digests import ModelDigest
 from mlprov.models import Leaves
+from mlprov.optimizers import read_optimizer
 from mlprov.plans import CapturePlan, plan_of_model
 from mlprov.recorder import Owner, Recorder
 from mlprov.records import Json
 from mlprov.tree_references import TreeReference
 
-__all__ = ["RunRecords"]
+__all__ = ["EpochCapture", "RunRecords", "guard_of"]
+
+T = TypeVar("T")
 
 _MAX_CONFIG = 4 << 20  # bytes of canonical JSON; a record has 16 MiB at most
 
@@ -39,11 +44,43 @@ def _shown_path(path: str | os.PathLike[str]) -> str:
     return os.fspath(path)
 
 
+def guard_of(captures: Sequence[Capture]) -> str:
+    """What kept captures apart from writes: the guard of those that were hashed beside training."""
+    return next((one.guard for one in captures if one.guard != "inline"), "inline")
+
+
+@dataclass(frozen=True)
+class EpochCapture:
+    """The state at an epoch's end, its digests being made.
+
+    Attributes:
+        epoch: whose.
+        interrupted: whether its loop was left before the end.
+        weights, optimizer: being hashed; None where there are none, or they could not be read.
+        buffers, rng: what the record says of them.
+    """
+
+    epoch: Epoch
+    interrupted: bool
+    weights: Capture | None
+    optimizer: Capture | None
+    buffers: Json
+    rng: Json
+
+    @property
+    def captures(self) -> list[Capture]:
+        """What is being hashed."""
+        return [one for one in (self.weights, self.optimizer) if one is not None]
+
+
 class RunRecords:
     """Makes the records of one run and keeps the trees that they name."""
 
-    def __init__(self, recorder: Recorder, settings: Settings, model: Any, optimizer: Any) -> None:
+    def __init__(
+        self, recorder: Recorder, settings: Settings, model: Any, optimizer: Any, guard: Guard
+    ) -> None:
         self._recorder = recorder
+        self._guard = guard
         self._settings = settings
         self._model = model
         self._optimizer = optimizer
@@ -66,13 +103,14 @@ class RunRecords:
             self._recorder.gap("leaves", error)
         return TreeReference(root, len(leaves)).json()
 
-    def _keep_state(self, state: Leaves | None) -> Json:
+    def _keep_state(self, state: Leaves | ModelDigest | None) -> Json:
         return None if state is None else self._keep(state.leaves)
 
-    def _digest_model(self) -> ModelDigest:
+    @property
+    def _model_plan(self) -> CapturePlan:
         if self._plan is None:
             self._plan = plan_of_model(self._model, self._algorithm)
-        return self._plan.digest()
+        return self._plan
 
     # ---- the run ----
 
@@ -97,6 +135,7 @@ class RunRecords:
             environment=environment.capture_environment(found),
             seeds=environment.capture_seeds() if settings.seeds else None,
             settings={
+                "check": settings.check,
                 "every": settings.every,
                 "on_error": settings.on_error,
                 "snapshot": settings.snapshot,
@@ -122,7 +161,7 @@ class RunRecords:
 
     def model(self) -> None:
         """``model``: the weights that training begins with, and the architecture."""
-        model = self._digest_model()
+        model = self._model_plan.digest()
         architecture = models.capture_architecture(self._model)
         self._recorder.append(
             "model",
@@ -171,54 +210,111 @@ class RunRecords:
             )
             self._datasets[role] = root
 
-    def epoch(self, epoch: Epoch, *, interrupted: bool) -> bool:
-        """``epoch``: the state of everything at its end.
+    def epoch(self, epoch: Epoch, *, interrupted: bool) -> EpochCapture:
+        """Begin ``epoch``: the state of everything at its end.
 
         A part that cannot be read is null, and a gap.
-
-        Returns:
-            whether it was appended.
         """
-        weights: tuple[Json, list[Json]] = (None, [])
+        weights = None
         if self._model is not None:
-            weights = self._part("weights", epoch, self._weights) or weights
-        buffers = self._part("buffers", epoch, self._buffers)
-        optimizer = self._part("optimizer", epoch, self._optimizer_state)
-        rng = self._part("rng", epoch, self._generators)
+            weights = self._part("weights", epoch, self._capture_weights)
+        return EpochCapture(
+            epoch=epoch,
+            interrupted=interrupted,
+            weights=weights,
+            optimizer=self._part("optimizer", epoch, self._capture_optimizer),
+            buffers=self._part("buffers", epoch, self._buffers),
+            rng=self._part("rng", epoch, self._generators) or {},
+        )
+
+    def finish_epoch(self, capture: EpochCapture) -> bool:
+        """``epoch``, with the digests that were made since; returns whether it was appended."""
+        epoch = capture.epoch
+        weights = self._finish("weights", epoch, capture.weights, self._keep_model)
+        optimizer = self._finish("optimizer", epoch, capture.optimizer, self._keep_state)
 
         def append() -> bool:
             self._recorder.append(
                 "epoch",
                 epoch=epoch.index,
-                interrupted=interrupted,
-                guard="inline",
-                weights=weights[0],
-                aliases=weights[1],
-                buffers=buffers,
+                interrupted=capture.interrupted,
+                guard=guard_of(capture.captures),
+                weights=weights and weights[0],
+                aliases=weights[1] if weights else [],
+                buffers=capture.buffers,
                 optimizer=optimizer,
-                rng=rng or {},
+                rng=capture.rng,
                 streams=epoch.streams,
                 metrics=dict(epoch.metrics),
                 privacy=None,
+                steps=epoch.steps,
+                skipped=epoch.skipped,
             )
             return True
 
         return bool(self._part("epoch", epoch, append))
 
-    def _part(self, what: str, epoch: Epoch, action: Callable[[], Any]) -> Any:
+    def step(self, *, inline: bool) -> Capture | None:
+        """Begin ``step``: the weights after an optimizer step."""
+
+        def capture() -> Capture:
+            named = self._model_plan.read()
+            return Capture(named, self._algorithm) if inline else self._guard.capture(named)
+
+        return self._recorder.attempt("step", capture)
+
+    def finish_step(self, capture: Capture, step: int, epoch: int | None, batches: int) -> None:
+        """``step``, with the digests that were made since."""
+
+        def append() -> None:
+            weights, aliases = self._keep_model(self._result_of(capture))
+            self._recorder.append(
+                "step",
+                step=step,
+                epoch=epoch,
+                batches=batches,
+                guard=capture.guard,
+                weights=weights,
+                aliases=aliases,
+            )
+
+        self._recorder.attempt("step", append, epoch=epoch)
+
+    def _finish(
+        self,
+        what: str,
+        epoch: Epoch,
+        capture: Capture | None,
+        keep: Callable[[ModelDigest], Any],
+    ) -> Any:
+        if capture is None:
+            return None
+        return self._part(what, epoch, lambda: keep(self._result_of(capture)))
+
+    def _result_of(self, capture: Capture) -> ModelDigest:
+        try:
+            return capture.result()
+        except EvidenceError:  # changed under capture: this loop writes where nobody expects it
+            self._guard.snapshot = "inline"
+            raise
+
+    def _part(self, what: str, epoch: Epoch, action: Callable[[], T]) -> T | None:
         return self._recorder.attempt(what, action, epoch=epoch.index)
 
-    def _weights(self) -> tuple[Json, list[Json]]:
-        model = self._digest_model()
+    def _capture_weights(self) -> Capture:
+        return self._guard.capture(self._model_plan.read())
+
+    def _keep_model(self, model: ModelDigest) -> tuple[Json, list[Json]]:
         return self._keep(model.leaves), _aliases(model)
+
+    def _capture_optimizer(self) -> Capture | None:
+        if self._optimizer is None:
+            return None
+        held = read_optimizer(self._optimizer, self._model)
+        return self._guard.capture(models.named_state(held, self._algorithm))
 
     def _buffers(self) -> Json:
         return self._keep_state(models.capture_buffers(self._model, algorithm=self._algorithm))
-
-    def _optimizer_state(self) -> Json:
-        return self._keep_state(
-            models.capture_optimizer(self._optimizer, self._model, algorithm=self._algorithm)
-        )
 
     def _generators(self) -> Json:
         return {**environment.capture_generators()} if self._settings.seeds else {}
@@ -232,7 +328,7 @@ class RunRecords:
         """``checkpoint``: a saved model beside the live one; ``epoch`` is the last complete one."""
         live = None
         if self._model is not None:
-            live = self._digest_model()
+            live = self._model_plan.digest()
         captured = checkpoints.capture_checkpoint(
             pathlib.Path(path), live, algorithm=self._algorithm
         )

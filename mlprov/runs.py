@@ -14,13 +14,16 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from mlprov import configuration, optimizers, records, saved_models
+from mlprov.barriers import Barrier, PendingRecord
+from mlprov.captures import Capture, Guard
 from mlprov.configuration import Settings
 from mlprov.epochs import Epoch
 from mlprov.errors import ConfigError
 from mlprov.items import class_name
 from mlprov.recorded_runs import RecordedRun
-from mlprov.run_records import RunRecords
+from mlprov.run_records import EpochCapture, RunRecords
 from mlprov.streams import Tracked
+from mlprov.wording import plural
 
 __all__ = ["Run", "start"]
 
@@ -42,6 +45,7 @@ def start(
     anchors: Sequence[str] | None = None,
     every: str | int | None = None,
     snapshot: str | None = None,
+    check: str | None = None,
     algorithm: str | None = None,
     on_error: str | None = None,
     resume: str | None = None,
@@ -65,8 +69,15 @@ def start(
         parents: root digests or run ids that this run builds upon.
         seeds: whether to record seeds and digests of the random generators' states.
         anchors: kinds of anchors; ``"log"``, the local store log, is always on.
-        every: ``"epoch"``.
-        snapshot: ``"inline"``: weights are hashed, in place, before the recording call returns.
+        every: ``"epoch"``: state is recorded at the end of each; a number: weights also after so
+            many optimizer steps each time. torch's optimizers alone are seen to step.
+        snapshot: how a capture is kept apart from writes. ``"overlap"``: what optimizers write is
+            hashed in place while the next epoch begins, and its first step waits for what is left;
+            everything else is hashed before the call returns. ``"copy"``: tensors in host memory
+            are copied and hashed later, for loops that write weights outside an optimizer.
+            ``"inline"``: everything is hashed before the call returns.
+        check: ``"once"``, or ``"twice"``: what was hashed beside training is hashed again before
+            the step that waits for it, to notice writes that no counter shows.
         algorithm: digest of tensors and batches: ``"blake3"``, or ``"sha256"``, ``"sha384"``,
             ``"sha512"``.
         on_error: ``"warn"``: training goes on when evidence fails, the gap is recorded;
@@ -100,8 +111,8 @@ def start(
         )
     arguments = {
         "project": project, "store": store, "seeds": seeds, "anchors": anchors, "every": every,
-        "snapshot": snapshot, "algorithm": algorithm, "on_error": on_error, "resume": resume,
-        "tags": tags, "group": group, "notes": notes,
+        "snapshot": snapshot, "check": check, "algorithm": algorithm, "on_error": on_error,
+        "resume": resume, "tags": tags, "group": group, "notes": notes,
     }  # fmt: skip
     disabled = configuration.is_disabled()
     settings = configuration.Settings() if disabled else configuration.resolve(arguments)
@@ -141,9 +152,17 @@ class Run(RecordedRun):
         self.current_epoch: Epoch | None = None
         self._settings = settings
         self._model = model
-        self._make = RunRecords(self.recorder, settings, model, optimizer)
+        every = settings.every if isinstance(settings.every, int) and model is not None else 0
+        self.barrier = Barrier(
+            self.recorder, model, optimizer, every=every, capture_step=self._capture_step
+        )
+        self._guard = Guard(
+            settings.snapshot, settings.check, settings.algorithm, self.barrier.watch.guarded
+        )
+        self._make = RunRecords(self.recorder, settings, model, optimizer, self._guard)
         self._last_epoch: int | None = None  # the last that was complete
         self._end_is_recorded = False
+        self._patience: float | None = None  # seconds for what is still hashed at the end
         self._old_failure = id(getattr(sys, "last_value", None))
 
     # ---- beginning ----
@@ -162,6 +181,7 @@ class Run(RecordedRun):
             self.recorder.give_up()
             raise
         atexit.register(self._at_exit)
+        self.barrier.watch.start()
         if began is None or self.recorder.unwritten:
             self._status = "unrecorded"
             self.recorder.give_up()
@@ -228,7 +248,7 @@ class Run(RecordedRun):
         for index in range(epochs) if isinstance(epochs, int) else epochs:
             self.recorder.refuse_ended_or_forked()
             self._check_index(index)
-            epoch = Epoch(self, index)
+            epoch = self._begin_epoch(index)
             around, self.current_epoch = self.current_epoch, epoch
             interrupted = True
             try:
@@ -245,15 +265,53 @@ class Run(RecordedRun):
             f"cannot count the epoch {index!r}: expected an integer from 0",
         )
 
+    def _begin_epoch(self, index: int) -> Epoch:
+        self.barrier.begin_epoch()
+        return Epoch(self, index, self.barrier.watch.steps)
+
     def _end_epoch(self, epoch: Epoch, interrupted: bool) -> None:
         if epoch.ended:
             return
         epoch.ended = True
         self.streams.close_of(epoch)
-        if self._make.epoch(epoch, interrupted=interrupted):
-            self._epochs += 1
+        self.barrier.end_epoch(epoch)
+        self._say_untracked(epoch)
+        capture = self._make.epoch(epoch, interrupted=interrupted)
+        self._copied = max(self._copied, sum(one.copied for one in capture.captures))
         if not interrupted:
             self._last_epoch = epoch.index
+        self.barrier.put(
+            PendingRecord(capture.captures, functools.partial(self._write_epoch, capture))
+        )
+
+    def _write_epoch(self, capture: EpochCapture) -> None:
+        if self._make.finish_epoch(capture):
+            self._epochs += 1
+        self._commit()
+
+    def _say_untracked(self, epoch: Epoch) -> None:
+        """Steps that no tracked batch can have led to: something else was trained on."""
+        tracked = epoch.batches("train")
+        if epoch.steps is not None and tracked and epoch.steps > tracked:
+            self.recorder.warn(
+                f"epoch {epoch.index} had {plural(epoch.steps, 'optimizer step')} and"
+                f" {plural(tracked, 'tracked batch')}: some data went into training untracked, or"
+                " a batch was used more than once",
+                once="untracked",
+            )
+
+    def _capture_step(self, inline: bool) -> PendingRecord | None:
+        capture = self._make.step(inline=inline)
+        if capture is None:
+            return None
+        epoch = None if self.current_epoch is None else self.current_epoch.index
+        write = functools.partial(
+            self._write_step, capture, self.barrier.watch.steps, epoch, self.streams.seen
+        )
+        return PendingRecord([capture], write)
+
+    def _write_step(self, capture: Capture, step: int, epoch: int | None, batches: int) -> None:
+        self._make.finish_step(capture, step, epoch, batches)
         self._commit()
 
     def track(self, loader: Iterable[T], *, role: str = "train") -> Tracked[T]:
@@ -356,12 +414,14 @@ class Run(RecordedRun):
             self._end(timeout, status, None if error is None else class_name(error))
         self._seconds = time.perf_counter() - self._started
         self.ended = True
+        self.barrier.watch.stop()
         atexit.unregister(self._at_exit)
         self._say_gaps()
 
     def _end(self, timeout: float, status: str, kind: str | None) -> None:
         if self.current_epoch is not None:  # its loop was left; its generator is still held
             self._end_epoch(self.current_epoch, interrupted=True)
+        self.barrier.settle(self._patience)
         self.streams.close_all()
         if not self._end_is_recorded:  # else an earlier call raised behind it
             self.recorder.attempt("end", lambda: self._record_end(status, kind))
@@ -404,6 +464,7 @@ class Run(RecordedRun):
         error = getattr(sys, "last_value", None)
         if id(error) == self._old_failure:  # an interactive session keeps it from before this run
             error = None
+        self._patience = 1.0  # nobody waits long for an interpreter to end
         self.finish(timeout=2, status="finished" if error is None else "failed", error=error)
 
     def __enter__(self) -> Run:

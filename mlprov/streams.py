@@ -37,6 +37,11 @@ class Streams:
         self._opened = 0
         self._live: list[BatchStream] = []
 
+    @property
+    def seen(self) -> int:
+        """How many batches all of them have had so far, open ones too."""
+        return self.batches + sum(stream.count for stream in self._live)
+
     def open_leaves(self) -> LeafStream:
         """A new open leaves file of this run (docs/format.md section 11)."""
         self._opened += 1
@@ -62,7 +67,13 @@ class Streams:
 
 
 class BatchStream:
-    """The batch leaves of one pass over a loader within one epoch, on their way to a file."""
+    """The batch leaves of one pass over a loader within one epoch, on their way to a file.
+
+    Attributes:
+        epoch: within which; None outside of all.
+        closed: whether it has ended.
+        count: batches so far.
+    """
 
     def __init__(self, streams: Streams, role: str, epoch: Epoch | None) -> None:
         self.epoch = epoch
@@ -71,7 +82,7 @@ class BatchStream:
         self._recorder = streams.recorder
         self._role = role
         self._epoch_index = None if epoch is None else epoch.index
-        self._count = 0
+        self.count = 0
         self._samples = 0
         self._bytes = 0
         self._lost: Exception | None = None
@@ -95,18 +106,18 @@ class BatchStream:
         if self._leaves is not None:
             self._attempt("batch", lambda: self._append(batch))
         elif self._lost is not None:
-            self._count += 1
+            self.count += 1
 
     def _append(self, batch: object) -> None:
         assert self._leaves is not None
         refused: Exception | None = None
         try:
-            capture = batches.capture_batch(self._count, batch, self._streams.algorithm)
+            capture = batches.capture_batch(self.count, batch, self._streams.algorithm)
         except Exception as error:  # noqa: BLE001  (whatever a foreign tensor raises)
             # The batches behind it keep their numbers: this one is named by its class alone.
             refused = error
             text = (
-                f'{{"batch":{self._count},"items":{{"$opaque":{encode_text(class_name(batch))}}}}}'
+                f'{{"batch":{self.count},"items":{{"$opaque":{encode_text(class_name(batch))}}}}}'
             )
             capture = batches.BatchCapture(text.encode(), 0, 0, ())
         try:
@@ -116,10 +127,10 @@ class BatchStream:
             # how many are lost.
             leaves, self._leaves = self._leaves, None
             self._lost = error
-            self._count += 1
+            self.count += 1
             leaves.abandon()
             raise
-        self._count += 1
+        self.count += 1
         self._samples += capture.samples
         self._bytes += capture.bytes
         if refused is not None:
@@ -139,7 +150,7 @@ class BatchStream:
     def _finish(self) -> None:
         self._streams.drop(self)
         tree: Json = None
-        self._streams.batches += self._count
+        self._streams.batches += self.count
         if self._leaves is not None:
             leaves, self._leaves = self._leaves, None
             size = leaves.size
@@ -150,10 +161,10 @@ class BatchStream:
                 if self._recorder.raises:
                     raise
                 self._lost = error
-        if self._lost is not None and self._count:
-            self._recorder.gap("batches", self._lost, count=self._count)
+        if self._lost is not None and self.count:
+            self._recorder.gap("batches", self._lost, count=self.count)
         stream: Json = {
-            "batches": self._count,
+            "batches": self.count,
             "bytes": self._bytes,
             "indices": None,
             "role": self._role,
@@ -182,6 +193,7 @@ class Tracked(Generic[T]):
         stream = BatchStream(run.streams, self._role, run.current_epoch)
         try:
             for batch in self._loader:
+                run.barrier.between_batches()
                 if stream.closed or stream.epoch is not run.current_epoch:
                     # An epoch has ended or begun since: the batches before are not its own.
                     stream.close()

@@ -51,8 +51,8 @@ EXTERNAL_HEADERS = (
     (r"(torch|ATen|c10|caffe2|pybind11)/.*", {BRIDGE}),
 )
 
-# hash, merkle, codec and tensor do no input or output: files are read in base.
-PURE_ROOMS = {"hash", "merkle", "codec", "tensor"}
+# hash, merkle, codec, tensor and capture do no input or output: files are read in base.
+PURE_ROOMS = {"hash", "merkle", "codec", "tensor", "capture"}
 INPUT_OUTPUT_HEADERS = re.compile(
     r"fcntl\.h|dirent\.h|netdb\.h|aio\.h|sys/(stat|mman|socket|file|sendfile)\.h|netinet/.*"
 )

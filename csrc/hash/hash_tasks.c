@@ -19,7 +19,7 @@ struct task {
     uint8_t cv32[MLP_BLAKE3_OUT_LEN];
 };
 
-struct plan {
+struct mlp_hash_plan {
     const struct mlp_hash_input *inputs;
     size_t inputs_count;
     size_t part_len;
@@ -38,15 +38,14 @@ static int hash_inputs(const struct mlp_hash_request *request, const struct mlp_
     return mlp_hash_many_alone(request->algorithm, digests, inputs + first, count, error);
 }
 
-static size_t part_len(const struct plan *plan, const struct task *task)
+static size_t part_len(const struct mlp_hash_plan *plan, const struct task *task)
 {
     size_t left = plan->inputs[task->first].len - task->offset;
     return left < plan->part_len ? left : plan->part_len;
 }
 
-static void run_task(void *context, size_t index)
+void mlp_hash_plan_run(struct mlp_hash_plan *plan, size_t index)
 {
-    struct plan *plan = context;
     struct task *task = &plan->tasks[index];
     if (task->count == 0) {
         mlp_blake3_input_part(task->cv32, &plan->inputs[task->first], task->offset,
@@ -62,28 +61,29 @@ static void run_task(void *context, size_t index)
 
 /* ---- planning ---- */
 
-static void add_task(struct plan *plan, struct task task)
+static void add_task(struct mlp_hash_plan *plan, struct task task)
 {
     if (plan->tasks != NULL)
         plan->tasks[plan->tasks_count] = task;
     plan->tasks_count++;
 }
 
-static void add_parts(struct plan *plan, const struct mlp_hash_request *request, size_t input)
+static void add_parts(struct mlp_hash_plan *plan, const struct mlp_hash_request *request,
+                      size_t input)
 {
     for (size_t offset = 0; offset < plan->inputs[input].len; offset += plan->part_len)
         add_task(plan, (struct task){.request = request, .first = input, .offset = offset});
 }
 
-static void add_whole(struct plan *plan, const struct mlp_hash_request *request, size_t first,
-                      size_t end)
+static void add_whole(struct mlp_hash_plan *plan, const struct mlp_hash_request *request,
+                      size_t first, size_t end)
 {
     if (end > first)
         add_task(plan, (struct task){.request = request, .first = first, .count = end - first});
 }
 
 /* Inputs that make up a part share a task; one that is longer has its own, or several. */
-static void plan_request(struct plan *plan, const struct mlp_hash_request *request)
+static void plan_request(struct mlp_hash_plan *plan, const struct mlp_hash_request *request)
 {
     size_t first = 0, cost = 0;
     for (size_t i = 0; i < plan->inputs_count; i++) {
@@ -109,7 +109,7 @@ static void plan_request(struct plan *plan, const struct mlp_hash_request *reque
 }
 
 /* SHA-2 first: its tasks are slower, and may be long. */
-static void plan_requests(struct plan *plan, const struct mlp_hash_request *requests,
+static void plan_requests(struct mlp_hash_plan *plan, const struct mlp_hash_request *requests,
                           size_t requests_count)
 {
     plan->tasks_count = 0;
@@ -126,7 +126,7 @@ static void plan_requests(struct plan *plan, const struct mlp_hash_request *requ
 /* ---- joining ---- */
 
 /* The parts of one input, from the task at index on. Returns: the index after them. */
-static size_t join_parts(const struct plan *plan, size_t index)
+static size_t join_parts(const struct mlp_hash_plan *plan, size_t index)
 {
     const struct mlp_hash_request *request = plan->tasks[index].request;
     size_t input = plan->tasks[index].first;
@@ -139,7 +139,7 @@ static size_t join_parts(const struct plan *plan, size_t index)
     return index;
 }
 
-static void join_all_parts(const struct plan *plan)
+static void join_all_parts(const struct mlp_hash_plan *plan)
 {
     for (size_t i = 0; i < plan->tasks_count;)
         i = plan->tasks[i].count == 0 ? join_parts(plan, i) : i + 1;
@@ -178,7 +178,7 @@ static size_t total_cost(const struct mlp_hash_request *requests, size_t request
 }
 
 /* Tasks counted, then written. plan->tasks stays NULL where there is no memory for them. */
-static void make_plan(struct plan *plan, const struct mlp_hash_request *requests,
+static void make_plan(struct mlp_hash_plan *plan, const struct mlp_hash_request *requests,
                       size_t requests_count)
 {
     plan_requests(plan, requests, requests_count);
@@ -189,14 +189,25 @@ static void make_plan(struct plan *plan, const struct mlp_hash_request *requests
     plan_requests(plan, requests, requests_count);
 }
 
-static int run_plan(struct plan *plan, size_t threads, struct mlp_error *error)
+int mlp_hash_plan_finish(struct mlp_hash_plan *plan, struct mlp_error *error)
 {
-    mlp_pool_run(run_task, plan, plan->tasks_count, threads);
     int status = atomic_load(&plan->status);
     if (status == MLP_OK)
         join_all_parts(plan);
     else if (error != NULL)
         *error = plan->error;
+    return status;
+}
+
+static void run_task(void *context, size_t index)
+{
+    mlp_hash_plan_run(context, index);
+}
+
+static int run_plan(struct mlp_hash_plan *plan, size_t threads, struct mlp_error *error)
+{
+    mlp_pool_run(run_task, plan, plan->tasks_count, threads);
+    int status = mlp_hash_plan_finish(plan, error);
     free(plan->tasks);
     return status;
 }
@@ -212,7 +223,7 @@ int mlp_hash_tasks(const struct mlp_hash_request *requests, size_t requests_coun
         return alone.status;
     }
     threads = mlp_task_threads(total, threads);
-    struct plan plan = {
+    struct mlp_hash_plan plan = {
         .inputs = inputs, .inputs_count = inputs_count, .part_len = mlp_task_len(total, threads)};
     atomic_init(&plan.status, MLP_OK);
     if (threads > 1)
@@ -221,4 +232,46 @@ int mlp_hash_tasks(const struct mlp_hash_request *requests, size_t requests_coun
         return run_plan(&plan, threads, error);
     mlp_pool_run(run_alone, &alone, 1, 1);
     return alone.status;
+}
+
+/* ---- plans that outlive a call ---- */
+
+int mlp_hash_plan_new(struct mlp_hash_plan **plan_out, const struct mlp_hash_request *request,
+                      const struct mlp_hash_input *inputs, size_t inputs_count, size_t threads,
+                      struct mlp_error *error)
+{
+    size_t total = total_cost(request, 1, inputs, inputs_count);
+    struct mlp_hash_plan *plan = calloc(1, sizeof *plan);
+    if (plan != NULL) {
+        plan->inputs = inputs;
+        plan->inputs_count = inputs_count;
+        plan->part_len = mlp_task_len(total, threads);
+        atomic_init(&plan->status, MLP_OK);
+        make_plan(plan, request, 1);
+    }
+    if (plan == NULL || plan->tasks == NULL) {
+        free(plan);
+        return mlp_fail(error, MLP_E_MEMORY, "no memory to plan the hashing of %zu inputs",
+                        inputs_count);
+    }
+    *plan_out = plan;
+    return MLP_OK;
+}
+
+size_t mlp_hash_plan_tasks(const struct mlp_hash_plan *plan)
+{
+    return plan->tasks_count;
+}
+
+size_t mlp_hash_plan_size(const struct mlp_hash_plan *plan)
+{
+    return sizeof *plan + plan->tasks_count * sizeof *plan->tasks;
+}
+
+void mlp_hash_plan_free(struct mlp_hash_plan *plan)
+{
+    if (plan == NULL)
+        return;
+    free(plan->tasks);
+    free(plan);
 }

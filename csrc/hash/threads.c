@@ -9,8 +9,13 @@
 
 #define ENVIRONMENT_NAME "MLPROV_THREADS"
 
+/* A training that is worth overlapping keeps its own threads busy, and one core hashes a GB in some
+ * 0.15 s: as much as most models write in a second. */
+#define PROCESSORS_PER_WORKER_BESIDE 8
+
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static atomic_size_t setting;
+static size_t processors; /* set with the setting */
 
 /* Decimal digits alone: strtoull would take signs, spaces and what follows the number.
  * Returns: 0 for anything else, and for what is out of range. */
@@ -36,8 +41,9 @@ static void read_setting(void)
 {
     const char *text = environment_text();
     size_t threads = text != NULL ? read_threads(text) : 0;
+    processors = mlp_processors();
     if (threads == 0) {
-        threads = mlp_processors();
+        threads = processors;
         if (threads > MLP_THREADS_DEFAULT_MAX)
             threads = MLP_THREADS_DEFAULT_MAX;
     }
@@ -51,6 +57,18 @@ size_t mlp_pool_threads(void)
         return threads;
     pthread_once(&once, read_setting);
     return atomic_load(&setting);
+}
+
+size_t mlp_pool_threads_beside(void)
+{
+    pthread_once(&once, read_setting);
+    size_t threads = atomic_load(&setting);
+    if (processors <= 1)
+        return 0;
+    size_t beside = processors / PROCESSORS_PER_WORKER_BESIDE;
+    if (beside == 0)
+        beside = 1;
+    return beside < threads ? beside : threads;
 }
 
 int mlp_pool_check_threads(uint64_t threads, const char *what, struct mlp_error *error)

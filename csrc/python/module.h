@@ -15,6 +15,8 @@
 #include "python/exceptions.h"
 #include "python/view.h"
 
+struct mlp_py_captured;
+
 struct mlp_py_state {
     struct mlp_py_exceptions exceptions;
     struct mlp_py_view_state view;
@@ -25,6 +27,8 @@ struct mlp_py_state {
     PyTypeObject *run_log_type;
     PyTypeObject *leaf_stream_type;
     PyTypeObject *module_tree_type;
+    PyTypeObject *ticket_type;
+    struct mlp_py_captured *leaving; /* captured.h: let go of when no worker is inside any more */
 };
 
 /* Never NULL while the module or an object of it lives. */
@@ -70,5 +74,6 @@ int mlp_py_signing_key_add(PyObject *module);
 int mlp_py_store_add(PyObject *module);
 int mlp_py_run_log_add(PyObject *module);
 int mlp_py_leaf_stream_add(PyObject *module);
+int mlp_py_ticket_add(PyObject *module);
 
 #endif

@@ -1,54 +1,7 @@
 #include "tensor/digest.h"
 
 #include "tensor/canonical.h"
-
-#include <stdlib.h>
-
-/* ---- views in host memory ---- */
-
-/* A strided view as the hash sees it. */
-struct strided {
-    struct mlp_hash_source source; /* the first member: freed by its address */
-    struct mlp_canonical_reader reader;
-    struct mlp_view view;
-};
-
-static int add_strided(struct mlp_hash_input *input, const struct mlp_view_set *views, size_t index,
-                       struct mlp_error *error)
-{
-    struct strided *strided = malloc(sizeof *strided);
-    if (strided == NULL)
-        return mlp_fail(error, MLP_E_MEMORY, "no memory to read a strided tensor");
-    mlp_view_set_get(&strided->view, views, index);
-    mlp_canonical_reader_init(&strided->reader, &strided->view);
-    strided->source.read = mlp_canonical_read;
-    strided->source.context = &strided->reader;
-    strided->source.piece_len = mlp_canonical_piece_len(&strided->reader);
-    input->source = &strided->source;
-    return 0;
-}
-
-/* A staged view is left as an empty input. */
-static int add_input(struct mlp_hash_input *input, const struct mlp_view_set *views, size_t index,
-                     struct mlp_error *error)
-{
-    struct mlp_view view;
-    mlp_view_set_get(&view, views, index);
-    if (view.stage != NULL)
-        return 0;
-    input->len = (size_t)views->lens[index]; /* mlp_view_check: below 2^63 */
-    if (!mlp_canonical_in_place(&view))
-        return add_strided(input, views, index, error);
-    input->data = view.data;
-    return 0;
-}
-
-static void free_inputs(struct mlp_hash_input *inputs, size_t inputs_count)
-{
-    for (size_t i = 0; i < inputs_count; i++)
-        free((void *)inputs[i].source);
-    free(inputs);
-}
+#include "tensor/inputs.h"
 
 /* ---- staged views ---- */
 
@@ -144,15 +97,13 @@ int mlp_tensor_digest_many(const struct mlp_hash_request *requests, size_t reque
     if (status != 0 || views->count == 0)
         return status;
 
-    struct mlp_hash_input *inputs = calloc(views->count, sizeof *inputs);
-    if (inputs == NULL)
-        return mlp_fail(error, MLP_E_MEMORY, "no memory to list %zu tensors", views->count);
-    for (size_t i = 0; i < views->count && status == 0; i++)
-        status = add_input(&inputs[i], views, i, error);
-    if (status == 0)
-        status = mlp_hash_many_by(requests, requests_count, inputs, views->count, threads, error);
+    struct mlp_hash_input *inputs;
+    status = mlp_tensor_inputs_new(&inputs, views, false, error);
+    if (status != 0)
+        return status;
+    status = mlp_hash_many_by(requests, requests_count, inputs, views->count, threads, error);
     if (status == 0)
         status = hash_staged_views(requests, requests_count, views, failed, error);
-    free_inputs(inputs, views->count);
+    mlp_tensor_inputs_free(inputs, views->count);
     return status;
 }

@@ -9,8 +9,8 @@
 #include "tensor/view_set.h"
 
 /* The digests of every view of a set, by several algorithms, in one call. Views in host memory go through
- * mlp_hash_many_by together, those with strides as sources, which are gathered piece by piece, once for
- * each algorithm; a view's stage is called on the calling thread, once for all of them.
+ * mlp_hash_many_by together (inputs.h), those with strides as sources, which are gathered piece by piece, once
+ * for each algorithm; a view's stage is called on the calling thread, once for all of them.
  * In:      requests: 1 to MLP_DIGEST_REQUESTS_MAX algorithms; each has room for views->count rows.
  *          threads: as mlp_hash_many_by.
  * Out:     failed: the index of a view that failed, views->count where it was none; may be NULL.

@@ -8,6 +8,7 @@
 #include <Python.h>
 
 #include "torch/bridge.h"
+#include "torch/kept_memory.h"
 #include "torch/types.h"
 
 #include <ATen/ATen.h>
@@ -52,6 +53,7 @@ struct Staged {
 struct Held {
     at::Tensor tensor;
     c10::Storage storage; // of its own: `.data =` gives the tensor another one
+    mlprov::KeptMemory memory;
     std::unique_ptr<Staged> staged;
 };
 
@@ -261,6 +263,18 @@ void fill_version(const at::Tensor &tensor, struct mlp_view *view)
     view->version = counter.enabled() ? counter.current_version() : 0;
 }
 
+// Where the element at the tensor's offset lies. StorageImpl::data() const: does not materialise a
+// copy-on-write storage.
+const void *first_element(const at::Tensor &tensor)
+{
+    if (tensor._is_zerotensor())
+        return ZERO_ELEMENT;
+    if (!tensor.has_storage() || tensor.storage().data() == nullptr)
+        return nullptr;
+    return static_cast<const uint8_t *>(tensor.storage().data()) +
+           tensor.storage_offset() * static_cast<int64_t>(tensor.element_size());
+}
+
 void fill_memory(const at::Tensor &tensor, struct mlp_view *view)
 {
     const bool zeros = tensor._is_zerotensor();
@@ -272,16 +286,12 @@ void fill_memory(const at::Tensor &tensor, struct mlp_view *view)
                                ? 0
                                : tensor.stride(i) * static_cast<int64_t>(view->item_len);
     }
-    if (zeros) {
-        view->data = ZERO_ELEMENT;
+    if (tensor.numel() > 0 || zeros)
+        view->data = first_element(tensor);
+    if (zeros)
         return;
-    }
-    const int64_t offset = tensor.storage_offset() * static_cast<int64_t>(view->item_len);
-    // StorageImpl::data() const: does not materialise a copy-on-write storage.
     view->storage = tensor.storage().data();
-    view->storage_offset = offset;
-    if (tensor.numel() > 0)
-        view->data = static_cast<const uint8_t *>(view->storage) + offset;
+    view->storage_offset = tensor.storage_offset() * static_cast<int64_t>(view->item_len);
 }
 
 int fill_view(const at::Tensor &tensor, struct mlp_view *view, struct mlp_error *error)
@@ -335,21 +345,35 @@ void bridge_release(void *held)
     delete static_cast<Held *>(held);
 }
 
-int bridge_version_now(const void *held, uint64_t *version)
+void bridge_state_now(const void *held, struct mlp_torch_state *state)
 {
     const at::Tensor &tensor = static_cast<const Held *>(held)->tensor;
     const auto &counter = tensor.unsafeGetTensorImpl()->version_counter();
-    if (!counter.enabled())
+    state->version_known = counter.enabled() ? 1 : 0;
+    state->version = counter.enabled() ? counter.current_version() : 0;
+    try {
+        state->data = first_element(tensor);
+    } catch (...) {
+        state->data = nullptr; // it has no memory any more, or none that may be looked at
+    }
+}
+
+int bridge_keep_memory(void *held)
+{
+    Held &kept = *static_cast<Held *>(held);
+    try {
+        return !kept.storage || kept.memory.keep(kept.storage) ? 1 : 0;
+    } catch (...) {
         return 0;
-    *version = counter.current_version();
-    return 1;
+    }
 }
 
 const struct mlp_torch_bridge BRIDGE = {
     MLP_TORCH_BRIDGE_VERSION, sizeof(struct mlp_torch_bridge),
     sizeof(struct mlp_view),  MLP_TORCH_VERSION,
     bridge_is_tensor,         bridge_view,
-    bridge_release,           bridge_version_now,
+    bridge_release,           bridge_state_now,
+    bridge_keep_memory,
 };
 
 // ---- the module ----

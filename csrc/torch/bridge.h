@@ -4,7 +4,7 @@
  * struct is the whole contract between the two, and its version says whether they fit. C++
  * exceptions end inside the functions.
  *
- * Threads: view and release with the GIL held. A view's stage callback runs without it.
+ * Threads: with the GIL held. A view's stage callback runs without it.
  */
 #ifndef MLP_TORCH_BRIDGE_H
 #define MLP_TORCH_BRIDGE_H
@@ -18,6 +18,14 @@ extern "C" {
 #define MLP_TORCH_BRIDGE_MODULE  "mlprov._torch"
 #define MLP_TORCH_BRIDGE_NAME    "mlprov._torch.bridge" /* attribute "bridge" of the module */
 #define MLP_TORCH_BRIDGE_VERSION 2u
+
+/* What tells that somebody wrote a tensor or gave it other memory. That it stays the same proves
+ * nothing: fused optimizers, `.data` and NumPy views write without counting. */
+struct mlp_torch_state {
+    int version_known; /* 0: the tensor has no counter (inference tensors) */
+    uint64_t version;
+    const void *data; /* where its first element lies */
+};
 
 struct mlp_torch_bridge {
     uint32_t version;          /* MLP_TORCH_BRIDGE_VERSION */
@@ -39,10 +47,15 @@ struct mlp_torch_bridge {
 
     void (*release)(void *held); /* NULL is allowed */
 
-    /* The version counter of a held tensor now, without the GIL.
-     * Returns: 1 and *version, or 0 for a tensor that has none.
+    /* The state of a held tensor now. */
+    void (*state_now)(const void *held, struct mlp_torch_state *state);
+
+    /* Keeps the memory of a held tensor readable until release, also where its storage is resized or
+     * moved meanwhile.
+     * Returns: 1, or 0 where that cannot be had (memory with an owner of its own, which the storage
+     *          may drop; no memory for the bookkeeping).
      */
-    int (*version_now)(const void *held, uint64_t *version);
+    int (*keep_memory)(void *held);
 };
 
 #ifdef __cplusplus

@@ -112,8 +112,14 @@ def _describe_model(record: Record) -> str:
 def _describe_epoch(record: Record) -> str:
     mark = " (interrupted)" if record.get("interrupted") else ""
     batches = sum(stream.get("batches") or 0 for stream in record.get("streams") or ())
-    facts = f"{output.plural(batches, 'batch')}, weights {_root(record.get('weights'))}"
+    steps = record.get("steps")
+    counted = [output.plural(batches, "batch"), *([] if steps is None else [_count(steps, "step")])]
+    facts = f"{', '.join(counted)}, weights {_root(record.get('weights'))}"
     return f"{record.get('epoch')}{mark}: {facts}  {_pairs(record.get('metrics'))}".rstrip()
+
+
+def _describe_step(record: Record) -> str:
+    return f"{record.get('step')}: weights {_root(record.get('weights'))}"
 
 
 def _describe_batches(record: Record) -> str:
@@ -155,6 +161,7 @@ _DESCRIBERS: dict[str, Callable[[Record], str]] = {
     "data": _describe_data,
     "model": _describe_model,
     "epoch": _describe_epoch,
+    "step": _describe_step,
     "batches": _describe_batches,
     "metrics": _describe_metrics,
     "checkpoint": _describe_checkpoint,

@@ -2,16 +2,14 @@
 #include "base/processors.h"
 #include "check.h"
 #include "hash/pool.h"
+#include "pool_fixture.h"
 #include "thread_faults.h"
 
-#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #define TASKS_MAX 5000
@@ -59,59 +57,6 @@ static void workers_are_kept_and_no_more_are_made_than_asked_for(void)
         CHECK(each_ran_once(100, 0));
     size_t after = mlp_pool_workers();
     CHECK(after >= 1 && after <= (before > 2 ? before : 2));
-}
-
-/* ---- a gate: tasks that wait for each other ---- */
-
-struct gate {
-    pthread_mutex_t mutex;
-    pthread_cond_t changed;
-    int arrived;
-    bool open;
-};
-
-#define GATE_CLOSED                                                                                \
-    {                                                                                              \
-        PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, false                              \
-    }
-
-static void arrive_and_wait(struct gate *gate)
-{
-    pthread_mutex_lock(&gate->mutex);
-    gate->arrived++;
-    pthread_cond_broadcast(&gate->changed);
-    while (!gate->open)
-        pthread_cond_wait(&gate->changed, &gate->mutex);
-    pthread_mutex_unlock(&gate->mutex);
-}
-
-static void wait_for_arrivals(struct gate *gate, int count)
-{
-    pthread_mutex_lock(&gate->mutex);
-    while (gate->arrived < count)
-        pthread_cond_wait(&gate->changed, &gate->mutex);
-    pthread_mutex_unlock(&gate->mutex);
-}
-
-static void open_gate(struct gate *gate)
-{
-    pthread_mutex_lock(&gate->mutex);
-    gate->open = true;
-    pthread_cond_broadcast(&gate->changed);
-    pthread_mutex_unlock(&gate->mutex);
-}
-
-static void wait_in_task(void *context, size_t index)
-{
-    (void)index;
-    arrive_and_wait(context);
-}
-
-/* A caller whose one task waits at the gate: it counts as a thread that hashes. */
-static void *call_and_wait(void *context)
-{
-    mlp_pool_run(wait_in_task, context, 1, 1);
-    return NULL;
 }
 
 /* ---- limits ---- */
@@ -244,26 +189,6 @@ static void workers_block_signals_but_those_of_faults(void)
 }
 
 /* ---- processes ---- */
-
-/* Runs body in a child, which a hang ends after 20 s. Returns: its wait status; *seconds: how long. */
-static int in_child(void (*body)(void), double *seconds)
-{
-    struct timespec begin, end;
-    clock_gettime(CLOCK_MONOTONIC, &begin);
-    pid_t child = fork();
-    if (child == 0) {
-        (void)alarm(20);
-        body();
-        _exit(99); /* body ends the process itself */
-    }
-    int status = -1;
-    if (child > 0)
-        while (waitpid(child, &status, 0) < 0 && errno == EINTR)
-            ;
-    clock_gettime(CLOCK_MONOTONIC, &end);
-    *seconds = (double)(end.tv_sec - begin.tv_sec) + (double)(end.tv_nsec - begin.tv_nsec) * 1e-9;
-    return status;
-}
 
 static void use_pool_and_leave(void)
 {

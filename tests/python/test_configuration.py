@@ -97,8 +97,9 @@ def test_variables_are_read(
     ("name", "value"),
     [
         ("algorithm", "md5"), ("algorithm", 1), ("algorithm", ["blake3"]), ("every", "step"),
-        ("every", 10),
-        ("snapshot", "overlap"), ("snapshot", "copy"), ("on_error", "ignore"), ("resume", "auto"),
+        ("every", 0), ("every", -1), ("every", True), ("every", 2.5), ("every", "ten"),
+        ("every", 2**53), ("snapshot", "both"), ("snapshot", 1), ("check", "thrice"),
+        ("check", 2), ("on_error", "ignore"), ("resume", "auto"),
         ("resume", "must"),
         ("seeds", "maybe"), ("seeds", 1), ("anchors", ["ethereum"]), ("anchors", "bitcoin"),
         ("tags", [1]),

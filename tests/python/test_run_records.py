@@ -47,7 +47,7 @@ MEMBERS = {
     "data": "role kind tree sorted count bytes fields source weak",
     "model": "weights aliases architecture class parameters tensors bytes",
     "epoch": "epoch interrupted guard weights aliases buffers optimizer rng streams metrics"
-    " privacy",
+    " privacy steps skipped",
     "batches": "streams",
     "metrics": "step metrics",
     "checkpoint": "path format files epoch weights aliases tensors mapping",
@@ -124,7 +124,12 @@ def test_the_start_says_who_what_and_with_what(recorded: list[dict[str, Any]]) -
         ["p"],
     )
     assert start["mlprov"] == mlprov.__version__
-    assert start["settings"] == {"every": "epoch", "on_error": "warn", "snapshot": "inline"}
+    assert start["settings"] == {
+        "check": "once",
+        "every": "epoch",
+        "on_error": "warn",
+        "snapshot": "overlap",
+    }
     assert start["config"] == {"lr": 0.1, "token": "[redacted]"}
     assert "config.token" in start["redacted"]
     text = _core.verify_note(start["owner"].encode(), start["owner_key"])

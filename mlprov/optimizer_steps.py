@@ -1,0 +1,233 @@
+"""Optimizer steps as torch's hooks report them: a call before each, a count after it.
+
+torch calls two global hooks around ``step()`` of every optimizer
+(``torch.optim.optimizer.register_optimizer_step_pre_hook``, ``…_post_hook``). They are registered
+once in a process, however many runs watch, and removed with the last. Where ``step`` is given a
+closure, forward and backward run inside it: torch's own optimizers call it before they write, so
+that the barrier waits behind its first call; a class of somebody else may write earlier, and waits
+before.
+"""
+
+from __future__ import annotations
+
+import functools
+import pathlib
+import sys
+import threading
+import types
+import weakref
+from collections.abc import Callable
+from typing import Any, Protocol
+
+__all__ = ["StepListener", "StepWatch"]
+
+_HOOKING = str(pathlib.PurePath("torch", "optim", "optimizer.py"))  # calls the hooks
+_MAX_FLAGS = 256  # flags of skipped steps that nobody has counted yet
+
+_watches: list[StepWatch] = []
+_handles: list[Any] = []
+_changing = threading.Lock()
+
+
+class StepListener(Protocol):
+    """Who wants to know of steps. Nothing that it raises on purpose may harm training."""
+
+    def concerns(self, optimizer: Any) -> bool:
+        """Whether an optimizer that was not seen before is of interest."""
+
+    def must_wait(self) -> bool:
+        """Whether :meth:`barrier` has to be called before any optimizer writes."""
+
+    def barrier(self) -> None:
+        """Return when whatever may write may do so."""
+
+    def before_step(self, *, is_next: bool) -> None:
+        """An optimizer of interest is about to step; ``is_next``: it begins another step."""
+
+    def after_step(self, optimizer: Any, *, is_next: bool) -> None:
+        """An optimizer of interest has stepped; ``is_next``: the count of steps went up."""
+
+
+class StepWatch:
+    """What one run sees of the optimizer steps in this process.
+
+    Attributes:
+        steps: how often the optimizer that stepped most has stepped. Several that step one after
+            another (one for each parameter, generator and discriminator) make one step together.
+    """
+
+    def __init__(self, listener: StepListener) -> None:
+        self.steps = 0
+        self.listener = listener
+        self._counts: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
+        self._others: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._skipped = 0
+        self._flags: list[Any] = []
+
+    @property
+    def is_watching(self) -> bool:
+        """Whether steps are reported to this watch."""
+        return any(watch is self for watch in _watches)
+
+    def start(self) -> None:
+        """Watch from now on, as soon as there can be a step; to be called again until then."""
+        # torch._dynamo is loaded by the first optimizer. Before there is one there is no step, and
+        # to load it takes seconds.
+        if not self.is_watching and "torch._dynamo" in sys.modules:
+            with _changing:
+                if not _handles:
+                    _register()
+                _watches.append(self)
+
+    def stop(self) -> None:
+        """Watch no more; a second call does nothing."""
+        with _changing:
+            _watches[:] = [watch for watch in _watches if watch is not self]
+            if not _watches:
+                while _handles:
+                    _handles.pop().remove()
+
+    def forget_others(self) -> None:
+        """Look again at optimizers that were of no interest: parameters may have been replaced."""
+        self._others = weakref.WeakSet()
+
+    def guarded(self) -> set[int]:
+        """``id`` of each tensor that an optimizer which has stepped writes, and nobody else may.
+
+        These are its parameters and the tensors of its state.
+        """
+        found: set[int] = set()
+        for optimizer in list(self._counts):
+            for group in optimizer.param_groups:
+                found.update(id(parameter) for parameter in group["params"])
+            for state in optimizer.state.values():
+                if isinstance(state, dict):
+                    found.update(_ids(state.values()))
+        return found
+
+    def take_skipped(self) -> int:
+        """Steps since the last call in which a GradScaler had the optimizer write nothing."""
+        self._count_flags()
+        skipped, self._skipped = self._skipped, 0
+        return skipped
+
+    def _count_flags(self) -> None:
+        flags, self._flags = self._flags, []
+        self._skipped += sum(1 for flag in flags if float(flag) > 0)
+
+    def concerns(self, optimizer: Any) -> bool:
+        """Whether an optimizer is of interest; asked of the listener once."""
+        if optimizer in self._counts:
+            return True
+        if optimizer in self._others:
+            return False
+        if self.listener.concerns(optimizer):
+            self._counts[optimizer] = 0
+            return True
+        self._others.add(optimizer)
+        return False
+
+    def before(self, optimizer: Any) -> None:
+        """A step begins."""
+        if self.concerns(optimizer) and not _is_nested(optimizer):
+            is_next = 0 < self.steps == self._counts[optimizer]
+            self.listener.before_step(is_next=is_next)
+
+    def after(self, optimizer: Any) -> None:
+        """A step has ended."""
+        if not self.concerns(optimizer) or _is_nested(optimizer):
+            return
+        # Optimizers that take part in scaling step also where they write nothing
+        # (torch/amp/grad_scaler.py, _maybe_opt_step). The flag may be on a device: to read it now
+        # would hold up training.
+        flag = getattr(optimizer, "found_inf", None)
+        if flag is not None:
+            self._flags.append(flag)
+            if len(self._flags) > _MAX_FLAGS:
+                self._count_flags()
+        self._counts[optimizer] += 1
+        is_next = self._counts[optimizer] > self.steps
+        self.steps = max(self.steps, self._counts[optimizer])
+        self.listener.after_step(optimizer, is_next=is_next)
+
+
+def _is_torchs_own(optimizer: Any) -> bool:
+    return type(optimizer).__module__.startswith("torch.optim.")
+
+
+def _is_nested(optimizer: Any) -> bool:
+    """Whether this is ``super().step()`` within a step: torch calls the hooks for both.
+
+    Nothing is remembered between the hooks: a step that raises calls only the first.
+    """
+    if _is_torchs_own(optimizer):
+        return False
+    steps = 0
+    frame: types.FrameType | None = sys._getframe(1)
+    while frame is not None and steps < 2:
+        code = frame.f_code
+        if code.co_name == "wrapper" and code.co_filename.endswith(_HOOKING):
+            steps += frame.f_locals.get("self") is optimizer
+        frame = frame.f_back
+    return steps == 2
+
+
+def _ids(values: Any) -> set[int]:
+    """Of tensors, also within lists, as LBFGS keeps them."""
+    found: set[int] = set()
+    for value in values:
+        if isinstance(value, (list, tuple)):
+            found |= _ids(value)
+        else:
+            found.add(id(value))
+    return found
+
+
+# ---- the hooks ----
+
+
+def _register() -> None:
+    import torch
+    from torch.optim import optimizer as hooks
+
+    # Inside a compiled step they would be traced, and hold up what they are to wait for.
+    disable: Callable[[Any], Any] = torch.compiler.disable
+    _handles.append(hooks.register_optimizer_step_pre_hook(disable(_before_step)))
+    _handles.append(hooks.register_optimizer_step_post_hook(disable(_after_step)))
+
+
+def _before_step(optimizer: Any, arguments: Any, keywords: Any) -> Any:
+    watches = list(_watches)
+    for watch in watches:
+        watch.before(optimizer)
+    waiting = [watch.listener for watch in watches if watch.listener.must_wait()]
+    if not waiting:
+        return None
+    closure = keywords.get("closure", arguments[1] if len(arguments) > 1 else None)
+    if callable(closure) and _is_torchs_own(optimizer):
+        return _with_closure(_waiting_closure(closure, waiting), arguments, keywords)
+    for listener in waiting:
+        listener.barrier()
+    return None
+
+
+def _waiting_closure(closure: Any, waiting: list[StepListener]) -> Callable[[], Any]:
+    @functools.wraps(closure, updated=())
+    def wait_behind_it() -> Any:
+        loss = closure()
+        while waiting:
+            waiting.pop().barrier()
+        return loss
+
+    return wait_behind_it
+
+
+def _with_closure(closure: Any, arguments: Any, keywords: Any) -> tuple[Any, Any]:
+    if "closure" in keywords:
+        return arguments, {**keywords, "closure": closure}
+    return (arguments[0], closure, *arguments[2:]), keywords
+
+
+def _after_step(optimizer: Any, _arguments: Any, _keywords: Any) -> None:
+    for watch in list(_watches):
+        watch.after(optimizer)

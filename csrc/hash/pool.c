@@ -3,6 +3,7 @@
 #include "base/clock.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -72,12 +73,14 @@ struct taker {
 };
 
 /* A worker that nobody waits for leaves where it has to wait for a processor: the threads of a training
- * run there, and one that is held up holds up all that compute with it.
+ * run there, and one that is held up holds up all that compute with it. It offers the processor after
+ * each task, so that a thread which it held up loses no more than that.
  * Returns: as leave_to_others. */
 static bool leave_the_crowd(struct taker *taker, const struct mlp_pool_job *job)
 {
     if (job->threads_beside == 0 || atomic_load_explicit(&job->callers, memory_order_relaxed) > 0)
         return false;
+    (void)sched_yield();
     int64_t waited = mlp_clock_waited() - taker->waited;
     if (waited < CROWD_NS || waited < (mlp_clock_now() - taker->began) / CROWD_PART)
         return false;

@@ -19,7 +19,16 @@ from extension_build import (
 )
 
 CORE_ROOMS = (
-    *("base", "hash", "merkle", "codec", "tensor", "capture", "files", "sign", "store", "anchor"),
+    "base",
+    "hash",
+    "merkle",
+    "codec",
+    "tensor",
+    "capture",
+    "files",
+    "sign",
+    "store",
+    "anchor",
     "python",
 )
 WARNINGS = ["-Wall", "-Wextra"]

@@ -1,6 +1,6 @@
 #include "hash/blake3_groups.h"
 
-#include "hash/blake3_threads.h"
+#include "hash/blake3_parallel.h"
 #include "hash/pool.h"
 #include "hash/task_size.h"
 
@@ -107,7 +107,7 @@ void mlp_blake3_root_around(uint8_t digest32[32], const uint8_t *span_cvs, uint6
     for (; i < count && spans[i].first < first; i++)
         mlp_blake3_push_subtree(&state, span_cvs + i * MLP_BLAKE3_OUT_LEN, spans[i].count);
     for (size_t part = 0; part < parts_count; part++)
-        mlp_blake3_update_threads(&state, parts[part].data, parts[part].len, 0);
+        mlp_blake3_update_parallel(&state, parts[part].data, parts[part].len, 0);
     if (i < count) /* else the last chunk given may be the root */
         mlp_blake3_end_chunk(&state);
     for (; i < count; i++)

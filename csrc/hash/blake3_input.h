@@ -2,7 +2,7 @@
  *
  * Internal to the hash room.
  *
- * Threads, memory: as input.h.
+ * Threads, memory: as input_bytes.h.
  */
 #ifndef MLP_HASH_BLAKE3_INPUT_H
 #define MLP_HASH_BLAKE3_INPUT_H

@@ -1,7 +1,7 @@
 /* hasher.c - one face for all algorithms: names, the incremental hasher, one shot. */
 #include "hash/blake3_input.h"
 #include "hash/blake3_many.h"
-#include "hash/blake3_threads.h"
+#include "hash/blake3_parallel.h"
 #include "hash/hash_tasks.h"
 #include "hash/sha2.h"
 
@@ -166,7 +166,7 @@ int mlp_hasher_update_by(struct mlp_hasher *hasher, const void *data, size_t dat
 {
     if (hasher->algorithm != MLP_BLAKE3)
         return mlp_sha2_update(hasher->state.sha2, data, data_len, error);
-    mlp_blake3_update_threads(&hasher->state.blake3, data, data_len, threads);
+    mlp_blake3_update_parallel(&hasher->state.blake3, data, data_len, threads);
     return MLP_OK;
 }
 
@@ -255,12 +255,12 @@ int mlp_hash_many_by(const struct mlp_hash_request *requests, size_t requests_co
 
 /* Chunks of a subtree (at most 2^54), rounded up to a power of two. A start that is a multiple of
  * it leaves room for all of them below 2^64. */
-static uint64_t subtree_span(uint64_t chunks_count)
+static uint64_t rounded_up(uint64_t chunks_count)
 {
-    uint64_t span = 1;
-    while (span < chunks_count)
-        span <<= 1;
-    return span;
+    uint64_t reach = 1;
+    while (reach < chunks_count)
+        reach <<= 1;
+    return reach;
 }
 
 int mlp_blake3_subtree(uint8_t cv32[32], const void *data, size_t data_len, uint64_t chunk_offset,
@@ -269,18 +269,18 @@ int mlp_blake3_subtree(uint8_t cv32[32], const void *data, size_t data_len, uint
     if (data_len == 0)
         return mlp_fail(error, MLP_E_ARGUMENT, "a BLAKE3 subtree has at least one byte, got none");
     uint64_t chunks_count = (data_len - 1) / MLP_BLAKE3_CHUNK_LEN + 1;
-    uint64_t span = subtree_span(chunks_count);
-    if (chunk_offset % span != 0)
+    uint64_t reach = rounded_up(chunks_count);
+    if (chunk_offset % reach != 0)
         return mlp_fail(error, MLP_E_ARGUMENT,
                         "a BLAKE3 subtree of %llu chunks begins at a multiple of %llu chunks, got "
                         "chunk %llu",
-                        (unsigned long long)chunks_count, (unsigned long long)span,
+                        (unsigned long long)chunks_count, (unsigned long long)reach,
                         (unsigned long long)chunk_offset);
     struct mlp_blake3_state state;
     uint32_t key[8];
     uint32_t flags = load_key(key, key32);
     mlp_blake3_init(&state, key, flags, chunk_offset);
-    mlp_blake3_update_threads(&state, data, data_len, 0);
+    mlp_blake3_update_parallel(&state, data, data_len, 0);
     mlp_blake3_chaining_value(&state, cv32);
     explicit_bzero(&state, sizeof state);
     explicit_bzero(key, sizeof key);

@@ -2,7 +2,7 @@
  * alone, several algorithms at once, several callers at once, and no memory for a plan.
  */
 #include "check.h"
-#include "hash/blake3_threads.h"
+#include "hash/blake3_parallel.h"
 #include "hash/hash.h"
 #include "hash/pool.h"
 #include "thread_faults.h"
@@ -234,7 +234,7 @@ static void update_in_pieces(struct mlp_blake3_state *state, const uint8_t *data
         if (random_word(&seed) % 3 == 0)
             piece = (piece + 65535) / 65536 * 65536;
         piece = piece < len ? piece : len;
-        mlp_blake3_update_threads(state, data, piece, threads);
+        mlp_blake3_update_parallel(state, data, piece, threads);
         data += piece;
         len -= piece;
     }

@@ -16,7 +16,8 @@
 
 #include "hash/hash.h"
 
-#define MLP_BLAKE3_GROUP_LEN 16384
+#define MLP_BLAKE3_GROUP_LEN    16384
+#define MLP_BLAKE3_GROUP_CHUNKS (MLP_BLAKE3_GROUP_LEN / MLP_BLAKE3_CHUNK_LEN)
 
 /* Returns: how many groups an input has whose chaining values are kept. */
 uint64_t mlp_blake3_groups_count(uint64_t data_len);

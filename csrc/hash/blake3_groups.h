@@ -9,7 +9,7 @@
  * is its root, which has no chaining value: such an input has no groups.
  *
  * Threads: any thread; nothing here allocates or fails. Large inputs are hashed by several threads of
- * the process's pool (pool.h).
+ * the process's pool (pool.h). Stack: 20 KiB.
  */
 #ifndef MLP_HASH_BLAKE3_GROUPS_H
 #define MLP_HASH_BLAKE3_GROUPS_H

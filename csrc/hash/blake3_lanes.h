@@ -2,7 +2,7 @@
  *
  * Internal to the hash room.
  *
- * Threads: any thread; 1.5 KiB of stack, and the kernel's. Nothing here allocates or fails.
+ * Threads: any thread. Nothing here allocates or fails. Stack: 1 KiB, and the kernel's.
  */
 #ifndef MLP_HASH_BLAKE3_LANES_H
 #define MLP_HASH_BLAKE3_LANES_H

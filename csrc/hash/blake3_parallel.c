@@ -3,6 +3,9 @@
 #include "hash/pool.h"
 #include "hash/task_size.h"
 
+#include <stdlib.h>
+
+/* Of one job: what they become is joined before the next begins. */
 #define SUBTREES_MAX 1024
 #define ALIGN_CHUNKS (MLP_TASK_MIN / MLP_BLAKE3_CHUNK_LEN)
 
@@ -11,8 +14,7 @@ struct subtrees {
     const struct mlp_blake3_state *state;
     const uint8_t *data;
     size_t count;
-    size_t begins[SUBTREES_MAX +
-                  1]; /* in chunks after state->chunks_done; the last is where they end */
+    size_t begins[SUBTREES_MAX + 1]; /* in chunks after chunks_done; the last is where they end */
     uint8_t cvs[SUBTREES_MAX][MLP_BLAKE3_OUT_LEN];
 };
 
@@ -43,19 +45,18 @@ static void lay_out_subtrees(struct subtrees *subtrees, size_t data_len, size_t 
     subtrees->begins[subtrees->count] = done;
 }
 
-/* Returns: bytes taken, 0 where there is no whole subtree that is worth it. */
-static size_t add_parallel(struct mlp_blake3_state *state, const uint8_t *data, size_t data_len,
-                           size_t threads)
+/* subtrees: memory for them. Returns: bytes taken. */
+static size_t add_subtrees(struct mlp_blake3_state *state, struct subtrees *subtrees,
+                           const uint8_t *data, size_t data_len, size_t threads)
 {
-    struct subtrees subtrees;
-    subtrees.state = state;
-    subtrees.data = data;
-    lay_out_subtrees(&subtrees, data_len, mlp_task_len(data_len, threads) / MLP_BLAKE3_CHUNK_LEN);
-    mlp_pool_run(hash_subtree, &subtrees, subtrees.count, threads);
-    for (size_t i = 0; i < subtrees.count; i++)
-        mlp_blake3_push_subtree(state, subtrees.cvs[i],
-                                subtrees.begins[i + 1] - subtrees.begins[i]);
-    return subtrees.begins[subtrees.count] * MLP_BLAKE3_CHUNK_LEN;
+    subtrees->state = state;
+    subtrees->data = data;
+    lay_out_subtrees(subtrees, data_len, mlp_task_len(data_len, threads) / MLP_BLAKE3_CHUNK_LEN);
+    mlp_pool_run(hash_subtree, subtrees, subtrees->count, threads);
+    for (size_t i = 0; i < subtrees->count; i++)
+        mlp_blake3_push_subtree(state, subtrees->cvs[i],
+                                subtrees->begins[i + 1] - subtrees->begins[i]);
+    return subtrees->begins[subtrees->count] * MLP_BLAKE3_CHUNK_LEN;
 }
 
 /* Whole chunks up to where subtrees of ALIGN_CHUNKS begin. Returns: bytes taken. */
@@ -68,21 +69,26 @@ static size_t align(struct mlp_blake3_state *state, const uint8_t *data, size_t 
     return wanted < data_len ? mlp_blake3_add_chunks(state, data, wanted) : 0;
 }
 
+/* Returns: bytes taken, of which the rest is too short to be shared. */
+static size_t share(struct mlp_blake3_state *state, struct subtrees *subtrees, const uint8_t *data,
+                    size_t data_len, size_t threads)
+{
+    size_t done = mlp_blake3_finish_chunk(state, data, data_len);
+    done += align(state, data + done, data_len - done);
+    while (data_len - done >= MLP_TASKS_TOTAL_MIN)
+        done += add_subtrees(state, subtrees, data + done, data_len - done, threads);
+    return done;
+}
+
 void mlp_blake3_update_parallel(struct mlp_blake3_state *state, const void *data, size_t data_len,
                                 size_t threads)
 {
-    const uint8_t *next = data;
+    size_t shared = 0;
     threads = mlp_task_threads(data_len, threads);
-    if (threads > 1) {
-        size_t taken = mlp_blake3_finish_chunk(state, next, data_len);
-        taken += align(state, next + taken, data_len - taken);
-        next += taken;
-        data_len -= taken;
-    }
-    while (threads > 1 && data_len >= MLP_TASKS_TOTAL_MIN) {
-        size_t taken = add_parallel(state, next, data_len, threads);
-        next += taken;
-        data_len -= taken;
-    }
-    mlp_blake3_update(state, next, data_len);
+    struct subtrees *subtrees = threads > 1 ? malloc(sizeof *subtrees) : NULL;
+    if (subtrees != NULL)
+        shared = share(state, subtrees, data, data_len, threads);
+    free(subtrees);
+    if (shared < data_len)
+        mlp_blake3_update(state, (const uint8_t *)data + shared, data_len - shared);
 }

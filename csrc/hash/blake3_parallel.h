@@ -3,6 +3,7 @@
  * Internal to the hash room.
  *
  * Threads: the state belongs to the caller; the pool's workers read the data until the call returns.
+ * Memory: 40 KiB while several threads take part; where there is none, the calling thread does all.
  */
 #ifndef MLP_HASH_BLAKE3_PARALLEL_H
 #define MLP_HASH_BLAKE3_PARALLEL_H

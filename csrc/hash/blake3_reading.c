@@ -6,6 +6,8 @@
 #include "hash/read_buffers.h"
 #include "hash/task_size.h"
 
+#include <stdlib.h>
+
 /* Pieces of one job. What they become is joined before the next: memory does not grow with the input. */
 #define JOB_PIECES 1024
 
@@ -75,19 +77,25 @@ static int add_job(struct mlp_blake3_state *state, struct job *job, struct mlp_e
 static int hash_by_jobs(uint8_t digest32[32], const struct mlp_blake3_reading *reading,
                         uint64_t len, struct mlp_read_buffers *buffers, struct mlp_error *error)
 {
-    struct job job = {.reading = reading, .buffers = buffers};
+    int status = MLP_OK;
     struct mlp_blake3_state state;
+    struct job *job = malloc(sizeof *job);
+    if (job == NULL)
+        return mlp_fail(error, MLP_E_MEMORY, "no memory to hash by pieces (%zu bytes)",
+                        sizeof *job);
+    job->reading = reading;
+    job->buffers = buffers;
+    mlp_first_failure_init(&job->failure);
     mlp_blake3_init(&state, mlp_blake3_iv, 0, 0);
-    mlp_first_failure_init(&job.failure);
-    for (uint64_t begin = 0; begin < len; begin = job.end) {
-        job.begin = begin;
-        job.end = begin + smaller(len - begin, (uint64_t)JOB_PIECES * buffers->buffer_len);
-        int status = add_job(&state, &job, error);
-        if (status != MLP_OK)
-            return status;
+    for (job->begin = 0; status == MLP_OK && job->begin < len; job->begin = job->end) {
+        job->end =
+            job->begin + smaller(len - job->begin, (uint64_t)JOB_PIECES * buffers->buffer_len);
+        status = add_job(&state, job, error);
     }
-    mlp_blake3_output(&state, 0, digest32, MLP_BLAKE3_OUT_LEN);
-    return MLP_OK;
+    free(job);
+    if (status == MLP_OK)
+        mlp_blake3_output(&state, 0, digest32, MLP_BLAKE3_OUT_LEN);
+    return status;
 }
 
 /* An input of one piece is its tree's root, which is no chaining value. */

@@ -5,8 +5,8 @@
  * function that reads it; this one does no input or output.
  *
  * Threads: those of the pool, and the caller's.
- * Memory: a piece for each thread, at most 32 MiB in all (64 KiB each where that is more); with less
- * memory, fewer threads.
+ * Memory: 34 KiB, and a piece for each thread, at most 32 MiB in all (64 KiB each where that is more);
+ * with less memory, fewer threads.
  */
 #ifndef MLP_HASH_BLAKE3_READING_H
 #define MLP_HASH_BLAKE3_READING_H

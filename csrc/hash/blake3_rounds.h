@@ -6,6 +6,8 @@
  * message word. PREFETCH(step), step 0 to 27, is a place between two half rounds for fetching what is
  * compressed later; it may be empty. The four Gs of a half round are independent; their instructions
  * alternate, so that one waits for none of the others, also where a compiler keeps the order.
+ *
+ * Threads: macros alone.
  */
 #ifndef MLP_HASH_BLAKE3_ROUNDS_H
 #define MLP_HASH_BLAKE3_ROUNDS_H

@@ -7,6 +7,8 @@
  *
  * Threads: a state belongs to one thread at a time. Nothing here allocates or fails. A state holds
  * the key and input bytes: its owner wipes it.
+ * Stack: 18 KiB for an update: 8 KiB of chaining values, and the AVX-512 kernels' run of chunks. A state
+ * is 2 KiB.
  */
 #ifndef MLP_HASH_BLAKE3_TREE_H
 #define MLP_HASH_BLAKE3_TREE_H

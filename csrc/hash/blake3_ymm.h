@@ -2,6 +2,8 @@
  *
  * Included once by a kernel that has defined TARGET and, for blake3_columns.h, ROTATE_16 and the like and
  * SUM_8 or THIRTY_TWO_REGISTERS. Gives it compress_columns.
+ *
+ * Threads: what it defines touches nothing but its arguments.
  */
 #ifndef MLP_HASH_BLAKE3_YMM_H
 #define MLP_HASH_BLAKE3_YMM_H

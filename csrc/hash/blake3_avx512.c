@@ -10,37 +10,26 @@
 #include "hash/blake3_avx512_frames.h"
 #include "hash/blake3_avx512_narrow.h"
 
-#include <immintrin.h>
+#define TARGET          __attribute__((target("avx512f,avx512vl")))
+#define INLINE          static inline __attribute__((always_inline))
+#define VECTOR          __m512i
+#define INTRINSIC(name) _mm512_##name
+#define LANES           16
+#define WIDE_FROM       (MLP_BLAKE3_AVX512_NARROW_MAX + 1) /* fewer lanes than this go elsewhere */
 
-#define TARGET    __attribute__((target("avx512f,avx512vl")))
-#define INLINE    static inline __attribute__((always_inline))
-#define LANES     16
-#define WIDE_FROM (MLP_BLAKE3_AVX512_NARROW_MAX + 1) /* fewer lanes than this go elsewhere */
+#include "hash/blake3_transpose.h"
 
 /* ---- chaining values to rows ---- */
-
-/* 4x4 words within each quarter of four vectors. */
-TARGET INLINE void transpose_quarters(__m512i columns[4], const uint32_t rows[4][LANES])
-{
-    __m512i row0 = _mm512_load_si512(rows[0]), row1 = _mm512_load_si512(rows[1]);
-    __m512i row2 = _mm512_load_si512(rows[2]), row3 = _mm512_load_si512(rows[3]);
-    __m512i low01 = _mm512_unpacklo_epi32(row0, row1);
-    __m512i high01 = _mm512_unpackhi_epi32(row0, row1);
-    __m512i low23 = _mm512_unpacklo_epi32(row2, row3);
-    __m512i high23 = _mm512_unpackhi_epi32(row2, row3);
-    columns[0] = _mm512_unpacklo_epi64(low01, low23);
-    columns[1] = _mm512_unpackhi_epi64(low01, low23);
-    columns[2] = _mm512_unpacklo_epi64(high01, high23);
-    columns[3] = _mm512_unpackhi_epi64(high01, high23);
-}
 
 /* Eight vectors of words to sixteen rows of 32 bytes. After the transposition within quarters,
  * quarter i of rows[j] and of rows[4 + j] are the halves of lane 4i + j. */
 TARGET INLINE void to_rows(__m256i lanes[LANES], const struct mlp_blake3_avx512_set *set)
 {
     __m512i rows[8];
-    transpose_quarters(rows, set->words);
-    transpose_quarters(rows + 4, set->words + 4);
+    for (size_t word = 0; word < 8; word++)
+        rows[word] = _mm512_load_si512(set->words[word]);
+    transpose(rows, rows);
+    transpose(rows + 4, rows + 4);
     for (size_t j = 0; j < 4; j++) {
         /* Quarters 0, 1 of both, then 2, 3 of both; 0xD8 puts equal lanes side by side. */
         __m512i front = _mm512_shuffle_i32x4(rows[j], rows[4 + j], 0x44);

@@ -59,4 +59,15 @@
 
 #define MLP_BLAKE3_VECTOR_ROUNDS MLP_BLAKE3_SEVEN_ROUNDS(VECTOR_ROUND)
 
+/* Section 2.2: the chaining value is one half of the state XOR the other. */
+#define MLP_BLAKE3_FEED_FORWARD(cv)                                                                \
+    cv[0] = XOR(v0, v8);                                                                           \
+    cv[1] = XOR(v1, v9);                                                                           \
+    cv[2] = XOR(v2, v10);                                                                          \
+    cv[3] = XOR(v3, v11);                                                                          \
+    cv[4] = XOR(v4, v12);                                                                          \
+    cv[5] = XOR(v5, v13);                                                                          \
+    cv[6] = XOR(v6, v14);                                                                          \
+    cv[7] = XOR(v7, v15);
+
 #endif

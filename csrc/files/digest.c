@@ -1,13 +1,13 @@
 #include "files/digest.h"
 
 #include "files/takers.h"
-#include "hash/blake3_source.h"
+#include "hash/blake3_reading.h"
 
 #define TAKERS_MAX (MLP_FILE_ALGORITHMS_MAX + 1)
 
 /* ---- BLAKE3 alone: by parts ---- */
 
-struct file_source {
+struct file_reading {
     const struct mlp_reader *reader;
     struct mlp_files_watch *watch;
 };
@@ -15,7 +15,7 @@ struct file_source {
 static int read_part(void *context, void *out, size_t out_len, uint64_t offset,
                      struct mlp_error *error)
 {
-    const struct file_source *file = context;
+    const struct file_reading *file = context;
     int status = mlp_reader_at(file->reader, offset, out, out_len, error);
     if (status == MLP_OK)
         mlp_files_watch_add(file->watch, 0, out_len);
@@ -24,17 +24,17 @@ static int read_part(void *context, void *out, size_t out_len, uint64_t offset,
 
 static int check_watch(void *context)
 {
-    const struct file_source *file = context;
+    const struct file_reading *file = context;
     return mlp_files_watch_check(file->watch);
 }
 
 static int hash_by_parts(uint8_t digest32[32], const struct mlp_reader *reader, size_t threads,
                          struct mlp_files_watch *watch, struct mlp_error *error)
 {
-    struct file_source file = {reader, watch};
-    const struct mlp_blake3_source source = {read_part, check_watch, &file};
+    struct file_reading file = {reader, watch};
+    const struct mlp_blake3_reading reading = {read_part, check_watch, &file};
     mlp_reader_expect_sequence(reader);
-    return mlp_blake3_of_source(digest32, &source, reader->facts.len, threads, error);
+    return mlp_blake3_of_reading(digest32, &reading, reader->facts.len, threads, error);
 }
 
 /* ---- everything else: one piece after another ---- */

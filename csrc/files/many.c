@@ -1,7 +1,7 @@
 /* many.c - many files: each task of the pool reads some, and hashes together what it has read. */
 #include "files/digest.h"
-#include "hash/pieces.h"
 #include "hash/pool.h"
+#include "hash/read_buffers.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -30,7 +30,7 @@ struct job {
     size_t task_files;
     int algorithm;
     uint64_t large;
-    struct mlp_pieces pieces;
+    struct mlp_read_buffers buffers;
     struct mlp_files_watch watch;
 };
 
@@ -191,14 +191,14 @@ static void run_task(void *context, size_t index)
 {
     struct job *job = context;
     size_t end = (index + 1) * job->task_files;
-    struct batch batch = {.job = job, .piece = mlp_pieces_take(&job->pieces)};
+    struct batch batch = {.job = job, .piece = mlp_read_buffers_take(&job->buffers)};
     for (size_t i = index * job->task_files; i < end && i < job->entries_count; i++) {
         if (mlp_files_watch_check(&job->watch) != 0)
             break;
         hash_file(&batch, &job->entries[i]);
     }
     hash_batch(&batch);
-    mlp_pieces_give(&job->pieces, batch.piece);
+    mlp_read_buffers_give(&job->buffers, batch.piece);
 }
 
 /* ---- the face ---- */
@@ -229,13 +229,13 @@ int mlp_file_digest_many(struct mlp_file_entry *entries, size_t entries_count, i
                           within(entries_count / (worth * TASKS_PER_THREAD), 1, TASK_FILES_MAX),
                       .algorithm = algorithm,
                       .large = large_of(algorithm, entries_count, threads)};
-    int status = mlp_pieces_new(&job.pieces, PIECE_LEN, worth, error);
+    int status = mlp_read_buffers_new(&job.buffers, PIECE_LEN, worth, error);
     if (status != MLP_OK)
         return status;
     mlp_files_watch_init(&job.watch, look);
     mlp_pool_run(run_task, &job, (entries_count + job.task_files - 1) / job.task_files,
-                 job.pieces.count);
-    mlp_pieces_free(&job.pieces);
+                 job.buffers.count);
+    mlp_read_buffers_free(&job.buffers);
     return mlp_files_watch_check(&job.watch);
 }
 

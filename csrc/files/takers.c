@@ -1,7 +1,8 @@
 #include "files/takers.h"
 
-#include "hash/pieces.h"
+#include "base/first_failure.h"
 #include "hash/pool.h"
+#include "hash/read_buffers.h"
 #include "hash/task_size.h"
 
 /* For one taker, what is read fastest. For several in turn, what stays in the second-level cache until
@@ -23,8 +24,7 @@ struct reading {
     /* Of takers at once. */
     const uint8_t *piece;
     size_t piece_len;
-    atomic_int status;
-    struct mlp_error error; /* of the task that set status */
+    struct mlp_first_failure failure;
 };
 
 static int read_next(struct reading *reading, struct mlp_error *error)
@@ -70,12 +70,10 @@ static void run_task(void *context, size_t index)
 {
     struct reading *reading = context;
     struct mlp_error error = {0};
-    int expected = MLP_OK;
     int status = index < reading->takers_count
                      ? give(&reading->takers[index], reading->piece, reading->piece_len, 1, &error)
                      : read_next(reading, &error);
-    if (status != MLP_OK && atomic_compare_exchange_strong(&reading->status, &expected, status))
-        reading->error = error; /* the first alone; read when all have ended */
+    mlp_first_failure_note(&reading->failure, status, &error);
 }
 
 /* Returns: 0, the piece having been taken and the next been read. */
@@ -85,19 +83,17 @@ static int take_one(struct reading *reading, struct mlp_error *error)
     bool reads_ahead = reader->is_regular && reader->at < reader->facts.len;
     mlp_pool_run(run_task, reading, reading->takers_count + (reads_ahead ? 1 : 0),
                  reading->threads);
-    int status = atomic_load(&reading->status);
-    if (status != MLP_OK && error != NULL)
-        *error = reading->error;
+    int status = mlp_first_failure_take(&reading->failure, error);
     return status != MLP_OK || reads_ahead ? status : read_next(reading, error);
 }
 
-static int take_at_once(struct reading *reading, uint8_t *pieces, struct mlp_error *error)
+static int take_at_once(struct reading *reading, uint8_t *memory, struct mlp_error *error)
 {
     int status = read_next(reading, error);
     for (size_t turn = 1; status == MLP_OK && reading->next_len > 0; turn = 1 - turn) {
         reading->piece = reading->next;
         reading->piece_len = reading->next_len;
-        reading->next = pieces + turn * reading->room;
+        reading->next = memory + turn * reading->room;
         status = take_one(reading, error);
         if (status == MLP_OK)
             status = count_piece(reading, reading->piece_len);
@@ -112,7 +108,8 @@ static size_t room_for(size_t piece_len, uint64_t file_len)
 {
     if (file_len == 0 || file_len >= piece_len)
         return piece_len;
-    return ((size_t)file_len + MLP_PIECE_ALIGN - 1) / MLP_PIECE_ALIGN * MLP_PIECE_ALIGN;
+    return ((size_t)file_len + MLP_READ_BUFFER_ALIGN - 1) / MLP_READ_BUFFER_ALIGN *
+           MLP_READ_BUFFER_ALIGN;
 }
 
 /* A pipe may be long; a regular file that says that its length is 0 is not (/proc). */
@@ -128,8 +125,8 @@ int mlp_takers_run(const struct mlp_taker *takers, size_t takers_count, struct m
     bool at_once = (takers_count > 1 || reader->is_regular) && is_worth_threads(reader, threads);
     size_t piece_len = takers_count == 1 ? PIECE_FOR_ONE : PIECE_IN_TURN;
     size_t room = room_for(at_once ? PIECE_AT_ONCE : piece_len, reader->facts.len);
-    struct mlp_pieces pieces;
-    int status = mlp_pieces_new(&pieces, room, at_once ? 2 : 1, error);
+    struct mlp_read_buffers buffers;
+    int status = mlp_read_buffers_new(&buffers, room, at_once ? 2 : 1, error);
     if (status != MLP_OK)
         return status;
     mlp_reader_expect_sequence(reader);
@@ -138,13 +135,13 @@ int mlp_takers_run(const struct mlp_taker *takers, size_t takers_count, struct m
                               .reader = reader,
                               .watch = watch,
                               .threads = threads,
-                              .room = pieces.piece_len,
-                              .next = pieces.memory};
-    atomic_init(&reading.status, MLP_OK);
-    if (pieces.count == 2)
-        status = take_at_once(&reading, pieces.memory, error);
+                              .room = buffers.buffer_len,
+                              .next = buffers.memory};
+    mlp_first_failure_init(&reading.failure);
+    if (buffers.count == 2)
+        status = take_at_once(&reading, buffers.memory, error);
     else
         status = take_in_turn(&reading, error);
-    mlp_pieces_free(&pieces);
+    mlp_read_buffers_free(&buffers);
     return status;
 }

@@ -2,7 +2,7 @@
  *
  * With several threads each piece goes to all takers at the same time, while the next piece of a regular
  * file is read: SHA-256 on one thread, BLAKE3 and the reading on another. For what cannot be cut (SHA-2,
- * pipes), and for what is hashed in more than one way; blake3_source.h serves BLAKE3 of a regular file.
+ * pipes), and for what is hashed in more than one way; blake3_reading.h serves BLAKE3 of a regular file.
  *
  * Threads: those of the pool, and the caller's, on which alone pipes and devices are read: whoever waits
  * for a pipe has to hear signals.

@@ -10,37 +10,26 @@
 #include "hash/blake3_avx512_frames.h"
 #include "hash/blake3_avx512_narrow.h"
 
-#include <immintrin.h>
+#define TARGET          __attribute__((target("avx512f,avx512vl")))
+#define INLINE          static inline __attribute__((always_inline))
+#define VECTOR          __m512i
+#define INTRINSIC(name) _mm512_##name
+#define LANES           16
+#define WIDE_FROM       (MLP_BLAKE3_AVX512_NARROW_MAX + 1) /* fewer lanes than this go elsewhere */
 
-#define TARGET    __attribute__((target("avx512f,avx512vl")))
-#define INLINE    static inline __attribute__((always_inline))
-#define LANES     16
-#define WIDE_FROM (MLP_BLAKE3_AVX512_NARROW_MAX + 1) /* fewer lanes than this go elsewhere */
+#include "hash/blake3_transpose.h"
 
 /* ---- chaining values to rows ---- */
-
-/* 4x4 words within each quarter of four vectors. */
-TARGET INLINE void transpose_quarters(__m512i columns[4], const uint32_t rows[4][LANES])
-{
-    __m512i row0 = _mm512_load_si512(rows[0]), row1 = _mm512_load_si512(rows[1]);
-    __m512i row2 = _mm512_load_si512(rows[2]), row3 = _mm512_load_si512(rows[3]);
-    __m512i low01 = _mm512_unpacklo_epi32(row0, row1);
-    __m512i high01 = _mm512_unpackhi_epi32(row0, row1);
-    __m512i low23 = _mm512_unpacklo_epi32(row2, row3);
-    __m512i high23 = _mm512_unpackhi_epi32(row2, row3);
-    columns[0] = _mm512_unpacklo_epi64(low01, low23);
-    columns[1] = _mm512_unpackhi_epi64(low01, low23);
-    columns[2] = _mm512_unpacklo_epi64(high01, high23);
-    columns[3] = _mm512_unpackhi_epi64(high01, high23);
-}
 
 /* Eight vectors of words to sixteen rows of 32 bytes. After the transposition within quarters,
  * quarter i of rows[j] and of rows[4 + j] are the halves of lane 4i + j. */
 TARGET INLINE void to_rows(__m256i lanes[LANES], const struct mlp_blake3_avx512_set *set)
 {
     __m512i rows[8];
-    transpose_quarters(rows, set->words);
-    transpose_quarters(rows + 4, set->words + 4);
+    for (size_t word = 0; word < 8; word++)
+        rows[word] = _mm512_load_si512(set->words[word]);
+    transpose(rows, rows);
+    transpose(rows + 4, rows + 4);
     for (size_t j = 0; j < 4; j++) {
         /* Quarters 0, 1 of both, then 2, 3 of both; 0xD8 puts equal lanes side by side. */
         __m512i front = _mm512_shuffle_i32x4(rows[j], rows[4 + j], 0x44);
@@ -151,11 +140,11 @@ static void compress_lanes_but_one(const struct mlp_blake3_work *work)
 
 /* ---- runs of chunks ---- */
 
-#define GROUP     (2 * LANES) /* chunks that are compressed together */
-#define GROUP_LEN (GROUP * MLP_BLAKE3_CHUNK_LEN)
-#define SETS_MAX  6 /* log2(MLP_BLAKE3_RUN_MAX / GROUP), and one more */
-_Static_assert(GROUP == MLP_BLAKE3_RUN_MIN, "a run has whole groups");
-_Static_assert(GROUP << (SETS_MAX - 1) == MLP_BLAKE3_RUN_MAX, "a set for each level and one more");
+#define SLAB     (2 * LANES) /* chunks that are compressed together */
+#define SLAB_LEN (SLAB * MLP_BLAKE3_CHUNK_LEN)
+#define SETS_MAX 6 /* log2(MLP_BLAKE3_RUN_MAX / SLAB), and one more */
+_Static_assert(SLAB == MLP_BLAKE3_RUN_MIN, "a run has whole slabs");
+_Static_assert(SLAB << (SETS_MAX - 1) == MLP_BLAKE3_RUN_MAX, "a set for each level and one more");
 
 static void init_run(struct mlp_blake3_avx512_run *run, const uint32_t key[8], uint32_t flags)
 {
@@ -168,7 +157,7 @@ static void init_run(struct mlp_blake3_avx512_run *run, const uint32_t key[8], u
 
 static void count_chunks(struct mlp_blake3_avx512_run *run, uint64_t counter)
 {
-    for (size_t lane = 0; lane < GROUP; lane++) {
+    for (size_t lane = 0; lane < SLAB; lane++) {
         run->counter_low[lane / LANES][lane % LANES] = (uint32_t)(counter + lane);
         run->counter_high[lane / LANES][lane % LANES] = (uint32_t)((counter + lane) >> 32);
     }
@@ -177,7 +166,7 @@ static void count_chunks(struct mlp_blake3_avx512_run *run, uint64_t counter)
 /* The first block of each chunk, as the assembly copies those that follow. */
 static void copy_first_pairs(struct mlp_blake3_avx512_run *run, const uint8_t *data)
 {
-    for (size_t lane = 0; lane < GROUP; lane++) {
+    for (size_t lane = 0; lane < SLAB; lane++) {
         size_t row = lane % 4 / 2, place = lane % LANES / 4 * 4 + lane % 2 * 2;
         for (size_t pair = 0; pair < 8; pair++)
             memcpy(&run->pairs[lane / LANES][pair][row][place],
@@ -186,30 +175,29 @@ static void copy_first_pairs(struct mlp_blake3_avx512_run *run, const uint8_t *d
 }
 
 /* Parents of two sets at a time, as soon as both are there: sets[0] holds what is left at the end. A set is
- * on the stack for each one bit of the number of groups done. */
-static size_t join_sets(struct mlp_blake3_avx512_set *sets, size_t count, size_t groups_done,
+ * on the stack for each one bit of the number of slabs done. */
+static size_t join_sets(struct mlp_blake3_avx512_set *sets, size_t count, size_t slabs_done,
                         const uint32_t key[8], uint32_t flags)
 {
-    for (; groups_done % 2 == 0; groups_done /= 2, count--)
+    for (; slabs_done % 2 == 0; slabs_done /= 2, count--)
         mlp_blake3_avx512_parents(&sets[count - 2], &sets[count - 2], &sets[count - 1], key, flags);
     return count;
 }
 
-TARGET INLINE void compress_groups(uint8_t *cvs, const uint8_t *data, size_t count,
-                                   uint64_t counter, const uint32_t key[8], uint32_t flags,
-                                   bool by_copies)
+TARGET INLINE void compress_slabs(uint8_t *cvs, const uint8_t *data, size_t count, uint64_t counter,
+                                  const uint32_t key[8], uint32_t flags, bool by_copies)
 {
     struct mlp_blake3_avx512_run run;
     struct mlp_blake3_avx512_set sets[SETS_MAX];
-    size_t sets_count = 0, groups_count = count / GROUP;
+    size_t sets_count = 0, slabs_count = count / SLAB;
     init_run(&run, key, flags);
     if (by_copies)
         copy_first_pairs(&run, data);
-    for (size_t done = 0; done < groups_count; done++, data += GROUP_LEN) {
-        count_chunks(&run, counter + done * GROUP);
+    for (size_t done = 0; done < slabs_count; done++, data += SLAB_LEN) {
+        count_chunks(&run, counter + done * SLAB);
         if (by_copies)
             mlp_blake3_avx512_chunks_copied(&run, data,
-                                            done + 1 < groups_count ? data + GROUP_LEN : data);
+                                            done + 1 < slabs_count ? data + SLAB_LEN : data);
         else
             mlp_blake3_avx512_chunks_shuffled(&run, data);
         mlp_blake3_avx512_parents(&sets[sets_count++], &run.cvs[0], &run.cvs[1], key,
@@ -225,13 +213,13 @@ TARGET INLINE void compress_groups(uint8_t *cvs, const uint8_t *data, size_t cou
 TARGET static void compress_run_by_copies(uint8_t *cvs, const uint8_t *data, size_t count,
                                           uint64_t counter, const uint32_t key[8], uint32_t flags)
 {
-    compress_groups(cvs, data, count, counter, key, flags, true);
+    compress_slabs(cvs, data, count, counter, key, flags, true);
 }
 
 TARGET static void compress_run_by_shuffles(uint8_t *cvs, const uint8_t *data, size_t count,
                                             uint64_t counter, const uint32_t key[8], uint32_t flags)
 {
-    compress_groups(cvs, data, count, counter, key, flags, false);
+    compress_slabs(cvs, data, count, counter, key, flags, false);
 }
 
 const struct mlp_blake3_kernel mlp_blake3_avx512 = {

@@ -36,13 +36,13 @@ struct mlp_blake3_avx512_set {
     uint32_t words[8][16];
 } __attribute__((aligned(64)));
 
-/* Two groups of sixteen chunks that lie one after another. */
+/* A slab: thirty-two chunks that lie one after another, in two halves of sixteen. */
 struct mlp_blake3_avx512_run {
     struct mlp_blake3_avx512_set cvs[2]; /* out */
     uint32_t counter_low[2][16];
     uint32_t counter_high[2][16];
     uint32_t message[2][16][16]; /* of the block that is compressed */
-    /* The block after it, as it was copied: of a group's pair p, words 2p and 2p + 1 of lanes
+    /* The block after it, as it was copied: of a half's pair p, words 2p and 2p + 1 of lanes
      * 4c and 4c + 1 are in quarter c of row 0, those of lanes 4c + 2 and 4c + 3 in that of row 1. */
     uint32_t pairs[2][8][2][16];
     uint32_t flags[MLP_BLAKE3_CHUNK_BLOCKS]; /* of each block */

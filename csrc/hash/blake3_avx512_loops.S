@@ -1,7 +1,7 @@
 /* blake3_avx512_loops.S - the loops of the AVX-512 kernels.
  *
- * Assembly, because the order of instructions decides: state and message, or the states of two groups
- * of lanes, fill all 32 registers, and what feeds the next block is handed out evenly over the
+ * Assembly, because the order of instructions decides: state and message, or the states of two halves
+ * of a slab, fill all 32 registers, and what feeds the next block is handed out evenly over the
  * arithmetic of this one. Compilers spill, and gather what is alike. [measured on Zen 4: gcc 12 makes
  * 0.89 of this rate from the same steps written with intrinsics]
  *
@@ -25,7 +25,7 @@
 #define Z(i) %zmm##i
 #define Y(i) %ymm##i
 
-/* Words of group A are registers 0 to 15, those of group B the same numbers and 16 more. */
+/* Words of half A are registers 0 to 15, those of half B the same numbers and 16 more. */
 #define A(i) Z(i)
 #define B(i) B_##i
 #define B_0 Z(16)
@@ -84,7 +84,7 @@
 
     .text
 
-/* ---- thirty-two chunks: two groups, the message in memory ---- */
+/* ---- a slab, thirty-two chunks: two halves, the message in memory ---- */
 
 #define ADD_MESSAGE_OF(G, at, m0, m1, m2, m3)                                                      \
     vpaddd at+64*m0(%rdi), G(0), G(0); vpaddd at+64*m1(%rdi), G(1), G(1);                          \
@@ -158,7 +158,7 @@
     vshufps $0x88, RUN_PAIRS+1024*g+128*p+64(%rdi), even, even;                                    \
     vmovdqa32 even, RUN_MESSAGE+1024*g+128*p(%rdi);                                                \
     vmovdqa32 odd, RUN_MESSAGE+1024*g+128*p+64(%rdi);
-#define UNPAIR_GROUP(g)                                                                            \
+#define UNPAIR_HALF(g)                                                                            \
     UNPAIR(g, 0, A(8), A(9)) UNPAIR(g, 1, A(10), A(11)) UNPAIR(g, 2, A(12), A(13))                 \
     UNPAIR(g, 3, A(14), A(15)) UNPAIR(g, 4, B(8), B(9)) UNPAIR(g, 5, B(10), B(11))                 \
     UNPAIR(g, 6, B(12), B(13)) UNPAIR(g, 7, B(14), B(15))
@@ -171,8 +171,8 @@ FUNCTION(mlp_blake3_avx512_chunks_copied)
     movl $16, %r9d
     .p2align 6
 1:
-    UNPAIR_GROUP(0)
-    UNPAIR_GROUP(1)
+    UNPAIR_HALF(0)
+    UNPAIR_HALF(1)
     LOAD_REST(A, 0)
     LOAD_REST(B, 1)
     addq $64, %rsi
@@ -201,7 +201,7 @@ END(mlp_blake3_avx512_chunks_copied)
 #define MERGE(g, w, how, low, high)                                                                \
     vshufi32x4 $how, high, low, Z(15);                                                             \
     vmovdqa32 Z(15), RUN_MESSAGE+1024*g+64*(w)(%rdi);
-/* Words w to w + 7 of group g; its free registers are 8 to 15 and 24 to 31. */
+/* Words w to w + 7 of half g; its free registers are 8 to 15 and 24 to 31. */
 #define SHUFFLE_WORDS(g, w)                                                                        \
     LOAD_CHUNKS(16384*g+4*w, 8, 9, 10, 11) QUARTERS(8, 9, 10, 11, 12, 13, 14, 15)                  \
     LOAD_CHUNKS(16384*g+8192+4*w, 24, 25, 26, 27) QUARTERS(24, 25, 26, 27, 28, 29, 30, 31)         \
@@ -231,7 +231,7 @@ FUNCTION(mlp_blake3_avx512_chunks_shuffled)
     REST_OF_CHUNKS
 END(mlp_blake3_avx512_chunks_shuffled)
 
-/* ---- sixteen lanes: one group, the message in registers 16 to 31 ---- */
+/* ---- sixteen lanes: one half, the message in registers 16 to 31 ---- */
 
 #undef ADD_MESSAGE
 #undef ADD

@@ -18,6 +18,8 @@
  *   registers SUM_8(s, from), register 8 = from + s;
  * - functions: splat(word); load(words); store_lanes(cv, cvs, count), vectors of the eight words to rows
  *   of 32 bytes.
+ *
+ * Threads: what it defines touches nothing but its arguments.
  */
 #ifndef MLP_HASH_BLAKE3_COLUMNS_H
 #define MLP_HASH_BLAKE3_COLUMNS_H

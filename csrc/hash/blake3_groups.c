@@ -1,6 +1,7 @@
 #include "hash/blake3_groups.h"
 
-#include "hash/blake3_threads.h"
+#include "hash/blake3_lanes.h"
+#include "hash/blake3_parallel.h"
 #include "hash/pool.h"
 #include "hash/task_size.h"
 
@@ -15,6 +16,36 @@ uint64_t mlp_blake3_groups_count(uint64_t data_len)
 }
 
 /* ---- one pass ---- */
+
+/* The chaining values of groups_count groups, a power of two of at most MLP_BLAKE3_RUN_CVS. */
+static void compress_groups(const struct mlp_blake3_kernel *kernel, uint8_t *cvs,
+                            const uint8_t *data, size_t groups_count, uint64_t counter)
+{
+    size_t chunks_count = groups_count * MLP_BLAKE3_GROUP_CHUNKS;
+    if (kernel->compress_run != NULL && chunks_count >= MLP_BLAKE3_RUN_MIN) {
+        kernel->compress_run(cvs, data, chunks_count, counter, mlp_blake3_iv, 0);
+        chunks_count = MLP_BLAKE3_RUN_CVS;
+    } else {
+        mlp_blake3_compress_chunks(kernel, cvs, data, chunks_count, counter, mlp_blake3_iv, 0);
+    }
+    mlp_blake3_reduce_to(kernel, cvs, chunks_count, groups_count, mlp_blake3_iv, 0);
+}
+
+/* The chaining values of count whole groups that begin at first_chunk. */
+static void hash_whole_groups(uint8_t *cvs, const uint8_t *data, size_t count, uint64_t first_chunk)
+{
+    const struct mlp_blake3_kernel *kernel = mlp_blake3_kernel();
+    uint8_t batch[MLP_BLAKE3_RUN_CVS * MLP_BLAKE3_GROUP_CHUNKS * MLP_BLAKE3_OUT_LEN];
+    for (size_t done = 0; done < count;) {
+        size_t left = count - done;
+        size_t taken =
+            mlp_blake3_aligned_subtree(0, left < MLP_BLAKE3_RUN_CVS ? left : MLP_BLAKE3_RUN_CVS);
+        compress_groups(kernel, batch, data + done * MLP_BLAKE3_GROUP_LEN, taken,
+                        first_chunk + done * MLP_BLAKE3_GROUP_CHUNKS);
+        memcpy(cvs + done * MLP_BLAKE3_OUT_LEN, batch, taken * MLP_BLAKE3_OUT_LEN);
+        done += taken;
+    }
+}
 
 struct pass {
     const uint8_t *data;
@@ -32,7 +63,7 @@ static void hash_groups(void *context, size_t index)
     uint64_t first_chunk = offset / MLP_BLAKE3_CHUNK_LEN;
     size_t len = left < pass->task_len ? left : pass->task_len;
     size_t whole = len / MLP_BLAKE3_GROUP_LEN, whole_len = whole * MLP_BLAKE3_GROUP_LEN;
-    mlp_blake3_whole_groups(cvs, data, whole, first_chunk);
+    hash_whole_groups(cvs, data, whole, first_chunk);
     if (whole_len < len)
         mlp_blake3_subtree_value(cvs + whole * MLP_BLAKE3_OUT_LEN, data + whole_len,
                                  len - whole_len, first_chunk + whole * MLP_BLAKE3_GROUP_CHUNKS,
@@ -107,7 +138,7 @@ void mlp_blake3_root_around(uint8_t digest32[32], const uint8_t *span_cvs, uint6
     for (; i < count && spans[i].first < first; i++)
         mlp_blake3_push_subtree(&state, span_cvs + i * MLP_BLAKE3_OUT_LEN, spans[i].count);
     for (size_t part = 0; part < parts_count; part++)
-        mlp_blake3_update_threads(&state, parts[part].data, parts[part].len, 0);
+        mlp_blake3_update_parallel(&state, parts[part].data, parts[part].len, 0);
     if (i < count) /* else the last chunk given may be the root */
         mlp_blake3_end_chunk(&state);
     for (; i < count; i++)

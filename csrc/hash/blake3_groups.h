@@ -9,14 +9,15 @@
  * is its root, which has no chaining value: such an input has no groups.
  *
  * Threads: any thread; nothing here allocates or fails. Large inputs are hashed by several threads of
- * the process's pool (pool.h).
+ * the process's pool (pool.h). Stack: 20 KiB.
  */
 #ifndef MLP_HASH_BLAKE3_GROUPS_H
 #define MLP_HASH_BLAKE3_GROUPS_H
 
 #include "hash/hash.h"
 
-#define MLP_BLAKE3_GROUP_LEN 16384
+#define MLP_BLAKE3_GROUP_LEN    16384
+#define MLP_BLAKE3_GROUP_CHUNKS (MLP_BLAKE3_GROUP_LEN / MLP_BLAKE3_CHUNK_LEN)
 
 /* Returns: how many groups an input has whose chaining values are kept. */
 uint64_t mlp_blake3_groups_count(uint64_t data_len);

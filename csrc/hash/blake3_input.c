@@ -1,6 +1,6 @@
 #include "hash/blake3_input.h"
 #include "hash/blake3_tree.h"
-#include "hash/input.h"
+#include "hash/input_bytes.h"
 
 /* All chunks of a piece that is not the last go through the lanes; mlp_blake3_update would keep one
  * back, which might be the root. */

@@ -10,7 +10,7 @@
 #include "hash/blake3_many.h"
 #include "hash/blake3_input.h"
 #include "hash/blake3_members.h"
-#include "hash/input.h"
+#include "hash/input_bytes.h"
 
 #include <stdlib.h>
 

@@ -2,8 +2,9 @@
  *
  * Internal to the hash room.
  *
- * Threads: any thread; about 60 KiB of stack. Memory: none, but while there are inputs that have a source:
- * 256 KiB for all short ones and what input.h says for a long one, or less where there is no more.
+ * Threads: any thread.
+ * Stack: 52 KiB for the queue, and for an input that goes to the tree what blake3_input.h says.
+ * Memory: none, but while there are inputs that have a source: 256 KiB for all short ones and what input_bytes.h says for a long one, or less where there is no more.
  */
 #ifndef MLP_HASH_BLAKE3_MANY_H
 #define MLP_HASH_BLAKE3_MANY_H

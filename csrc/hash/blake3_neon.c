@@ -305,14 +305,7 @@ INLINE void compress_four(uint32x4_t h[8], const uint8_t *const blocks[FOUR], si
 
     MLP_BLAKE3_VECTOR_ROUNDS
 
-    h[0] = XOR(v0, v8);
-    h[1] = XOR(v1, v9);
-    h[2] = XOR(v2, v10);
-    h[3] = XOR(v3, v11);
-    h[4] = XOR(v4, v12);
-    h[5] = XOR(v5, v13);
-    h[6] = XOR(v6, v14);
-    h[7] = XOR(v7, v15);
+    MLP_BLAKE3_FEED_FORWARD(h)
 }
 
 /* Lanes first to first + count - 1, count at most four. */

@@ -12,6 +12,8 @@
  *
  * Included once by a kernel that has defined TARGET and ROTATE16, ROTATE12, ROTATE8, ROTATE7, rightwards in
  * every word.
+ *
+ * Threads: what it defines touches nothing but its arguments.
  */
 #ifndef MLP_HASH_BLAKE3_PAIRS_H
 #define MLP_HASH_BLAKE3_PAIRS_H

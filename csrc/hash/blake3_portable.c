@@ -54,14 +54,7 @@ void mlp_blake3_compress_portable(uint32_t out[16], const uint32_t cv[8], const 
     out[13] = v13 ^ cv[5];
     out[14] = v14 ^ cv[6];
     out[15] = v15 ^ cv[7];
-    out[0] = v0 ^ v8;
-    out[1] = v1 ^ v9;
-    out[2] = v2 ^ v10;
-    out[3] = v3 ^ v11;
-    out[4] = v4 ^ v12;
-    out[5] = v5 ^ v13;
-    out[6] = v6 ^ v14;
-    out[7] = v7 ^ v15;
+    MLP_BLAKE3_FEED_FORWARD(out)
 }
 
 static void compress_lanes(const struct mlp_blake3_work *work)

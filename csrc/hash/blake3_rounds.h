@@ -6,6 +6,8 @@
  * message word. PREFETCH(step), step 0 to 27, is a place between two half rounds for fetching what is
  * compressed later; it may be empty. The four Gs of a half round are independent; their instructions
  * alternate, so that one waits for none of the others, also where a compiler keeps the order.
+ *
+ * Threads: macros alone.
  */
 #ifndef MLP_HASH_BLAKE3_ROUNDS_H
 #define MLP_HASH_BLAKE3_ROUNDS_H
@@ -56,5 +58,16 @@
     PREFETCH(4 * r + 3)
 
 #define MLP_BLAKE3_VECTOR_ROUNDS MLP_BLAKE3_SEVEN_ROUNDS(VECTOR_ROUND)
+
+/* Section 2.2: the chaining value is one half of the state XOR the other. */
+#define MLP_BLAKE3_FEED_FORWARD(cv)                                                                \
+    cv[0] = XOR(v0, v8);                                                                           \
+    cv[1] = XOR(v1, v9);                                                                           \
+    cv[2] = XOR(v2, v10);                                                                          \
+    cv[3] = XOR(v3, v11);                                                                          \
+    cv[4] = XOR(v4, v12);                                                                          \
+    cv[5] = XOR(v5, v13);                                                                          \
+    cv[6] = XOR(v6, v14);                                                                          \
+    cv[7] = XOR(v7, v15);
 
 #endif

@@ -1,6 +1,8 @@
 /* blake3_schedule.h - the constants of the compression function, for C and for assembly.
  *
  * Source: BLAKE3 (2021): table 1 (IV), table 2 (message permutation).
+ *
+ * Threads: macros alone.
  */
 #ifndef MLP_HASH_BLAKE3_SCHEDULE_H
 #define MLP_HASH_BLAKE3_SCHEDULE_H

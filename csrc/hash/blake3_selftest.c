@@ -127,7 +127,7 @@ static bool agree_on_parents_in_place(const struct mlp_blake3_kernel *kernel, st
 
 /* ---- runs of chunks ---- */
 
-#define RUN_LONGEST 64 /* chunks: two groups of the least, and a level more of parents */
+#define RUN_LONGEST 64 /* chunks: twice the least, and a level more of parents */
 
 /* What compress_run is to give, chunk by chunk and parent by parent. */
 static void run_by_nodes(uint8_t cvs[RUN_LONGEST * MLP_BLAKE3_OUT_LEN], const uint8_t *data,

@@ -4,11 +4,10 @@
 
 #include "hash/blake3_kernel.h"
 
-#include <smmintrin.h>
-
-#define TARGET __attribute__((target("sse4.1")))
-#define LANES  4
-#define VECTOR __m128i
+#define TARGET          __attribute__((target("sse4.1")))
+#define LANES           4
+#define VECTOR          __m128i
+#define INTRINSIC(name) _mm_##name
 
 /* Instructions have two operands here: what must be kept is copied first. */
 /* clang-format off */
@@ -31,6 +30,8 @@
 #define LOAD_ROW(d, at, low, high) "movdqu " #at "(%%" low ",%%rax), " V(d) "\n\t"
 /* clang-format on */
 
+#include "hash/blake3_transpose.h"
+
 TARGET static inline __m128i splat(uint32_t word)
 {
     return _mm_set1_epi32((int)word);
@@ -39,19 +40,6 @@ TARGET static inline __m128i splat(uint32_t word)
 TARGET static inline __m128i load(const uint32_t words[LANES])
 {
     return _mm_loadu_si128((const __m128i *)words);
-}
-
-/* Four vectors of one word each to four rows of four words. */
-TARGET static inline void transpose(__m128i rows[4], const __m128i words[4])
-{
-    __m128i low01 = _mm_unpacklo_epi32(words[0], words[1]);
-    __m128i high01 = _mm_unpackhi_epi32(words[0], words[1]);
-    __m128i low23 = _mm_unpacklo_epi32(words[2], words[3]);
-    __m128i high23 = _mm_unpackhi_epi32(words[2], words[3]);
-    rows[0] = _mm_unpacklo_epi64(low01, low23);
-    rows[1] = _mm_unpackhi_epi64(low01, low23);
-    rows[2] = _mm_unpacklo_epi64(high01, high23);
-    rows[3] = _mm_unpackhi_epi64(high01, high23);
 }
 
 TARGET static inline void store_lanes(const __m128i cv[8], uint8_t *const *cvs, size_t count)

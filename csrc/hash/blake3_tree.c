@@ -1,10 +1,10 @@
 /* blake3_tree.c - chunks to chaining values, chaining values to a root. */
 #include "hash/blake3_tree.h"
+#include "hash/blake3_lanes.h"
 
 /* Chunks whose chaining values are computed together before their parents: 256 KiB of input and 8
  * KiB of chaining values stay in the second-level cache. A power of two. */
 #define BATCH_CHUNKS 256
-_Static_assert(BATCH_CHUNKS == MLP_BLAKE3_RUN_CVS * MLP_BLAKE3_GROUP_CHUNKS, "a batch of groups");
 
 /* The bytes of a node that is not compressed yet: whether it is the root is known only at the end.
  */
@@ -19,79 +19,6 @@ struct node {
 static size_t smaller(size_t left, size_t right)
 {
     return left < right ? left : right;
-}
-
-/* ---- lanes ---- */
-
-/* Chaining values of count whole chunks that lie one after another, count * 32 bytes. */
-static void compress_chunks(const struct mlp_blake3_kernel *kernel, uint8_t *cvs,
-                            const uint8_t *data, size_t count, uint64_t counter,
-                            const uint32_t key[8], uint32_t flags)
-{
-    struct mlp_blake3_work work;
-    work.blocks_count = MLP_BLAKE3_CHUNK_BLOCKS;
-    work.key = key;
-    work.flags = flags;
-    work.flags_start = MLP_BLAKE3_CHUNK_START;
-    work.resumed = 0;
-    for (size_t i = 0; i < MLP_BLAKE3_LANES_MAX; i++) {
-        work.last_len[i] = MLP_BLAKE3_BLOCK_LEN;
-        work.flags_end[i] = MLP_BLAKE3_CHUNK_END;
-    }
-    for (size_t done = 0; done < count; done += work.count) {
-        work.count = smaller(count - done, MLP_BLAKE3_LANES_MAX);
-        for (size_t i = 0; i < work.count; i++) {
-            const uint8_t *chunk = data + (done + i) * MLP_BLAKE3_CHUNK_LEN;
-            work.blocks[i] = chunk;
-            work.last_block[i] = chunk + MLP_BLAKE3_CHUNK_LEN - MLP_BLAKE3_BLOCK_LEN;
-            work.cvs[i] = cvs + (done + i) * MLP_BLAKE3_OUT_LEN;
-            work.ahead[i] = (uintptr_t)chunk + MLP_BLAKE3_AHEAD;
-            work.counter_low[i] = (uint32_t)(counter + done + i);
-            work.counter_high[i] = (uint32_t)((counter + done + i) >> 32);
-        }
-        kernel->compress_lanes(&work);
-    }
-}
-
-/* Section 2.5: a parent's counter is 0 and its block two chaining values. */
-static void init_parents(struct mlp_blake3_work *work, const uint32_t key[8], uint32_t flags)
-{
-    memset(work, 0, sizeof *work);
-    work->blocks_count = 1;
-    work->key = key;
-    work->flags = flags | MLP_BLAKE3_PARENT;
-    for (size_t i = 0; i < MLP_BLAKE3_LANES_MAX; i++)
-        work->last_len[i] = MLP_BLAKE3_BLOCK_LEN;
-}
-
-static void place_pairs(struct mlp_blake3_work *work, uint8_t *cvs, size_t first, size_t count)
-{
-    for (size_t i = 0; i < count; i++) {
-        work->blocks[i] = cvs + (first + i) * MLP_BLAKE3_BLOCK_LEN;
-        work->last_block[i] = work->blocks[i];
-        work->ahead[i] = (uintptr_t)work->blocks[i]; /* nothing to fetch: it is in the cache */
-        work->cvs[i] = cvs + (first + i) * MLP_BLAKE3_OUT_LEN;
-    }
-}
-
-/* Reduces chaining values of count subtrees to those of wanted ones, at the front of the same memory;
- * count is wanted times a power of two, or less than wanted: then nothing is done. */
-static void reduce_to(const struct mlp_blake3_kernel *kernel, uint8_t *cvs, size_t count,
-                      size_t wanted, const uint32_t key[8], uint32_t flags)
-{
-    struct mlp_blake3_work work;
-    if (count <= wanted)
-        return;
-    init_parents(&work, key, flags);
-    for (size_t pairs_count = count / 2; pairs_count >= wanted; pairs_count /= 2) {
-        for (size_t done = 0; done < pairs_count; done += work.count) {
-            work.count = smaller(pairs_count - done, MLP_BLAKE3_LANES_MAX);
-            /* On the last levels the pairs lie where those of the level before did. */
-            if (pairs_count == count / 2 || pairs_count > MLP_BLAKE3_LANES_MAX / 2)
-                place_pairs(&work, cvs, done, work.count);
-            kernel->compress_lanes(&work);
-        }
-    }
 }
 
 /* ---- nodes ---- */
@@ -224,7 +151,7 @@ static void push_values(struct mlp_blake3_state *state, const struct mlp_blake3_
     for (size_t done = 0; done < count;) {
         size_t subtree = mlp_blake3_aligned_subtree(state->chunks_done / chunks_each, count - done);
         uint8_t *first = cvs + done * MLP_BLAKE3_OUT_LEN;
-        reduce_to(kernel, first, subtree, 2, state->key, state->flags);
+        mlp_blake3_reduce_to(kernel, first, subtree, 2, state->key, state->flags);
         if (subtree == 1) {
             mlp_blake3_push_subtree(state, first, chunks_each);
         } else {
@@ -258,7 +185,7 @@ size_t mlp_blake3_add_chunks(struct mlp_blake3_state *state, const uint8_t *data
     }
     size_t aligned = kernel->compress_run != NULL ? MLP_BLAKE3_RUN_MIN : BATCH_CHUNKS;
     count = smaller(count, aligned - (size_t)(state->chunks_done % aligned));
-    compress_chunks(kernel, cvs, data, count, counter, state->key, state->flags);
+    mlp_blake3_compress_chunks(kernel, cvs, data, count, counter, state->key, state->flags);
     push_values(state, kernel, cvs, count, 1);
     return count * MLP_BLAKE3_CHUNK_LEN;
 }
@@ -274,33 +201,6 @@ void mlp_blake3_add_subtrees(struct mlp_blake3_state *state, const uint8_t *cvs,
         push_values(state, mlp_blake3_kernel(), batch, taken, chunks_each);
         cvs += taken * MLP_BLAKE3_OUT_LEN;
         count -= taken;
-    }
-}
-
-/* The chaining values of groups_count groups, a power of two of at most MLP_BLAKE3_RUN_CVS. */
-static void compress_groups(const struct mlp_blake3_kernel *kernel, uint8_t *cvs,
-                            const uint8_t *data, size_t groups_count, uint64_t counter)
-{
-    size_t chunks_count = groups_count * MLP_BLAKE3_GROUP_CHUNKS;
-    if (kernel->compress_run != NULL && chunks_count >= MLP_BLAKE3_RUN_MIN) {
-        kernel->compress_run(cvs, data, chunks_count, counter, mlp_blake3_iv, 0);
-        chunks_count = MLP_BLAKE3_RUN_CVS;
-    } else {
-        compress_chunks(kernel, cvs, data, chunks_count, counter, mlp_blake3_iv, 0);
-    }
-    reduce_to(kernel, cvs, chunks_count, groups_count, mlp_blake3_iv, 0);
-}
-
-void mlp_blake3_whole_groups(uint8_t *cvs, const uint8_t *data, size_t count, uint64_t first_chunk)
-{
-    const struct mlp_blake3_kernel *kernel = mlp_blake3_kernel();
-    uint8_t batch[BATCH_CHUNKS * MLP_BLAKE3_OUT_LEN];
-    for (size_t done = 0; done < count;) {
-        size_t taken = mlp_blake3_aligned_subtree(0, smaller(count - done, MLP_BLAKE3_RUN_CVS));
-        compress_groups(kernel, batch, data + done * MLP_BLAKE3_GROUP_LEN, taken,
-                        first_chunk + done * MLP_BLAKE3_GROUP_CHUNKS);
-        memcpy(cvs + done * MLP_BLAKE3_OUT_LEN, batch, taken * MLP_BLAKE3_OUT_LEN);
-        done += taken;
     }
 }
 
@@ -326,6 +226,16 @@ static void top_node(const struct mlp_blake3_state *state, struct node *node)
 }
 
 /* ---- the face ---- */
+
+uint32_t mlp_blake3_load_key(uint32_t key[8], const uint8_t *key32)
+{
+    if (key32 == NULL) {
+        memcpy(key, mlp_blake3_iv, sizeof mlp_blake3_iv);
+        return 0;
+    }
+    memcpy(key, key32, MLP_BLAKE3_KEY_LEN);
+    return MLP_BLAKE3_KEYED_HASH;
+}
 
 void mlp_blake3_init(struct mlp_blake3_state *state, const uint32_t key[8], uint32_t flags,
                      uint64_t first_chunk)

@@ -7,11 +7,12 @@
  *
  * Threads: a state belongs to one thread at a time. Nothing here allocates or fails. A state holds
  * the key and input bytes: its owner wipes it.
+ * Stack: 18 KiB for an update: 8 KiB of chaining values, and the AVX-512 kernels' run of chunks. A state
+ * is 2 KiB.
  */
 #ifndef MLP_HASH_BLAKE3_TREE_H
 #define MLP_HASH_BLAKE3_TREE_H
 
-#include "hash/blake3_groups.h"
 #include "hash/blake3_kernel.h"
 
 /* One entry for each level of a tree over 2^64 - 1 bytes (2^54 chunks), and one because the last
@@ -34,6 +35,9 @@ struct mlp_blake3_state {
     size_t stack_count;
     uint8_t stack[MLP_BLAKE3_STACK_MAX * MLP_BLAKE3_OUT_LEN];
 };
+
+/* Loads a key of 32 bytes; key32 NULL: the plain hash's. Returns: the flags of the mode. */
+uint32_t mlp_blake3_load_key(uint32_t key[8], const uint8_t *key32);
 
 /* key: eight words (mlp_blake3_iv for the plain hash). flags: of the mode, 0 for the plain hash. */
 void mlp_blake3_init(struct mlp_blake3_state *state, const uint32_t key[8], uint32_t flags,
@@ -88,13 +92,6 @@ void mlp_blake3_push_subtree(struct mlp_blake3_state *state, const uint8_t cv32[
  * chunks_done; the last may be shorter where it ends the input. */
 void mlp_blake3_add_subtrees(struct mlp_blake3_state *state, const uint8_t *cvs, size_t count,
                              uint64_t chunks_each);
-
-/* ---- groups of 16 KiB (blake3_groups.h) ---- */
-
-#define MLP_BLAKE3_GROUP_CHUNKS (MLP_BLAKE3_GROUP_LEN / MLP_BLAKE3_CHUNK_LEN)
-
-/* The chaining values of count whole groups that begin at first_chunk, for the plain hash. */
-void mlp_blake3_whole_groups(uint8_t *cvs, const uint8_t *data, size_t count, uint64_t first_chunk);
 
 /* ---- single nodes ---- */
 

@@ -2,16 +2,17 @@
  *
  * Included once by a kernel that has defined TARGET and, for blake3_columns.h, ROTATE_16 and the like and
  * SUM_8 or THIRTY_TWO_REGISTERS. Gives it compress_columns.
+ *
+ * Threads: what it defines touches nothing but its arguments.
  */
 #ifndef MLP_HASH_BLAKE3_YMM_H
 #define MLP_HASH_BLAKE3_YMM_H
 
 #include "hash/blake3_kernel.h"
 
-#include <immintrin.h>
-
-#define LANES  8
-#define VECTOR __m256i
+#define LANES           8
+#define VECTOR          __m256i
+#define INTRINSIC(name) _mm256_##name
 
 /* clang-format off */
 #define BYTES                "32"
@@ -26,6 +27,8 @@
     "vinserti128 $1, " #at "(%%" high ",%%rax), " V(d) ", " V(d) "\n\t"
 /* clang-format on */
 
+#include "hash/blake3_transpose.h"
+
 TARGET static inline __m256i splat(uint32_t word)
 {
     return _mm256_set1_epi32((int)word);
@@ -36,25 +39,12 @@ TARGET static inline __m256i load(const uint32_t words[LANES])
     return _mm256_loadu_si256((const __m256i *)words);
 }
 
-/* 4x4 words within each half of four vectors. */
-TARGET static inline void transpose_halves(__m256i rows[4], const __m256i words[4])
-{
-    __m256i low01 = _mm256_unpacklo_epi32(words[0], words[1]);
-    __m256i high01 = _mm256_unpackhi_epi32(words[0], words[1]);
-    __m256i low23 = _mm256_unpacklo_epi32(words[2], words[3]);
-    __m256i high23 = _mm256_unpackhi_epi32(words[2], words[3]);
-    rows[0] = _mm256_unpacklo_epi64(low01, low23);
-    rows[1] = _mm256_unpackhi_epi64(low01, low23);
-    rows[2] = _mm256_unpacklo_epi64(high01, high23);
-    rows[3] = _mm256_unpackhi_epi64(high01, high23);
-}
-
 /* Eight vectors of words to rows of 32 bytes. */
 TARGET static inline void store_lanes(const __m256i cv[8], uint8_t *const *cvs, size_t count)
 {
     __m256i low[4], high[4], lanes[LANES];
-    transpose_halves(low, cv);
-    transpose_halves(high, cv + 4);
+    transpose(low, cv);
+    transpose(high, cv + 4);
     for (size_t i = 0; i < 4; i++) {
         lanes[i] = _mm256_permute2x128_si256(low[i], high[i], 0x20);
         lanes[4 + i] = _mm256_permute2x128_si256(low[i], high[i], 0x31);
@@ -74,7 +64,7 @@ TARGET static inline void load_words(__m256i words[4], const uint8_t *const rows
         pairs[i] = _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128(low)),
                                            _mm_loadu_si128(high), 1);
     }
-    transpose_halves(words, pairs);
+    transpose(words, pairs);
 }
 
 #include "hash/blake3_columns.h"

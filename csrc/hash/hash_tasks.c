@@ -1,11 +1,11 @@
 #include "hash/hash_tasks.h"
 
+#include "base/first_failure.h"
 #include "hash/blake3_input.h"
 #include "hash/blake3_tree.h"
 #include "hash/pool.h"
 #include "hash/task_size.h"
 
-#include <stdatomic.h>
 #include <stdlib.h>
 
 #define INPUT_COST 64 /* what an input costs beside its bytes, in bytes */
@@ -25,8 +25,7 @@ struct mlp_hash_plan {
     size_t part_len;
     struct task *tasks; /* NULL: they are only counted */
     size_t tasks_count;
-    atomic_int status;
-    struct mlp_error error; /* of the task that set status */
+    struct mlp_first_failure failure;
 };
 
 /* ---- running ---- */
@@ -53,10 +52,8 @@ void mlp_hash_plan_run(struct mlp_hash_plan *plan, size_t index)
         return;
     }
     struct mlp_error error;
-    int expected = MLP_OK;
     int status = hash_inputs(task->request, plan->inputs, task->first, task->count, &error);
-    if (status != MLP_OK && atomic_compare_exchange_strong(&plan->status, &expected, status))
-        plan->error = error; /* the first alone; read when all have ended */
+    mlp_first_failure_note(&plan->failure, status, &error);
 }
 
 /* ---- planning ---- */
@@ -191,11 +188,9 @@ static void make_plan(struct mlp_hash_plan *plan, const struct mlp_hash_request 
 
 int mlp_hash_plan_finish(struct mlp_hash_plan *plan, struct mlp_error *error)
 {
-    int status = atomic_load(&plan->status);
+    int status = mlp_first_failure_take(&plan->failure, error);
     if (status == MLP_OK)
         join_all_parts(plan);
-    else if (error != NULL)
-        *error = plan->error;
     return status;
 }
 
@@ -225,7 +220,7 @@ int mlp_hash_tasks(const struct mlp_hash_request *requests, size_t requests_coun
     threads = mlp_task_threads(total, threads);
     struct mlp_hash_plan plan = {
         .inputs = inputs, .inputs_count = inputs_count, .part_len = mlp_task_len(total, threads)};
-    atomic_init(&plan.status, MLP_OK);
+    mlp_first_failure_init(&plan.failure);
     if (threads > 1)
         make_plan(&plan, requests, requests_count);
     if (plan.tasks != NULL)
@@ -246,7 +241,7 @@ int mlp_hash_plan_new(struct mlp_hash_plan **plan_out, const struct mlp_hash_req
         plan->inputs = inputs;
         plan->inputs_count = inputs_count;
         plan->part_len = mlp_task_len(total, threads);
-        atomic_init(&plan->status, MLP_OK);
+        mlp_first_failure_init(&plan->failure);
         make_plan(plan, request, 1);
     }
     if (plan == NULL || plan->tasks == NULL) {

@@ -1,6 +1,6 @@
 /* sha2.c - the only file of the hash room that includes OpenSSL. */
 #include "hash/sha2.h"
-#include "hash/input.h"
+#include "hash/input_bytes.h"
 
 #include <openssl/err.h>
 #include <openssl/evp.h>

@@ -2,7 +2,7 @@
 
 #include "base/bytes.h"
 
-#define GROUP_CHUNKS (MLP_BLAKE3_GROUP_LEN / MLP_BLAKE3_CHUNK_LEN)
+#define GROUP_CHUNKS MLP_BLAKE3_GROUP_CHUNKS
 #define READ_MAX     ((size_t)GROUP_CHUNKS / 2 * MLP_BLAKE3_CHUNK_LEN)
 
 /* What the three numbers determine. Chunks are those that hold the slice; an empty slice is held by the

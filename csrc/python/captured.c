@@ -2,6 +2,7 @@
 
 #include "hash/hash.h"
 #include "python/arguments.h"
+#include "python/held_views.h"
 #include "tensor/digest.h"
 #include "torch/bridge.h"
 
@@ -308,19 +309,11 @@ static int find_changed(struct mlp_py_state *state, struct mlp_py_captured *capt
     return 0;
 }
 
-static PyObject *row_of(const struct mlp_py_captured *captured, const struct group *group,
-                        size_t index)
+static PyObject *digest_row_of(const struct mlp_py_captured *captured, const struct group *group,
+                               size_t index)
 {
-    struct mlp_view view;
-    char dtype[MLP_DTYPE_NAME_MAX];
-    int64_t shape[MLP_VIEW_DIMS_MAX];
-    mlp_view_set_get(&view, &group->views, index);
-    mlp_view_dtype_name(dtype, &view);
-    int ndim = mlp_view_leaf_shape(shape, &view);
     const uint8_t *digest = captured->digests + group->places[index] * captured->digest_len;
-    return Py_BuildValue("NsNK", mlp_py_bytes(digest, captured->digest_len), dtype,
-                         mlp_py_numbers_to_tuple(shape, ndim),
-                         (unsigned long long)group->views.lens[index]);
+    return mlp_py_digest_row(&group->views, index, digest, captured->digest_len);
 }
 
 /* changed: NULL: none. */
@@ -329,7 +322,7 @@ static int put_rows(PyObject *rows, const struct mlp_py_captured *captured,
 {
     for (size_t i = 0; i < group->views.count; i++) {
         bool is_none = changed != NULL && changed[i];
-        PyObject *row = is_none ? Py_NewRef(Py_None) : row_of(captured, group, i);
+        PyObject *row = is_none ? Py_NewRef(Py_None) : digest_row_of(captured, group, i);
         if (row == NULL || PyList_SetItem(rows, (Py_ssize_t)group->places[i], row) != 0)
             return -1;
     }

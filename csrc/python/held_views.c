@@ -74,6 +74,20 @@ void mlp_py_held_views_release(struct mlp_py_held_views *held)
     memset(held, 0, sizeof *held);
 }
 
+PyObject *mlp_py_digest_row(const struct mlp_view_set *set, size_t index, const uint8_t *digest,
+                            size_t digest_len)
+{
+    struct mlp_view view;
+    char dtype[MLP_DTYPE_NAME_MAX];
+    int64_t shape[MLP_VIEW_DIMS_MAX];
+    mlp_view_set_get(&view, set, index);
+    mlp_view_dtype_name(dtype, &view);
+    int ndim = mlp_view_leaf_shape(shape, &view);
+    return Py_BuildValue("NsNK", mlp_py_bytes(digest, digest_len), dtype,
+                         mlp_py_numbers_to_tuple(shape, ndim),
+                         (unsigned long long)set->lens[index]);
+}
+
 int mlp_py_has_view(struct mlp_py_state *state, PyObject *object)
 {
     struct mlp_py_view held;

@@ -30,6 +30,10 @@ int mlp_py_held_views_take_staged(struct mlp_py_state *state, struct mlp_py_held
 
 void mlp_py_held_views_release(struct mlp_py_held_views *held);
 
+/* (digest, dtype, shape, length) of the view at index of a set: a new tuple. */
+PyObject *mlp_py_digest_row(const struct mlp_view_set *set, size_t index, const uint8_t *digest,
+                            size_t digest_len);
+
 /* Whether the view of an object can be had: nothing is kept.
  * Returns: 1, 0, or -1 with an exception set (what is no failure of the object).
  */

@@ -48,28 +48,20 @@ static int hash_views(struct mlp_py_state *state, struct digests *digests,
     return -1;
 }
 
-/* (digest, dtype, shape, length), where the view at place is the one at index of the set. */
-static PyObject *row_of(const struct digests *digests, const struct mlp_py_held_views *held,
-                        size_t index)
+/* Of the view at index of the set. */
+static PyObject *first_digest_row(const struct digests *digests,
+                                  const struct mlp_py_held_views *held, size_t index)
 {
     const struct mlp_hash_request *request = &digests->requests[0];
     size_t digest_len = mlp_algorithm_digest_len(request->algorithm);
-    struct mlp_view view;
-    char dtype[MLP_DTYPE_NAME_MAX];
-    int64_t shape[MLP_VIEW_DIMS_MAX];
-    mlp_view_set_get(&view, &held->set, index);
-    mlp_view_dtype_name(dtype, &view);
-    int ndim = mlp_view_leaf_shape(shape, &view);
-    return Py_BuildValue("NsNK", mlp_py_bytes(request->digests + index * digest_len, digest_len),
-                         dtype, mlp_py_numbers_to_tuple(shape, ndim),
-                         (unsigned long long)held->set.lens[index]);
+    return mlp_py_digest_row(&held->set, index, request->digests + index * digest_len, digest_len);
 }
 
 static PyObject *list_rows(const struct digests *digests, const struct mlp_py_held_views *held)
 {
     PyObject *list = PyList_New((Py_ssize_t)held->count);
     for (size_t i = 0; list != NULL && i < held->count; i++) {
-        PyObject *row = row_of(digests, held, held->places[i]);
+        PyObject *row = first_digest_row(digests, held, held->places[i]);
         if (row == NULL || PyList_SetItem(list, (Py_ssize_t)i, row) != 0)
             Py_CLEAR(list);
     }
@@ -115,7 +107,7 @@ static PyObject *MlpCore_tensor_digest_staged(PyObject *module, PyObject *args, 
     PyObject *row = NULL;
     if (mlp_py_held_views_take_staged(state, &held, tensor) == 0 &&
         hash_views(state, &digests, &held) == 0)
-        row = row_of(&digests, &held, 0);
+        row = first_digest_row(&digests, &held, 0);
     free_digests(&digests);
     mlp_py_held_views_release(&held);
     return row;

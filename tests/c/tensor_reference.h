@@ -6,7 +6,8 @@
 
 #include "base/bytes.h"
 #include "check.h"
-#include "tensor/view.h"
+#include "tensor/digest.h"
+#include "tensor/view_set.h"
 
 #include <string.h>
 

@@ -2,7 +2,7 @@
  * alone, several algorithms at once, several callers at once, and no memory for a plan.
  */
 #include "check.h"
-#include "hash/blake3_threads.h"
+#include "hash/blake3_parallel.h"
 #include "hash/hash.h"
 #include "hash/pool.h"
 #include "thread_faults.h"
@@ -80,10 +80,12 @@ __attribute__((visibility("default"))) void *calloc(size_t count, size_t size)
     return NULL;
 }
 
-/* Nothing of ours calls it while it fails. */
 __attribute__((visibility("default"))) void *malloc(size_t size)
 {
-    return atomic_load(&no_memory_for_openssl) ? NULL : __libc_malloc(size);
+    if (!atomic_load(&no_memory) && !atomic_load(&no_memory_for_openssl))
+        return __libc_malloc(size);
+    atomic_store(&memory_failed, true);
+    return NULL;
 }
 #endif
 
@@ -234,7 +236,7 @@ static void update_in_pieces(struct mlp_blake3_state *state, const uint8_t *data
         if (random_word(&seed) % 3 == 0)
             piece = (piece + 65535) / 65536 * 65536;
         piece = piece < len ? piece : len;
-        mlp_blake3_update_threads(state, data, piece, threads);
+        mlp_blake3_update_parallel(state, data, piece, threads);
         data += piece;
         len -= piece;
     }
@@ -332,6 +334,23 @@ static void without_memory_for_a_plan_one_thread_does_all(void)
         CHECK(atomic_load(&memory_failed));
 }
 
+static void without_memory_for_subtrees_one_thread_does_the_update(void)
+{
+    struct mlp_blake3_state state;
+    uint8_t expected[32], seen[32];
+    mlp_blake3(expected, input, INPUT_LEN);
+    mlp_blake3_init(&state, mlp_blake3_iv, 0, 0);
+    mlp_blake3_update_parallel(&state, input, 100, 4);
+    atomic_store(&memory_failed, false);
+    atomic_store(&no_memory, true);
+    mlp_blake3_update_parallel(&state, input + 100, INPUT_LEN - 100, 4);
+    atomic_store(&no_memory, false);
+    mlp_blake3_output(&state, 0, seen, sizeof seen);
+    CHECK(memcmp(seen, expected, 32) == 0);
+    if (MEMORY_CAN_FAIL)
+        CHECK(atomic_load(&memory_failed));
+}
+
 static void a_task_that_fails_fails_the_call(void)
 {
     uint8_t digests[2][8 * 32], expected[32];
@@ -371,6 +390,7 @@ int main(void)
     RUN(a_hasher_takes_whole_subtrees_of_a_large_piece_in_parallel);
     RUN(callers_that_hash_at_once_do_not_disturb_each_other);
     RUN(without_memory_for_a_plan_one_thread_does_all);
+    RUN(without_memory_for_subtrees_one_thread_does_the_update);
     RUN(a_task_that_fails_fails_the_call);
     return check_finish();
 }

@@ -165,6 +165,26 @@ def odd(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository with one commit of one file."""
+    from repositories_for_tests import git
+
+    try:
+        subprocess.run(["git", "--version"], check=True, capture_output=True)
+    except FileNotFoundError:
+        pytest.skip("git is not installed")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    root = tmp_path / "repository"
+    root.mkdir()
+    git(root, "init", "-q", "-b", "main")
+    (root / "train.py").write_text("print('hello')\n")
+    git(root, "add", ".")
+    git(root, "commit", "-q", "-m", "one")
+    return root
+
+
+@pytest.fixture
 def nobody(tmp_path: Path) -> Path:
     """A directory of the user nobody; root alone can make one."""
     if os.geteuid() != 0:

@@ -95,7 +95,7 @@ def as_rows(lanes: Sequence[bytes]) -> bytes:
 def as_pairs(data: bytes) -> bytes:
     """The first block of each chunk as run->pairs holds it."""
     blocks = np.frombuffer(data, "<u4").reshape(CHUNKS, CHUNK // 4)[:, :16]
-    places = blocks.reshape(2, 4, 2, 2, 8, 2)  # group, quarter, row, lane of the two; pair, word
+    places = blocks.reshape(2, 4, 2, 2, 8, 2)  # half, quarter, row, lane of the two; pair, word
     return places.transpose(0, 4, 2, 1, 3, 5).tobytes()
 
 

@@ -1,12 +1,12 @@
-/* input.h - the bytes of an input, wherever they are.
+/* input_bytes.h - the bytes of an input, wherever they are.
  *
  * Internal to the hash room.
  *
  * Threads: any thread. Memory: while a source is read, a piece of it; where there is none for that, a
- * smaller one on the stack.
+ * smaller one on the stack. Stack: 16 KiB for that, beside the sink's.
  */
-#ifndef MLP_HASH_INPUT_H
-#define MLP_HASH_INPUT_H
+#ifndef MLP_HASH_INPUT_BYTES_H
+#define MLP_HASH_INPUT_BYTES_H
 
 #include "hash/hash.h"
 

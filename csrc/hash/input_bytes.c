@@ -1,4 +1,4 @@
-#include "hash/input.h"
+#include "hash/input_bytes.h"
 
 #include <stdlib.h>
 

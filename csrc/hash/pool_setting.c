@@ -1,4 +1,4 @@
-/* threads.c - how many threads hash at once: what the environment, the program and the machine say. */
+/* pool_setting.c - how many threads hash at once: what the environment, the program and the machine say. */
 #include "base/processors.h"
 #include "hash/pool.h"
 

@@ -16,6 +16,7 @@ from mlprov import _core, keys, stored_runs, stores
 from mlprov._core import Store
 from mlprov._version import __version__
 from mlprov.errors import Error, EvidenceError, VerificationError
+from mlprov.explanations import explain
 
 __all__ = ["Finding", "diagnose"]
 
@@ -63,8 +64,7 @@ def _guard(what: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Finding
     try:
         yield from look()
     except (Error, OSError) as error:
-        problem, _, remedy = str(error).partition("; ")
-        yield Finding("wrong", what, problem, remedy)
+        yield Finding("wrong", what, *explain(error))
 
 
 def _versions() -> Iterator[Finding]:
@@ -158,8 +158,7 @@ def _runs(store: Store, runs: list[stores.RunRow]) -> Iterator[Finding]:
             stored_runs.read_run(store, run.id)
         except (VerificationError, EvidenceError) as error:
             sound = False
-            problem, _, remedy = str(error).partition("; ")
-            yield Finding("wrong", "runs", problem, remedy)
+            yield Finding("wrong", "runs", *explain(error))
     if sound and runs:
         checked = min(len(runs), _CHECKED_RUNS)
         what = f"the newest {checked} of {len(runs)} have the records that their heads signed"

@@ -102,6 +102,24 @@ def test_one_bad_file_leaves_the_rest_hashed_with_exit_code_2(mlp, tmp_path, mon
     assert [file["path"] for file in found["files"]] == ["b"]
 
 
+def test_errors_in_json_are_the_two_lines_of_the_plain_output(mlp, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("fifo")
+    Path("text").write_bytes(b"abc")
+    for arguments in (
+        ["missing"],
+        ["fifo"],
+        ["text/x"],
+        ["--tensors", "text"],
+        ["--tensors", "no"],
+    ):
+        (error,) = mlp("hash", *arguments, "--json").json["errors"]
+        lines = [f"mlprov: {error[key]}" for key in ("what", "remedy") if error[key]]
+        assert mlp("hash", *arguments).err.splitlines() == lines
+        assert error["what"].startswith("cannot ")
+        assert "[Errno" not in error["what"]
+
+
 def test_an_unreadable_file_or_folder_leaves_the_rest_hashed(mlp, tmp_path, monkeypatch):
     needs_no_root()
     monkeypatch.chdir(tmp_path)

@@ -1,5 +1,6 @@
 """What ``mlprov doctor`` says, and that it changes nothing."""
 
+import json
 import os
 import sys
 import types

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import binascii
+import codecs
 import os
 import re
 import sys
@@ -259,15 +260,22 @@ def _parse(line: str) -> tuple[str, str] | None:
 
 
 def _read_list(path: str) -> list[str]:
-    """Lines end in a newline alone: a name may hold every other character."""
+    """Lines end in a newline alone: a name may hold every other character.
+
+    But where all end in CR LF, as editors on Windows write them, the CR is no part of the names; a
+    byte order mark in front is none of the first digest.
+    """
     if path == "-":
         data = sys.stdin.buffer.read()
     else:
         import pathlib
 
         data = pathlib.Path(path).read_bytes()
-    lines = os.fsdecode(data).split("\n")
-    return lines[:-1] if lines[-1] == "" else lines
+    lines = os.fsdecode(data.removeprefix(codecs.BOM_UTF8)).split("\n")
+    lines = lines[:-1] if lines[-1] == "" else lines
+    if all(line.endswith("\r") for line in lines):
+        return [line[:-1] for line in lines]
+    return lines
 
 
 def _check(arguments: argparse.Namespace) -> int:

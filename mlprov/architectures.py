@@ -48,7 +48,8 @@ def architecture_leaves(module: Any) -> list[bytes]:
         if name in leaves:
             raise ConfigError(
                 f"cannot name the model's modules: {origins[name]!r} and {node.full_name!r} are"
-                f" both {name!r} once the wrappers' part is removed; rename one"
+                f" both {name!r} once the wrappers' part is removed",
+                "rename one",
             )
         origins[name] = node.full_name
         leaves[name] = canonical(_module_json(node))

@@ -44,7 +44,8 @@ def write_archive(entries: Mapping[str, bytes]) -> bytes:
     if total > MAX_BYTES or len(entries) > MAX_ENTRIES:
         raise EvidenceError(
             f"cannot write a bundle of {len(entries)} entries and {total} bytes: the format ends "
-            f"at {MAX_ENTRIES} entries and {MAX_BYTES} bytes; disclose less"
+            f"at {MAX_ENTRIES} entries and {MAX_BYTES} bytes",
+            "disclose less",
         )
     parts: list[bytes] = []
     directory: list[bytes] = []

@@ -25,9 +25,9 @@ def read_bundle_bytes(path: pathlib.Path) -> bytes:
         # Opening without blocking: a FIFO of that name must not hang the verifier.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
-        raise EvidenceError(f"cannot read {path}: {error.strerror}; {_NAME_A_FILE}") from error
+        raise EvidenceError(f"cannot read {path}: {error.strerror}", _NAME_A_FILE) from error
     except ValueError as error:  # a NUL or a lone surrogate in the name
-        raise EvidenceError(f"cannot read {str(path)!r}: {error}; {_NAME_A_FILE}") from error
+        raise EvidenceError(f"cannot read {str(path)!r}: {error}", _NAME_A_FILE) from error
     return read_bundle_from(descriptor, path)
 
 
@@ -49,14 +49,14 @@ def read_bundle_from(descriptor: int, path: pathlib.Path) -> bytes:
         with _opened(descriptor) as file:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
-                raise EvidenceError(f"cannot read {path}: it is not a regular file; {_NAME_A_FILE}")
+                raise EvidenceError(f"cannot read {path}: it is not a regular file", _NAME_A_FILE)
             if status.st_size > MAX_BYTES:
                 raise EvidenceError(
                     f"cannot read {path}: {status.st_size} bytes, a bundle has {MAX_BYTES} at most"
                 )
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise EvidenceError(f"cannot read {path}: {error.strerror}; {_NAME_A_FILE}") from error
+        raise EvidenceError(f"cannot read {path}: {error.strerror}", _NAME_A_FILE) from error
     if len(data) > MAX_BYTES:
         raise EvidenceError(f"cannot read {path}: above {MAX_BYTES} bytes")
     return data

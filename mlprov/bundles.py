@@ -79,7 +79,8 @@ def export_run(
         if disclosed:
             raise ConfigError(
                 f"cannot disclose more of the run {run_id}: it was imported, and its bundle is "
-                "exported as it came; ask its owner"
+                "exported as it came",
+                "ask its owner",
             )
         data, _ = read_imported(store, run)
     else:
@@ -95,7 +96,7 @@ def _read_disclosed(disclose: Any) -> frozenset[str]:
     known = ", ".join(DISCLOSABLE)
     if not isinstance(disclose, (list, tuple, set, frozenset)):
         kind = type(disclose).__name__
-        raise ConfigError(f"cannot disclose {kind}: seen no list; name what of it: {known}")
+        raise ConfigError(f"cannot disclose {kind}: seen no list", f"name what of it: {known}")
     for name in disclose:
         if not isinstance(name, str) or name not in DISCLOSABLE:
             shown = repr(brief(name, 60)) if isinstance(name, str) else type(name).__name__
@@ -106,8 +107,8 @@ def _read_disclosed(disclose: Any) -> frozenset[str]:
 def _collect(store: Store, run: StoredRun, disclose: frozenset[str]) -> dict[str, bytes]:
     if not run.heads:
         raise StoreError(
-            f"cannot export the run {run.row.id}: it has no signed head yet; "
-            "wait until it has begun, or look at what stopped it: mlprov log"
+            f"cannot export the run {run.row.id}: it has no signed head yet",
+            "wait until it has begun, or look at what stopped it: mlprov log",
         )
     decoded = run.records
     entries = {
@@ -173,8 +174,8 @@ def _sign(entries: dict[str, bytes], run_id: str, *, is_open: bool) -> dict[str,
         seen = f"there is none at {place}" if owner is None else f"{place} has {owner.vkey}"
         raise ConfigError(
             f"cannot sign the bundle of the run {run_id}: it was begun by the owner key {bound}, "
-            f"which alone may sign it, and {seen}; point MLPROV_OWNER_KEY at that key's file; "
-            "bundles that it signed before stay good"
+            f"which alone may sign it, and {seen}",
+            "point MLPROV_OWNER_KEY at that key's file; bundles that it signed before stay good",
         )
     listed: dict[str, Json] = {
         name: {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
@@ -206,18 +207,18 @@ def refuse_existing(path: pathlib.Path, *, what: str, replace: bool) -> None:
         StoreError: it is a directory.
     """
     if path.is_dir() or not path.name:
-        raise StoreError(f"cannot write the {what} {path}: it is a directory; name a file in it")
+        raise StoreError(f"cannot write the {what} {path}: it is a directory", "name a file in it")
     if not os.path.lexists(path):
         return
     if path.exists() and not path.is_file():
         raise ConfigError(
-            f"cannot write the {what} {path}: it is a device or a pipe; name a file, which is "
-            "written whole or not at all"
+            f"cannot write the {what} {path}: it is a device or a pipe",
+            "name a file, which is written whole or not at all",
         )
     if not replace:
         raise ConfigError(
-            f"cannot write the {what} {path}: there is such a file; name another, or replace it "
-            "with --force"
+            f"cannot write the {what} {path}: there is such a file",
+            "name another, or replace it with --force",
         )
 
 
@@ -239,8 +240,8 @@ def write_whole(path: pathlib.Path, data: bytes, *, what: str, replace: bool = T
         write_whole_file(path, data)
     except OSError as error:
         raise StoreError(
-            f"cannot write the {what} {path}: {error.strerror}; name a place that can be written "
-            "and has room"
+            f"cannot write the {what} {path}: {error.strerror}",
+            "name a place that can be written and has room",
         ) from error
 
 
@@ -254,12 +255,14 @@ def read_run(path: pathlib.Path) -> bytes:
     if data.startswith(b"{"):
         raise EvidenceError(
             f"cannot import {path}: it is JSON, as a proof file is, which holds one claim and no "
-            f"run; ask for the bundle, or check this one with: mlprov verify {path}"
+            f"run",
+            f"ask for the bundle, or check this one with: mlprov verify {path}",
         )
     if not data.startswith(MAGIC):
         raise EvidenceError(
             f"cannot import {path}: it is no bundle, which is a zip archive and begins with "
-            f"{MAGIC!r}, not {data[:4]!r}; name a file that 'mlprov export' wrote"
+            f"{MAGIC!r}, not {data[:4]!r}",
+            "name a file that 'mlprov export' wrote",
         )
     return data
 
@@ -301,13 +304,14 @@ def import_bundle(
             check_members(record, f"record {record['seq']}")
     except EvidenceError as error:
         raise EvidenceError(
-            f"cannot import {path}: {error}; its writer made what no release of mlprov does: ask "
-            "the owner for one that he exported with mlprov"
+            f"cannot import {path}: {error.what}",
+            "its writer made what no release of mlprov does: ask "
+            "the owner for one that he exported with mlprov",
         ) from error
     if store.query("SELECT 1 FROM runs WHERE id = ?", (run_id,)):
         raise StoreError(
-            f"cannot import {path}: the run {run_id} is in {store.path} already; 'mlprov show "
-            f"{run_id}' shows it"
+            f"cannot import {path}: the run {run_id} is in {store.path} already",
+            f"'mlprov show {run_id}' shows it",
         )
     start, last = bundle.decoded[0], bundle.decoded[-1]
     name, project = start.get("name"), start.get("project")

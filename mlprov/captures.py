@@ -136,8 +136,8 @@ def _alias_groups(names: Sequence[str], identities: Sequence[object]) -> list[tu
 
 def _changed(names: str) -> EvidenceError:
     error = EvidenceError(
-        f"{brief(names, _MAX_NAMES)} changed under capture: written before the next optimizer step;"
-        ' mlprov.start(snapshot="copy") is for loops that do this'
+        f"{brief(names, _MAX_NAMES)} changed under capture: written before the next optimizer step",
+        'mlprov.start(snapshot="copy") is for loops that do this',
     )
     error.status = "CHANGED"
     return error

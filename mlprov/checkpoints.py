@@ -62,8 +62,8 @@ def _files_of(path: pathlib.Path) -> list[tuple[pathlib.Path, str]]:
         return found
     if not path.exists():
         raise ConfigError(
-            f"cannot record the checkpoint {path}: there is no such file; call checkpoint() after"
-            " saving"
+            f"cannot record the checkpoint {path}: there is no such file",
+            "call checkpoint() after saving",
         )
     return [(path, path.name)]
 

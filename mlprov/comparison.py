@@ -235,7 +235,7 @@ def _read_path(path: pathlib.Path, shown: str, epoch: int | None) -> _Side:
             for record in bundle.decoded:
                 check_members(record, f"cannot compare {path}: record {record['seq']}")
         except (VerificationError, EvidenceError) as error:
-            raise EvidenceError(f"{error}; 'mlprov verify {path}' says more") from error
+            raise EvidenceError(error.what, f"'mlprov verify {path}' says more") from error
         return _from_records(shown, bundle.decoded, bundle.trees, epoch)
     try:
         groups = model_files.tied_names(path)
@@ -243,7 +243,7 @@ def _read_path(path: pathlib.Path, shown: str, epoch: int | None) -> _Side:
         if error.status == "CHANGED":
             raise
         raise ConfigError(
-            f"cannot compare {path}: expected a run, a bundle, or safetensors ({error})"
+            f"cannot compare {path}: expected a run, a bundle, or safetensors ({error.what})"
         ) from error
 
     def digest(algorithm: str) -> tuple[Table, Groups]:
@@ -266,13 +266,15 @@ def _read_run(
             run_id = stores.find_run(store, which).id
     except StoreError as error:
         asked = brief(shown, _LONG_SIDE)
-        reason = str(error).replace(which, brief(which, _LONG_SIDE)) if which else str(error)
-        raise StoreError(f"cannot compare {asked!r}, no file here: {reason}; {_SIDES}") from error
+        reason = error.what.replace(which, brief(which, _LONG_SIDE)) if which else error.what
+        raise StoreError(
+            f"cannot compare {asked!r}, no file here: {reason}", f"{error.remedy}; {_SIDES}"
+        ) from error
     with stores.open_store(store_path, read_only=True) as store:
         decoded = stored_runs.read_run(store, run_id).records
         if not decoded:
             raise StoreError(
-                f"cannot compare {shown!r}: the run {run_id} has no records here yet; {_SIDES}"
+                f"cannot compare {shown!r}: the run {run_id} has no records here yet", _SIDES
             )
         return _from_records(shown, decoded, _StoredTrees(store), epoch)
 
@@ -324,7 +326,7 @@ def _from_records(
         groups = [*weights.aliases.values()]
     except Unchecked as reason:
         if epoch is not None:
-            raise StoreError(f"cannot compare {shown}: {reason}") from None
+            raise StoreError(f"cannot compare {shown}: {reason.what}", reason.remedy) from None
         saved = _saved_tensors(decoded, trees)
         if saved is not None:
             tables["tensor"] = saved

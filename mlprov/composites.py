@@ -104,7 +104,9 @@ def _named_error(error: UnsupportedTensorError, describe: Describe) -> Unsupport
     """The same error, saying first which tensor it is about."""
     if error.index < 0:
         return error
-    named = UnsupportedTensorError(f"cannot hash {describe(error.index)}: {error}")
+    named = UnsupportedTensorError(
+        f"cannot hash {describe(error.index)}: {error.what}", error.remedy
+    )
     named.index = error.index
     named.status = error.status
     named.retryable = error.retryable

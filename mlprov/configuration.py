@@ -126,7 +126,7 @@ def _parse(name: str, value: Any, where: str) -> Any:
         return _PARSERS[name](value)
     except ValueError as expected:
         raise ConfigError(
-            f"cannot use {name}={value!r} ({where}): expected {expected}; change or remove it"
+            f"cannot use {name}={value!r} ({where}): expected {expected}", "change or remove it"
         ) from None
 
 
@@ -151,7 +151,7 @@ def _read_toml(path: pathlib.Path) -> dict[str, Any]:
         return {}
     except (OSError, UnicodeError, RecursionError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(
-            f"cannot read the configuration {path}: {error}; mend or remove it"
+            f"cannot read the configuration {path}: {error}", "mend or remove it"
         ) from error
 
 
@@ -178,7 +178,8 @@ def _project_settings(name: str) -> dict[str, Any]:
         if not inside.is_relative_to(path.parent.resolve()):
             raise ConfigError(
                 f"cannot use store={settings['store']!r} ({path}): a project's file may only name "
-                "a store inside the project; set MLPROV_STORE or the argument store= yourself"
+                "a store inside the project",
+                "set MLPROV_STORE or the argument store= yourself",
             )
         settings["store"] = str(inside)
     return settings

@@ -176,8 +176,9 @@ def _columns(data: Any, place: str, level: int = 0) -> Iterator[Column]:
     else:
         where = f"{place} is {class_name(data)}" if place else f"seen {class_name(data)}"
         raise ConfigError(
-            f"cannot record the data set: {where}; expected {_SUPPORTED}. Of other data sets pass"
-            " the source: the arrays, or the directory of files, that they read"
+            f"cannot record the data set: {where}",
+            f"expected {_SUPPORTED}. Of other data sets pass"
+            " the source: the arrays, or the directory of files, that they read",
         )
 
 
@@ -223,13 +224,14 @@ def _check_dense(place: str, array: Any) -> None:
     if layout != "strided":
         raise UnsupportedTensorError(
             f"cannot record the data set: {place or 'the tensor'} is {layout}, so its samples are "
-            "no rows of memory; pass a dense tensor, as .to_dense() gives of most"
+            "no rows of memory",
+            "pass a dense tensor, as .to_dense() gives of most",
         )
 
 
 def _common_length(columns: Sequence[Column]) -> int:
     if not columns:
-        raise ConfigError(f"cannot record the data set: it holds no array; expected {_SUPPORTED}")
+        raise ConfigError("cannot record the data set: it holds no array", f"expected {_SUPPORTED}")
     for place, array in columns:
         _check_dense(place, array)
         if len(array.shape) == 0:

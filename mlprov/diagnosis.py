@@ -16,6 +16,7 @@ from mlprov import _core, keys, stored_runs, stores
 from mlprov._core import Store
 from mlprov._version import __version__
 from mlprov.errors import Error, EvidenceError, VerificationError
+from mlprov.explanations import explain
 
 __all__ = ["Finding", "diagnose"]
 
@@ -63,8 +64,7 @@ def _guard(what: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Finding
     try:
         yield from look()
     except (Error, OSError) as error:
-        problem, _, remedy = str(error).partition("; ")
-        yield Finding("wrong", what, problem, remedy)
+        yield Finding("wrong", what, *explain(error))
 
 
 def _versions() -> Iterator[Finding]:
@@ -113,11 +113,25 @@ def _torch() -> Iterator[Finding]:
         yield Finding("ok", "torch", what)
 
 
+def _missing(what: str, path: pathlib.Path, place: pathlib.Path, variable: str) -> Finding:
+    """Of what the first run makes, if it can: ``place`` is the directory that has to let it."""
+    if place.is_dir() and os.access(place, os.W_OK | os.X_OK):
+        return Finding("note", what, f"none at {path}: the first run makes it")
+    reason = "it cannot be written" if place.is_dir() else "there is no such directory"
+    return Finding(
+        "wrong",
+        what,
+        f"none at {path}, and none can be made in {place}: {reason}",
+        f"work in another directory, or set {variable} to one that can be written",
+    )
+
+
 def _owner() -> Iterator[Finding]:
     path = keys.owner_key_path()
     vkey = keys.owner_vkey()
     if vkey is None:
-        yield Finding("note", "owner key", f"none at {path}: the first run makes it")
+        place = next(folder for folder in path.absolute().parents if folder.exists())
+        yield _missing("owner key", path, place, "MLPROV_HOME")
     else:
         yield Finding("ok", "owner key", f"{vkey} in {path}")
     trusted = keys.trusted_keys()
@@ -127,7 +141,8 @@ def _owner() -> Iterator[Finding]:
 def _store(given: str | os.PathLike[str] | None) -> Iterator[Finding]:
     path = pathlib.Path(given) if given is not None else stores.find_store()
     if not (path / "store.db").exists():
-        yield Finding("note", "store", f"none at {path}: the first run makes it")
+        place = path if path.is_dir() else path.absolute().parent
+        yield _missing("store", path, place, "MLPROV_STORE")
         return
     with stores.open_store(path, read_only=True) as store:
         runs = stores.read_runs(store)
@@ -158,8 +173,7 @@ def _runs(store: Store, runs: list[stores.RunRow]) -> Iterator[Finding]:
             stored_runs.read_run(store, run.id)
         except (VerificationError, EvidenceError) as error:
             sound = False
-            problem, _, remedy = str(error).partition("; ")
-            yield Finding("wrong", "runs", problem, remedy)
+            yield Finding("wrong", "runs", *explain(error))
     if sound and runs:
         checked = min(len(runs), _CHECKED_RUNS)
         what = f"the newest {checked} of {len(runs)} have the records that their heads signed"

@@ -51,7 +51,7 @@ def check_options(algorithm: str, threads: int | None = None) -> None:
         ConfigError: naming the argument.
     """
     if not isinstance(algorithm, str) or algorithm not in _LENGTHS:
-        raise ConfigError(f"unknown algorithm {algorithm!r}; known are {', '.join(_LENGTHS)}")
+        raise ConfigError(f"unknown algorithm {algorithm!r}", f"known are {', '.join(_LENGTHS)}")
     check_threads(threads)
 
 
@@ -82,7 +82,7 @@ class Digest:
         length = _LENGTHS.get(self.algorithm)
         if length is None:
             raise ConfigError(
-                f"unknown digest algorithm {self.algorithm!r}; known are {', '.join(_LENGTHS)}"
+                f"unknown digest algorithm {self.algorithm!r}", f"known are {', '.join(_LENGTHS)}"
             )
         if type(self.value) is not bytes or len(self.value) != length:
             raise ConfigError(
@@ -103,12 +103,12 @@ class Digest:
         match = _DIGEST.fullmatch(text)
         if match is None:
             raise EvidenceError(
-                f"not a digest: {text!r:.100}; expected <algorithm>:<lower-case hex>"
+                f"not a digest: {text!r:.100}", "expected <algorithm>:<lower-case hex>"
             )
         algorithm, value = match[1], bytes.fromhex(match[2])
         if _LENGTHS.get(algorithm) != len(value):
             known = ", ".join(f"{name} ({length} bytes)" for name, length in _LENGTHS.items())
-            raise EvidenceError(f"not a digest: {text!r:.100}; known are {known}")
+            raise EvidenceError(f"not a digest: {text!r:.100}", f"known are {known}")
         return cls(algorithm, value)
 
     def hex(self) -> str:
@@ -226,8 +226,9 @@ def _not_directory(path: pathlib.Path) -> os.stat_result:
     found = path.stat()
     if stat.S_ISDIR(found.st_mode):
         raise ConfigError(
-            f"cannot digest {path}: it is a directory; use mlprov.digest_model() for the shards of"
-            " a model, Run.track_data() for a data set, or digest_many() of its files"
+            f"cannot digest {path}: it is a directory",
+            "use mlprov.digest_model() for the shards of"
+            " a model, Run.track_data() for a data set, or digest_many() of its files",
         )
     return found
 
@@ -354,7 +355,7 @@ def _make_digests(algorithm: str, values: Sequence[bytes]) -> list[Digest]:
 def _check_algorithms(algorithm: str, algorithms: Sequence[str]) -> tuple[str, ...]:
     if not isinstance(algorithms, (list, tuple)) or not algorithms:
         raise ConfigError(
-            f'algorithms is {algorithms!r}; expected names such as ("blake3", "sha256")'
+            f"algorithms is {algorithms!r}", 'expected names such as ("blake3", "sha256")'
         )
     if algorithm != "blake3":
         raise ConfigError("give algorithm or algorithms, not both")

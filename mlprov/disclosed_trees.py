@@ -63,7 +63,7 @@ def _decode(name: str, content: bytes) -> list[bytes]:
     try:
         return _core.decode_leaves(content)
     except EvidenceError as error:
-        raise EvidenceError(f"{name} is malformed: {error}") from error
+        raise EvidenceError(f"{name} is malformed: {error.what}", error.remedy) from error
 
 
 def _check_digests(name: str, leaves: list[bytes], length: int) -> None:

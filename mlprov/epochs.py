@@ -26,8 +26,8 @@ def metric_values(metrics: dict[str, Any]) -> dict[str, Json]:
     for name, value in metrics.items():
         if not records.json_key(name):
             raise ConfigError(
-                f"cannot log the metric {name!r}: its name is not Unicode text without U+0000;"
-                " rename it"
+                f"cannot log the metric {name!r}: its name is not Unicode text without U+0000",
+                "rename it",
             )
         item = getattr(value, "item", None)
         if callable(item) and not isinstance(value, (int, float)):
@@ -36,7 +36,8 @@ def metric_values(metrics: dict[str, Any]) -> dict[str, Json]:
             except Exception as error:
                 raise ConfigError(
                     f"cannot log the metric {name!r}: expected a number or a tensor of one element,"
-                    f" seen {type(value).__name__} ({error}); log its mean or .item()"
+                    f" seen {type(value).__name__} ({error})",
+                    "log its mean or .item()",
                 ) from error
         if not (value is None or isinstance(value, (bool, int, float, str))):
             raise ConfigError(

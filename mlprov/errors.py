@@ -7,6 +7,7 @@ not be done or could not be checked. The two are never mixed: an auditor must te
 from __future__ import annotations
 
 from mlprov import _core
+from mlprov.explanations import Explained
 
 __all__ = [
     "AnchorError",
@@ -19,13 +20,19 @@ __all__ = [
 ]
 
 
-class Error(Exception):
+class Error(Explained):
     """Base of every exception that mlprov raises on purpose.
 
     Attributes:
         status: the core's name of what happened (``csrc/base/status.h``), such as
             ``"MISMATCH"``, or ""
         retryable: whether trying again later can help.
+        what: what was attempted, seen and expected.
+        remedy: what to do, or "". The text is both, with a semicolon between.
+
+    >>> error = ConfigError("cannot hash nothing", "name a file")
+    >>> str(error), error.what, error.remedy
+    ('cannot hash nothing; name a file', 'cannot hash nothing', 'name a file')
     """
 
     status: str = ""

@@ -59,7 +59,7 @@ def list_files(root: pathlib.Path, store: pathlib.Path | None = None) -> list[Fi
     """
     refused = _place(store.stat()) if store is not None and store.exists() else None
     if refused == _place(root.stat()):
-        raise ConfigError(_store_refusal(root, root))
+        raise _store_refusal(root, root)
     entries = list(_scan(root, "", refused))
     entries.sort(key=lambda entry: entry.path.encode("utf-8"))
     normal: dict[str, str] = {}
@@ -68,7 +68,8 @@ def list_files(root: pathlib.Path, store: pathlib.Path | None = None) -> list[Fi
         if earlier != entry.path:
             raise ConfigError(
                 f"cannot record {root}: the paths {earlier!a} and {entry.path!a} are the same in"
-                " Unicode normal form C; rename one"
+                " Unicode normal form C",
+                "rename one",
             )
     return entries
 
@@ -77,11 +78,11 @@ def _place(status: os.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _store_refusal(root: pathlib.Path, store: pathlib.Path) -> str:
-    return (
-        f"cannot record {root}: {store} is the store that the run is written to, no data; move it"
-        " out of there and name its place with store= or MLPROV_STORE, or call it .mlprov, which is"
-        " left out"
+def _store_refusal(root: pathlib.Path, store: pathlib.Path) -> ConfigError:
+    return ConfigError(
+        f"cannot record {root}: {store} is the store that the run is written to, no data",
+        "move it out of there and name its place with store= or MLPROV_STORE, or call it .mlprov,"
+        " which is left out",
     )
 
 
@@ -98,12 +99,12 @@ def _scan(root: pathlib.Path, prefix: str, store: tuple[int, int] | None) -> Ite
                 path = prefix + check_file_name(location)
                 if stat.S_ISDIR(status.st_mode):
                     if _place(status) == store:
-                        raise ConfigError(_store_refusal(root, location))
+                        raise _store_refusal(root, location)
                     todo.append((location, path + "/"))
                 elif stat.S_ISREG(status.st_mode):
                     yield FileEntry(path, location, status)
                 else:
-                    raise ConfigError(_refusal(location, status))
+                    raise _refusal(location, status)
 
 
 def list_model_files(root: pathlib.Path) -> list[tuple[pathlib.Path, str]]:
@@ -129,15 +130,19 @@ def list_model_files(root: pathlib.Path) -> list[tuple[pathlib.Path, str]]:
                 elif item.is_file():
                     found.append((location, location.relative_to(root).as_posix()))
                 else:
-                    raise ConfigError(_model_refusal(root, location))
+                    raise _model_refusal(root, location)
     return sorted(found, key=lambda file: file[1].encode())
 
 
-def _model_refusal(root: pathlib.Path, location: pathlib.Path) -> str:
+def _model_refusal(root: pathlib.Path, location: pathlib.Path) -> ConfigError:
     where = f"cannot list the files of {root}: {location.relative_to(root)}"
     if location.is_dir():
-        return f"{where} is a link to a directory, which is not followed; put the files there"
-    return f"{where} is a dangling link or no regular file; remove it, or give the files one by one"
+        return ConfigError(
+            f"{where} is a link to a directory, which is not followed", "put the files there"
+        )
+    return ConfigError(
+        f"{where} is a dangling link or no regular file", "remove it, or give the files one by one"
+    )
 
 
 def check_file_name(location: pathlib.Path) -> str:
@@ -146,18 +151,21 @@ def check_file_name(location: pathlib.Path) -> str:
         location.name.encode("utf-8")
     except UnicodeEncodeError as error:
         raise ConfigError(
-            f"cannot list the file {os.fsencode(location)!r}: its name is not UTF-8; rename it"
+            f"cannot list the file {os.fsencode(location)!r}: its name is not UTF-8", "rename it"
         ) from error
     return location.name
 
 
-def _refusal(location: pathlib.Path, status: os.stat_result) -> str:
+def _refusal(location: pathlib.Path, status: os.stat_result) -> ConfigError:
     if stat.S_ISLNK(status.st_mode):
-        return (
+        return ConfigError(
             f"cannot record {location}: it is a symbolic link, and what it points to may lie"
-            " outside the set; put the file itself there, or pass the directory that holds it"
+            " outside the set",
+            "put the file itself there, or pass the directory that holds it",
         )
-    return f"cannot record {location}: it is no regular file ({stat.filemode(status.st_mode)})"
+    return ConfigError(
+        f"cannot record {location}: it is no regular file ({stat.filemode(status.st_mode)})"
+    )
 
 
 def hash_entries(

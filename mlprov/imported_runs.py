@@ -60,16 +60,17 @@ def read_imported(store: Store, run: StoredRun) -> tuple[bytes, BundleChecks]:
         bundle = BundleChecks(data)
         require_sound(bundle, f"the bundle {place}")
     except VerificationError as error:
-        raise VerificationError(f"does not hold: {error}; import the run again") from error
+        raise VerificationError(f"does not hold: {error.what}", "import the run again") from error
     except EvidenceError as error:
         raise EvidenceError(
-            f"cannot read the bundle of the run {run.row.id}: {error}; import the run again"
+            f"cannot read the bundle of the run {run.row.id}: {error.what}", "import the run again"
         ) from error
     if bundle.run != run.row.id or bundle.lines != run.lines:
         raise VerificationError(
             f"does not hold: the bundle {place} is of the run {bundle.run} with "
             f"{len(bundle.lines)} records, the store has the run {run.row.id} with "
-            f"{len(run.lines)}, and they are not the same; import the run again"
+            f"{len(run.lines)}, and they are not the same",
+            "import the run again",
         )
     return data, bundle
 
@@ -78,8 +79,8 @@ def _place(store: Store, row: RunRow) -> pathlib.Path:
     if not RUN_ID.fullmatch(row.id) or row.bundle != kept_path(row.id):
         raise EvidenceError(
             f"cannot read the bundle of the run {row.id!r:.60}: {store.path} says that it is "
-            f"{row.bundle!r:.80}, and no file but imports/<run id>.mlprov is one; the database was "
-            "changed: import the run again into a store of your own"
+            f"{row.bundle!r:.80}, and no file but imports/<run id>.mlprov is one",
+            "the database was changed: import the run again into a store of your own",
         )
     return pathlib.Path(store.path) / kept_path(row.id)
 
@@ -96,7 +97,8 @@ def _read(store: Store, run_id: str, place: pathlib.Path) -> bytes:
     except OSError as error:
         raise EvidenceError(
             f"cannot read the bundle of the run {run_id}: {place}: {error.strerror} (links are not "
-            "followed); import the run again"
+            "followed)",
+            "import the run again",
         ) from error
     finally:
         for folder in folders:

@@ -119,8 +119,9 @@ class Items:
         text = "".join(self.pieces)
         if len(text) > MAX_LEAF:
             raise ConfigError(
-                f"cannot write a leaf of {len(text)} characters; it may have {MAX_LEAF} bytes:"
-                " hand over tensors, which are recorded by digest, instead of lists of numbers"
+                f"cannot write a leaf of {len(text)} characters",
+                f"it may have {MAX_LEAF} bytes:"
+                " hand over tensors, which are recorded by digest, instead of lists of numbers",
             )
         return text
 

@@ -55,8 +55,8 @@ def _private_directory(path: pathlib.Path) -> None:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(
-            f"cannot make the directory {path} for the owner key: {error.strerror}; "
-            "make it writable or set MLPROV_HOME"
+            f"cannot make the directory {path} for the owner key: {error.strerror}",
+            "make it writable or set MLPROV_HOME",
         ) from error
 
 
@@ -83,7 +83,9 @@ def owner_key(*, create: bool = True) -> SigningKey:
             return SigningKey.create(os.fsencode(path), None, passphrase=_passphrase())
         return key
     except StoreError as error:
-        raise ConfigError(f"cannot make the owner key {path}: {error}") from error
+        raise ConfigError(
+            f"cannot make the owner key {path}: {error.what}", error.remedy
+        ) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
@@ -130,7 +132,9 @@ def trusted_keys() -> tuple[TrustedKey, ...]:
         try:
             _core.parse_vkey(vkey)
         except EvidenceError as error:
-            raise ConfigError(f"cannot read {_trusted_path()}, line {number}: {error}") from error
+            raise ConfigError(
+                f"cannot read {_trusted_path()}, line {number}: {error.what}", error.remedy
+            ) from error
         keys.append(TrustedKey(vkey, label.strip()))
     return tuple(keys)
 
@@ -149,7 +153,7 @@ def trust(key: str | os.PathLike[str], label: str = "") -> TrustedKey:
     """Pin a key: a vkey text or a file that holds one. Pinning it again renames it."""
     if not label.isprintable():
         raise ConfigError(
-            "cannot trust a key under a label with control characters; use plain text"
+            "cannot trust a key under a label with control characters", "use plain text"
         )
     added = TrustedKey(read_vkey(key), label)
     others = [k for k in trusted_keys() if k.public_key != added.public_key]
@@ -165,7 +169,8 @@ def untrust(key: str | os.PathLike[str]) -> TrustedKey:
         raise ConfigError(
             f"cannot remove the trusted key {brief(os.fspath(key), _LONG_KEY)!r}: none of "
             f"{plural(len(keys), 'pinned key')} has that label, and it is neither a key nor a "
-            "file; 'mlprov trust --list' shows the pinned ones"
+            "file",
+            "'mlprov trust --list' shows the pinned ones",
         )
     if not found:
         public = _core.parse_vkey(read_vkey(key))[1]
@@ -173,7 +178,8 @@ def untrust(key: str | os.PathLike[str]) -> TrustedKey:
     if len(found) != 1:
         raise ConfigError(
             f"cannot remove the trusted key {os.fspath(key)!r}: {len(found)} of "
-            f"{plural(len(keys), 'pinned key')} match; 'mlprov trust --list' shows them"
+            f"{plural(len(keys), 'pinned key')} match",
+            "'mlprov trust --list' shows them",
         )
     _write_trusted(k for k in keys if k is not found[0])
     return found[0]
@@ -192,8 +198,8 @@ def read_vkey(key: str | os.PathLike[str]) -> str:
     text = os.fspath(key)
     if not isinstance(json_text(text), str):
         raise ConfigError(
-            f"cannot use {brief(repr(text), _LONG_KEY)} as a key: it is no valid Unicode; "
-            f"{_ASK_FOR_A_KEY}"
+            f"cannot use {brief(repr(text), _LONG_KEY)} as a key: it is no valid Unicode",
+            _ASK_FOR_A_KEY,
         )
     try:
         _core.parse_vkey(text)
@@ -204,15 +210,15 @@ def read_vkey(key: str | os.PathLike[str]) -> str:
                 first = lines.readline(4096).strip()
         except UnicodeError:
             raise ConfigError(
-                f"cannot use the file {text} as a key: it holds no text; {_ASK_FOR_A_KEY}"
+                f"cannot use the file {text} as a key: it holds no text", _ASK_FOR_A_KEY
             ) from not_a_vkey
         except (OSError, ValueError) as error:
-            seen = f": {not_a_vkey}" if "+" in text else ""
+            seen = f": {not_a_vkey.what}" if "+" in text else ""
             reason = getattr(error, "strerror", None) or str(error)
             raise ConfigError(
                 f"cannot use {brief(text, _LONG_KEY)!r} as a key: it is neither a verifier key "
-                f"(<name>+<8 hex>+<base64>{seen}) nor a readable file that holds one ({reason}); "
-                f"{_ASK_FOR_A_KEY}"
+                f"(<name>+<8 hex>+<base64>{seen}) nor a readable file that holds one ({reason})",
+                _ASK_FOR_A_KEY,
             ) from not_a_vkey
     try:
         _core.parse_vkey(first)
@@ -221,11 +227,9 @@ def read_vkey(key: str | os.PathLike[str]) -> str:
         seen = (
             "it holds a private key, which stays with its owner"
             if secret
-            else (f"its first line is no verifier key: {error}")
+            else (f"its first line is no verifier key: {error.what}")
         )
-        raise ConfigError(
-            f"cannot use the file {text} as a key: {seen}; {_ASK_FOR_A_KEY}"
-        ) from error
+        raise ConfigError(f"cannot use the file {text} as a key: {seen}", _ASK_FOR_A_KEY) from error
     return first
 
 

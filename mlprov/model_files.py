@@ -64,7 +64,7 @@ class _Entry(NamedTuple):
 
 
 def _changed(path: pathlib.Path) -> EvidenceError:
-    error = EvidenceError(f"cannot read {path}: it changed while it was read; read it again")
+    error = EvidenceError(f"cannot read {path}: it changed while it was read", "read it again")
     error.status = "CHANGED"
     error.retryable = True
     return error
@@ -176,7 +176,8 @@ def read_model(
             if tensor.name in origins:
                 raise EvidenceError(
                     f"cannot read the model {path}: {origins[tensor.name].name} and {shard.name}"
-                    f" both hold a tensor named {tensor.name!r}; pass one file, or remove the other"
+                    f" both hold a tensor named {tensor.name!r}",
+                    "pass one file, or remove the other",
                 )
             origins[tensor.name] = shard
             tensors.append(tensor)
@@ -187,8 +188,8 @@ def _shards(path: pathlib.Path) -> list[pathlib.Path]:
     shards = sorted(one for one in path.glob("*.safetensors") if one.is_file())
     if not shards:
         raise ConfigError(
-            f"cannot read the model {path}: the directory holds no *.safetensors; pickles are never"
-            " loaded: load them yourself and pass the module or its state dict"
+            f"cannot read the model {path}: the directory holds no *.safetensors",
+            "pickles are never loaded: load them yourself and pass the module or its state dict",
         )
     return shards
 
@@ -199,7 +200,8 @@ def _read_tensors(
     if path.suffix in _PICKLES:
         raise ConfigError(
             f"cannot read the tensors of {path}: {path.suffix} files are pickles, which are never"
-            " loaded; load it yourself and pass the state dict, or digest() its bytes"
+            " loaded",
+            "load it yourself and pass the state dict, or digest() its bytes",
         )
     with _unchanged(path):
         entries, _, expected = read_header(path)

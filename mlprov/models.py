@@ -109,8 +109,8 @@ def _read_file(path: pathlib.Path, algorithm: str, threads: int | None) -> list[
     except (OSError, ValueError) as error:  # ValueError: a NUL or a lone surrogate in the name
         reason = error.strerror if isinstance(error, OSError) else "it is no name of a file"
         raise ConfigError(
-            f"cannot read the model {brief(repr(str(path)), _LONG_PATH)}: {reason}; name a "
-            "safetensors file or directory, or pass the module or its state dict"
+            f"cannot read the model {brief(repr(str(path)), _LONG_PATH)}: {reason}",
+            "name a safetensors file or directory, or pass the module or its state dict",
         ) from error
 
 
@@ -177,8 +177,8 @@ def _mapping_tensors(state: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
                     yield check_name(place), part
         else:
             raise ConfigError(
-                f"cannot read the state dict: {name!r} is {_class_name(value)}, no tensor; pass"
-                " the part that holds the weights, such as checkpoint['model'], or the module"
+                f"cannot read the state dict: {name!r} is {_class_name(value)}, no tensor",
+                "pass the part that holds the weights, such as checkpoint['model'], or the module",
             )
 
 

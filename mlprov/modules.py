@@ -125,12 +125,12 @@ def check_name(name: object, what: str = "tensor") -> str:
         name.encode("utf-8")
     except UnicodeEncodeError as error:
         raise ConfigError(
-            f"cannot record the {what} named {name!r:.200}: its name is not valid Unicode;"
-            " rename it"
+            f"cannot record the {what} named {name!r:.200}: its name is not valid Unicode",
+            "rename it",
         ) from error
     if "\0" in name:
         raise ConfigError(
-            f"cannot record the {what} named {name!r:.200}: its name contains U+0000; rename it"
+            f"cannot record the {what} named {name!r:.200}: its name contains U+0000", "rename it"
         )
     return str.__str__(name)
 
@@ -164,7 +164,8 @@ class _Reader:
         if earlier != full_name or clean in kind:
             raise ConfigError(
                 f"cannot name the model's tensors: {earlier!r} and {full_name!r} are both"
-                f" {clean!r} once the wrappers' part is removed; rename one"
+                f" {clean!r} once the wrappers' part is removed",
+                "rename one",
             )
         if is_torch_tensor(value):
             _refuse_unreadable(value, full_name)
@@ -222,12 +223,12 @@ def _refuse_unreadable(tensor: Any, full_name: str) -> None:
     kinds = [kind.__name__ for kind in type(tensor).__mro__]
     if "UninitializedTensorMixin" in kinds:
         raise UnsupportedTensorError(
-            f"cannot hash tensor {full_name!r}: it is not initialised yet; run one forward pass"
+            f"cannot hash tensor {full_name!r}: it is not initialised yet", "run one forward pass"
         )
     if "FlatParameter" in kinds or hasattr(tensor, "_is_flat_param"):
         raise ConfigError(
-            f"cannot read the tensor {full_name!r}: FSDP keeps the parameters behind it flattened;"
-            " use fully_shard, or FullyShardedDataParallel with use_orig_params=True"
+            f"cannot read the tensor {full_name!r}: FSDP keeps the parameters behind it flattened",
+            "use fully_shard, or FullyShardedDataParallel with use_orig_params=True",
         )
 
 

@@ -30,8 +30,8 @@ def _follow(obj: Any, what: str) -> Callable[[], Any]:
         found = reference()
         if found is None:
             raise ConfigError(
-                f"cannot hash the {what} of this plan: it is gone, and a plan does not keep it;"
-                f" keep a reference to the {what}, or make a plan of another one"
+                f"cannot hash the {what} of this plan: it is gone, and a plan does not keep it",
+                f"keep a reference to the {what}, or make a plan of another one",
             )
         return found
 

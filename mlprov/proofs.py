@@ -176,8 +176,8 @@ def _check_types(*, kind: type, **arguments: object) -> None:
 def _find_record(decoded: list[Any], seq: int) -> _Place:
     if not 0 <= seq < len(decoded):
         raise StoreError(
-            f"cannot prove record {seq}: the run has records 0 to {len(decoded) - 1}; 'mlprov log' "
-            "lists them"
+            f"cannot prove record {seq}: the run has records 0 to {len(decoded) - 1}",
+            "'mlprov log' lists them",
         )
     return seq, [], 0
 
@@ -189,15 +189,17 @@ def _leaves(store: Store, reference: dict[str, Any], what: str) -> list[bytes]:
         if len(leaves) != reference["size"]:
             raise EvidenceError(
                 f"cannot prove {what}: its record cites {reference['size']} leaves of the tree "
-                f"{root}, which has {len(leaves)}; its writer recorded what is not so"
+                f"{root}, which has {len(leaves)}",
+                "its writer recorded what is not so",
             )
         return leaves
     except StoreError as error:
         if error.status != "NOT_FOUND":
             raise
         raise StoreError(
-            f"cannot prove {what}: its tree is not kept in {store.path}; an imported run has only "
-            "the trees that its bundle discloses: ask its owner to disclose more, or for the proof"
+            f"cannot prove {what}: its tree is not kept in {store.path}",
+            "an imported run has only "
+            "the trees that its bundle discloses: ask its owner to disclose more, or for the proof",
         ) from error
 
 
@@ -208,7 +210,8 @@ def _decode_leaf(text: bytes, what: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise EvidenceError(
             f"cannot prove {what}: the tree that its record cites has the leaf {text!r:.60}, which "
-            "is no JSON object; its writer recorded something else"
+            "is no JSON object",
+            "its writer recorded something else",
         )
     return value
 
@@ -235,10 +238,10 @@ def _find_tensor(store: Store, decoded: list[Any], name: str, epoch: int | None)
             break
     if no_tensor:
         raise StoreError(
-            f"cannot prove {what}: what is recorded under this name is no tensor; "
-            f"{meant(name, names)}"
+            f"cannot prove {what}: what is recorded under this name is no tensor",
+            meant(name, names),
         )
-    raise StoreError(f"cannot prove {what}: no record has one of that name; {meant(name, names)}")
+    raise StoreError(f"cannot prove {what}: no record has one of that name", meant(name, names))
 
 
 def _check_epoch(what: str, decoded: list[Any], epoch: int | None) -> None:
@@ -249,7 +252,7 @@ def _check_epoch(what: str, decoded: list[Any], epoch: int | None) -> None:
         return
     seen = f"has the epochs {min(epochs)} to {max(epochs)}" if epochs else "has no epochs"
     raise StoreError(
-        f"cannot prove {what}: the run {seen}; name one that is recorded, or leave it out"
+        f"cannot prove {what}: the run {seen}", "name one that is recorded, or leave it out"
     )
 
 
@@ -273,8 +276,7 @@ def _find_batch(decoded: list[Any], batch: int, epoch: int | None, role: str | N
             if 0 <= batch < stream["tree"]["size"]:
                 return record["seq"], ["streams", position, "tree"], batch
         most = max(stream["tree"]["size"] for _, stream in streams)
-        seen = f"the batches 0 to {most - 1}; name one of them" if most else "no batches"
-        raise StoreError(f"cannot prove {what}: it has {seen}")
+        raise _none_of_that_number(f"{what}: it", "batches", most)
     where = "" if epoch is None else f" of epoch {epoch}"
     of_role = "" if role is None else f" under the role {role!r}"
     roles = {
@@ -285,9 +287,7 @@ def _find_batch(decoded: list[Any], batch: int, epoch: int | None, role: str | N
         if stream.get("tree") is not None
     }
     remedy = meant(role, roles) if roles and role is not None else "run.track() records them"
-    raise StoreError(
-        f"cannot prove batch {batch}{where}: no batches are recorded{of_role}; {remedy}"
-    )
+    raise StoreError(f"cannot prove batch {batch}{where}: no batches are recorded{of_role}", remedy)
 
 
 def _find_sample(store: Store, decoded: list[Any], sample: int | str, role: str | None) -> _Place:
@@ -302,15 +302,14 @@ def _find_sample(store: Store, decoded: list[Any], sample: int | str, role: str 
         roles = {str(record.get("role")) for record in kept}
         given = role is not None and bool(roles)
         remedy = meant(str(role), roles) if given else "run.track_data() records one"
-        raise StoreError(f"cannot prove {what}: no data set is recorded{of_role}; {remedy}")
+        raise StoreError(f"cannot prove {what}: no data set is recorded{of_role}", remedy)
     _one_role(what, "data sets", list(found))
     ((role, record),) = found.items()
     size = record["tree"]["size"]
     if isinstance(sample, int):
         if 0 <= sample < size:
             return record["seq"], ["tree"], sample
-        seen = f"the samples 0 to {size - 1}; name one of them" if size else "no samples"
-        raise StoreError(f"cannot prove {what}: the data set {role!r} has {seen}")
+        raise _none_of_that_number(f"{what}: the data set {role!r}", "samples", size)
     paths: list[str] = []
     for index, leaf in enumerate(_leaves(store, record["tree"], what)):
         path = _decode_leaf(leaf, what).get("path")
@@ -318,16 +317,21 @@ def _find_sample(store: Store, decoded: list[Any], sample: int | str, role: str 
             return record["seq"], ["tree"], index
         paths += [path] if isinstance(path, str) else []
     remedy = meant(sample, paths) if paths else f"name it by its number, 0 to {size - 1}"
-    raise StoreError(
-        f"cannot prove {what}: the data set {role!r} has no file of that path; {remedy}"
-    )
+    raise StoreError(f"cannot prove {what}: the data set {role!r} has no file of that path", remedy)
+
+
+def _none_of_that_number(where: str, things: str, size: int) -> StoreError:
+    if size == 0:
+        return StoreError(f"cannot prove {where} has no {things}")
+    seen = f"has the {things} 0 to {size - 1}"
+    return StoreError(f"cannot prove {where} {seen}", "name one of them")
 
 
 def _one_role(what: str, things: str, roles: list[str]) -> None:
     if len(set(roles)) > 1:
         raise ConfigError(
-            f"cannot prove {what}: there are {things} of several roles; name one with --role "
-            f"(role=): {', '.join(sorted(set(roles)))}"
+            f"cannot prove {what}: there are {things} of several roles",
+            f"name one with --role (role=): {', '.join(sorted(set(roles)))}",
         )
 
 
@@ -382,7 +386,8 @@ def _logged_head(store: Store, run: StoredRun, seq: int) -> _Head:
                 return head.size, head.note, log
     raise StoreError(
         f"cannot prove record {seq} of the run {run.row.id}: no signed head that covers it is in "
-        "the store log yet; call run.wait(), or run 'mlprov export' first"
+        "the store log yet",
+        "call run.wait(), or run 'mlprov export' first",
     )
 
 
@@ -394,7 +399,8 @@ def _imported_head(store: Store, run: StoredRun, seq: int) -> _Head:
     if not sizes:
         raise StoreError(
             f"cannot prove record {seq} of the run {run.row.id}: its bundle has no log proof of a "
-            "head that covers it; import a later bundle of this run"
+            "head that covers it",
+            "import a later bundle of this run",
         )
     head = max(sizes)
     folder = f"log/{sizes[head]}"

@@ -100,4 +100,6 @@ def _check_data(role: Any, data: Any) -> None:
     try:
         datasets.check_dataset_kind(data)
     except ConfigError as error:
-        raise ConfigError(f"cannot compare the data {role!r}: {error}") from error
+        raise ConfigError(
+            f"cannot compare the data {role!r}: {error.what}", error.remedy
+        ) from error

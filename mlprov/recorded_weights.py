@@ -65,7 +65,7 @@ def find_weights(
         raise Unchecked("no record has weights")
     epochs = [r["epoch"] for r in records if r["type"] == "epoch" and is_count(r.get("epoch"))]
     seen = f"epochs {min(epochs)} to {max(epochs)} are recorded" if epochs else "none is recorded"
-    raise Unchecked(f"there is no record of epoch {epoch}; {seen}")
+    raise Unchecked(f"there is no record of epoch {epoch}", seen)
 
 
 def _weights_of(

@@ -51,10 +51,12 @@ def _open_store(path: pathlib.Path) -> Store:
     except StoreError as error:
         if error.status not in _UNWRITABLE:
             raise
-        elsewhere = StoreError(
-            f"{error}; to record elsewhere, set MLPROV_STORE to a directory that can be written, or"
-            " pass store= to mlprov.start()"
-        )
+        remedies = [
+            error.remedy,
+            "to record elsewhere, set MLPROV_STORE to a directory that can be written, or pass"
+            " store= to mlprov.start()",
+        ]
+        elsewhere = StoreError(error.what, "; ".join(filter(None, remedies)))
         elsewhere.status, elsewhere.retryable = error.status, error.retryable
         raise elsewhere from error
 
@@ -124,7 +126,8 @@ class Recorder:
         if self._store.read_only:
             raise StoreError(
                 f"cannot record into {path}: it was written by a newer mlprov and is open"
-                " read-only; upgrade mlprov"
+                " read-only",
+                "upgrade mlprov",
             )
         self._log = self._store.create_run(run_id, name, project)
         statement: dict[str, Json] = {
@@ -246,11 +249,13 @@ class Recorder:
             return
         if self.in_child:
             raise StoreError(
-                "cannot record from a forked child: the run belongs to its parent process; record "
-                "there, or start a run of its own in the child"
+                "cannot record from a forked child: the run belongs to its parent process",
+                "record there, or start a run of its own in the child",
             )
         if self._closed:
-            raise StoreError("cannot record: this run has ended; start another with mlprov.start()")
+            raise StoreError(
+                "cannot record: this run has ended", "start another with mlprov.start()"
+            )
 
     def gap(self, what: str, error: BaseException, *, count: int = 1) -> None:
         """Count something that was lost, warn once for its kind and role, note it in the log.
@@ -332,7 +337,7 @@ class Recorder:
             self.unwritten = False
             self._status = None
 
-    def require(self, condition: bool, message: str) -> None:
+    def require(self, condition: bool, message: str, remedy: str = "") -> None:
         """Raise ConfigError for a wrong use of the interface, whatever ``on_error`` says."""
         if not condition:
-            raise ConfigError(message)
+            raise ConfigError(message, remedy)

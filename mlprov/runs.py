@@ -362,8 +362,8 @@ class Run(RecordedRun):
         """
         self.recorder.require(
             self._model is not None,
-            "cannot save: this run has no model; give it to mlprov.start(model=...), or save it "
-            "yourself and call run.checkpoint(path)",
+            "cannot save: this run has no model",
+            "give it to mlprov.start(model=...), or save it yourself and call run.checkpoint(path)",
         )
         saved = saved_models.save_model(self._model, pathlib.Path(path))
         self.checkpoint(saved)

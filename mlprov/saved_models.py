@@ -28,17 +28,18 @@ def check_path(path: pathlib.Path) -> None:
         better = path.with_suffix(".safetensors") if path.name else "NAME.safetensors"
         raise ConfigError(
             f"cannot save the model as {path}: run.save() writes safetensors, and readers go by the"
-            f" name; use {better}, or write another format yourself and call run.checkpoint(path)"
+            f" name",
+            f"use {better}, or write another format yourself and call run.checkpoint(path)",
         )
     if not path.parent.is_dir():
         raise ConfigError(
-            f"cannot save the model as {path}: there is no directory {path.parent}; make it first,"
-            f" with pathlib.Path({str(path.parent)!r}).mkdir(parents=True)"
+            f"cannot save the model as {path}: there is no directory {path.parent}",
+            f"make it first, with pathlib.Path({str(path.parent)!r}).mkdir(parents=True)",
         )
     if path.is_dir():
         raise ConfigError(
-            f"cannot save the model as {path}: it is a directory; name a file in it, such as"
-            f" {path / 'model.safetensors'}"
+            f"cannot save the model as {path}: it is a directory",
+            f"name a file in it, such as {path / 'model.safetensors'}",
         )
 
 
@@ -77,7 +78,7 @@ def save_model(model: Any, path: pathlib.Path) -> pathlib.Path:
     except OSError as error:
         reason = error.strerror or error
         raise StoreError(
-            f"cannot write the model {path}: {reason}; save it elsewhere, or make room there"
+            f"cannot write the model {path}: {reason}", "save it elsewhere, or make room there"
         ) from error
     return path
 
@@ -89,9 +90,9 @@ def _writer(tensors: Mapping[str, Any]) -> _Save:
     foreign = next((name for name, tensor in tensors.items() if not is_torch_tensor(tensor)), None)
     if foreign is not None:
         raise ConfigError(
-            f"cannot save as safetensors: {foreign!r} is {class_name(tensors[foreign])}; expected"
-            " torch tensors alone or NumPy arrays alone; save them yourself and call"
-            " run.checkpoint(path)"
+            f"cannot save as safetensors: {foreign!r} is {class_name(tensors[foreign])}",
+            "expected torch tensors alone or NumPy arrays alone; save them yourself and call"
+            " run.checkpoint(path)",
         )
     return _save_tensors
 
@@ -99,8 +100,8 @@ def _writer(tensors: Mapping[str, Any]) -> _Save:
 def _missing(error: ImportError) -> ConfigError:
     missing = error.name or "safetensors"
     return ConfigError(
-        f"cannot save as safetensors: the package {missing.partition('.')[0]} is missing ({error});"
-        f" pip install {missing.partition('.')[0]}"
+        f"cannot save as safetensors: the package {missing.partition('.')[0]} is missing ({error})",
+        f"pip install {missing.partition('.')[0]}",
     )
 
 
@@ -143,6 +144,6 @@ def _write(save: Callable[[], None]) -> None:
         if "I/O error" in str(error):
             raise OSError(str(error)) from error
         raise ConfigError(
-            f"cannot save as safetensors: {error}; save the tensors yourself and call"
-            " run.checkpoint(path)"
+            f"cannot save as safetensors: {error}",
+            "save the tensors yourself and call run.checkpoint(path)",
         ) from error

@@ -47,7 +47,7 @@ class Signers:
         listed = [named] if isinstance(named, (str, os.PathLike)) else list(named)
         if not listed:
             raise ConfigError(
-                "cannot verify with no keys: none would count; leave keys out, or name one"
+                "cannot verify with no keys: none would count", "leave keys out, or name one"
             )
         found = {}
         for key in listed:

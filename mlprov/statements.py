@@ -47,7 +47,7 @@ def read_json(text: bytes, what: str) -> Any:
     try:
         value = _core.json_decode(text)
     except EvidenceError as error:
-        raise EvidenceError(f"{what} is not strict JSON: {error}") from error
+        raise EvidenceError(f"{what} is not strict JSON: {error.what}", error.remedy) from error
     if records.canonical(value) != text:
         raise EvidenceError(f"{what} is not in canonical form (RFC 8785)")
     return value

@@ -100,7 +100,8 @@ def _read(store: Store, run_id: str) -> tuple[list[bytes], list[HeadRow]]:
 def _edited(run_id: str, seen: str, expected: str) -> VerificationError:
     return VerificationError(
         f"does not hold: the records of the run {run_id} are not those that its head signed (seen "
-        f"{seen}, expected {expected}); {_COPY}"
+        f"{seen}, expected {expected})",
+        _COPY,
     )
 
 
@@ -111,9 +112,11 @@ def _check_head(run_id: str, head: HeadRow, root: bytes, run_key: str) -> None:
     try:
         size, signed = read_head(head.note, run_key)
     except VerificationError as error:
-        raise VerificationError(f"does not hold: {what} is not signed: {error}; {_COPY}") from error
+        raise VerificationError(
+            f"does not hold: {what} is not signed: {error.what}", _COPY
+        ) from error
     except EvidenceError as error:
-        raise EvidenceError(f"cannot read {what}: {error}; {_COPY}") from error
+        raise EvidenceError(f"cannot read {what}: {error.what}", _COPY) from error
     if (size, signed) != (head.size, root):
         raise _edited(run_id, f"sha256:{root.hex()}", f"sha256:{signed.hex()} over {size} records")
 
@@ -130,15 +133,16 @@ def _run_key(run_id: str, line: bytes) -> str:
         check_owner_name(vkey)
         statement = read_statement(owner, vkey)
     except NewerVersion as newer:
-        raise EvidenceError(f"cannot read {where}: {newer}; use a newer mlprov") from newer
+        raise EvidenceError(f"cannot read {where}: {newer}", "use a newer mlprov") from newer
     except VerificationError as error:
-        raise VerificationError(f"does not hold: {where}: {error}; {_COPY}") from error
+        raise VerificationError(f"does not hold: {where}: {error.what}", _COPY) from error
     except EvidenceError as error:
-        raise EvidenceError(f"cannot read {where}: {error}; {_COPY}") from error
+        raise EvidenceError(f"cannot read {where}: {error.what}", _COPY) from error
     if not start.get("run") == statement.run == run_id:
         raise VerificationError(
             f"does not hold: the run {run_id} has the records of {_brief(start.get('run'))}, under "
-            f"an owner's statement of {statement.run}; {_COPY}"
+            f"an owner's statement of {statement.run}",
+            _COPY,
         )
     return statement.run_key
 
@@ -148,13 +152,14 @@ def _decode(run_id: str, seq: int, line: bytes) -> dict[str, Any]:
     try:
         value = _core.json_decode(line)
     except EvidenceError as error:
-        raise EvidenceError(f"cannot read {where}: {error}; {_COPY}") from error
+        raise EvidenceError(f"cannot read {where}: {error.what}", _COPY) from error
     try:
         return check_record(value, seq, where)
     except EvidenceError as error:
         raise EvidenceError(
-            f"cannot read the run {run_id}: {error}; its writer made what no release of mlprov "
-            "does: 'mlprov verify' still says whether its bundle holds"
+            f"cannot read the run {run_id}: {error.what}",
+            "its writer made what no release of mlprov "
+            "does: 'mlprov verify' still says whether its bundle holds",
         ) from error
 
 
@@ -171,7 +176,8 @@ def _check_row(row: RunRow, records: list[dict[str, Any]]) -> None:
         if seen != expected:
             raise VerificationError(
                 f"does not hold: the store lists the run {row.id} with the {what} {_brief(seen)}, "
-                f"its signed records say {_brief(expected)}; {_COPY}"
+                f"its signed records say {_brief(expected)}",
+                _COPY,
             )
 
 
@@ -202,5 +208,6 @@ def prove_logged(store: Store, run_id: str, head: HeadRow, size: int, root: byte
     except (VerificationError, EvidenceError) as error:
         raise StoreError(
             f"cannot use the store log for the run {run_id}: its head of {head.size} records is "
-            f"not entry {index} of {size}, as the database has it ({error}); {_COPY}"
+            f"not entry {index} of {size}, as the database has it ({error.what})",
+            _COPY,
         ) from error

@@ -58,8 +58,8 @@ def open_store(
     directory = pathlib.Path(path) if path is not None else find_store()
     if not create and not (directory / "store.db").exists():
         raise StoreError(
-            f"cannot open the store {directory}: there is none; 'mlprov init' makes one, or name "
-            "one with --store or MLPROV_STORE"
+            f"cannot open the store {directory}: there is none",
+            "'mlprov init' makes one, or name one with --store or MLPROV_STORE",
         )
     return Store(os.fsencode(directory.absolute()), create=create, read_only=read_only)
 
@@ -126,7 +126,7 @@ def _rows(store: Store, query: str, *parameters: str) -> list[tuple[Any, ...]]:
         return store.query(query, parameters)
     except ValueError as error:  # the statement is ours: the tables are not
         raise StoreError(
-            f"cannot read {store.path}: its tables are not those of a store ({error}); {_COPY}"
+            f"cannot read {store.path}: its tables are not those of a store ({error})", _COPY
         ) from error
 
 
@@ -145,7 +145,8 @@ def read_runs(store: Store) -> list[RunRow]:
         if not all(value is None or isinstance(value, str) for value in row):
             raise StoreError(
                 f"cannot read the list of runs in {store.path}: the run {row[0]!r:.60} has a "
-                f"column that is no text; {_COPY}"
+                f"column that is no text",
+                _COPY,
             )
     return [RunRow(*row) for row in rows]
 
@@ -169,20 +170,21 @@ def find_run(store: Store, which: str) -> RunRow:
         return matching[0]
     if not runs:
         raise StoreError(
-            f"cannot find the run {which!r} in {store.path}: it has no runs yet; a training script "
-            "with mlprov.start() records one, 'mlprov import' takes one from a bundle"
+            f"cannot find the run {which!r} in {store.path}: it has no runs yet",
+            "a training script "
+            "with mlprov.start() records one, 'mlprov import' takes one from a bundle",
         )
     seen = ", ".join(f"{run.id} ({run.name})" for run in (matching or runs)[:5])
     if matching:
         raise StoreError(
-            f"cannot tell which run {which!r} is: {len(matching)} of {store.path} match; name one "
-            f"by its id: {seen}{', …' if len(matching) > 5 else ''}"
+            f"cannot tell which run {which!r} is: {len(matching)} of {store.path} match",
+            f"name one by its id: {seen}{', …' if len(matching) > 5 else ''}",
         )
     near = nearest(which, [run.name for run in runs])
     hint = f"did you mean {near[0]!r}? The" if near else "the"
     raise StoreError(
-        f"cannot find the run {which!r} in {store.path}; {hint} newest are {seen}, and 'mlprov ls' "
-        "lists all"
+        f"cannot find the run {which!r} in {store.path}",
+        f"{hint} newest are {seen}, and 'mlprov ls' lists all",
     )
 
 

@@ -20,7 +20,7 @@ def check_threads(threads: object) -> None:
         return
     if type(threads) is not int or not 1 <= threads <= MOST_THREADS:
         raise ConfigError(
-            f"threads is {threads!r}; expected None or a whole number from 1 to {MOST_THREADS}"
+            f"threads is {threads!r}", f"expected None or a whole number from 1 to {MOST_THREADS}"
         )
 
 
@@ -46,7 +46,7 @@ def set_threads(threads: int) -> None:
     >>> set_threads(before)
     """
     if threads is None:
-        raise ConfigError(f"threads is None; expected a whole number from 1 to {MOST_THREADS}")
+        raise ConfigError("threads is None", f"expected a whole number from 1 to {MOST_THREADS}")
     check_threads(threads)
     _core.set_hash_threads(threads)
 

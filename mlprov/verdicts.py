@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from mlprov.errors import Error, EvidenceError, VerificationError
 from mlprov.escapes import escape
+from mlprov.explanations import Explained
 from mlprov.wording import brief
 
 __all__ = ["Check", "Checks", "Mismatch", "NewerVersion", "Unchecked", "Verdict"]
@@ -46,7 +47,7 @@ class Check:
     expected: str | None = None
 
 
-class Unchecked(Exception):  # noqa: N818 - an answer, not an error
+class Unchecked(Explained):
     """Raised inside a check that cannot be made; the text says why."""
 
 
@@ -149,7 +150,8 @@ class Verdict:
         if self.newer is not None:
             raise EvidenceError(
                 f"cannot check {self.subject}: it is of format version {self.newer}, this release "
-                "reads 1; upgrade mlprov"
+                "reads 1",
+                "upgrade mlprov",
             )
         if self._missing:
             check = self._missing[0]

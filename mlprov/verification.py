@@ -72,8 +72,8 @@ def verify(
     """
     if headers is not None or online is not None or level != "full":
         raise ConfigError(
-            "cannot verify so: this release has no anchors and one level; leave headers, online "
-            "and level alone"
+            "cannot verify so: this release has no anchors and one level",
+            "leave headers, online and level alone",
         )
     if not isinstance(path, (str, os.PathLike)) or isinstance(os.fspath(path), bytes):
         raise TypeError(f"path: expected the path of a bundle or proof, not {type(path).__name__}")
@@ -99,8 +99,8 @@ def check_bundle(evidence: bytes, subject: str, question: Question) -> tuple[Ver
     signers = question.signers()
     if not evidence.startswith(archives.MAGIC):
         raise EvidenceError(
-            f"cannot read {subject}: it is neither a bundle (zip) nor a proof file (JSON); a model "
-            "goes with --model (model=), beside the bundle"
+            f"cannot read {subject}: it is neither a bundle (zip) nor a proof file (JSON)",
+            "a model goes with --model (model=), beside the bundle",
         )
     bundle = BundleChecks(evidence)
     checks = bundle.make(signers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Collection, Iterable
 
-__all__ = ["brief", "meant", "nearest", "plural"]
+__all__ = ["brief", "meant", "nearest", "plural", "shortened"]
 
 # Comparing names costs the product of their lengths: enough for what somebody types.
 _LONGEST_NAME = 200
@@ -29,6 +29,20 @@ def plural(count: int, thing: str) -> str:
 def brief(value: str, most: int) -> str:
     """The text, or its beginning where it is longer than ``most`` characters."""
     return value if len(value) <= most else f"{value[: most - 1]}…"
+
+
+def shortened(value: str, most: int) -> str:
+    """The text, or its two ends where it is longer than ``most`` characters.
+
+    For sentences: a long name stands in the middle, the reason at the end.
+
+    >>> shortened("cannot read aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa: no such file", 40)
+    'cannot read aaaaaaaa…aaaaa: no such file'
+    """
+    if len(value) <= most:
+        return value
+    tail = (most - 1) // 2
+    return f"{value[: most - 1 - tail]}…{value[len(value) - tail :]}"
 
 
 def nearest(name: str, known: Iterable[str]) -> list[str]:

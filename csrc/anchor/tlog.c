@@ -217,9 +217,9 @@ static int read_checkpoint(const struct mlp_tlog *tlog, struct log_state *state,
     if (status != 0)
         return mlp_fail(
             error, MLP_E_CORRUPT,
-            "%s in the store %s is no checkpoint signed by its log key: %s. Nothing was "
+            "%s in the store %s is no checkpoint signed by its log key: %.*s. Nothing was "
             "written, and it stays as evidence; move it aside to publish the log again",
-            where, mlp_store_path(tlog->store), detail.message);
+            where, mlp_store_path(tlog->store), (int)mlp_error_what_len(&detail), detail.message);
     state->size = checkpoint.size;
     memcpy(state->root32, checkpoint.root32, 32);
     return 0;

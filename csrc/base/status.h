@@ -12,6 +12,7 @@
 #define MLP_BASE_STATUS_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 /* X(NAME, value, Python class, retryable, text). The binding builds its exception map from this
  * table. */
@@ -42,12 +43,17 @@ enum mlp_status {
 #undef MLP_STATUS_ENUM
 };
 
-#define MLP_ERROR_MAX 512
+/* In bytes. Two names that a user gave may be longer than both together (PATH_MAX is 4096): of such a
+ * text the two ends are kept, with U+2026 between, so that reason and remedy are always there. */
+#define MLP_ERROR_WHAT_MAX   1024
+#define MLP_ERROR_REMEDY_MAX 509
+#define MLP_ERROR_MAX        (MLP_ERROR_WHAT_MAX + 2 + MLP_ERROR_REMEDY_MAX + 1)
 
 struct mlp_error {
     int status;                  /* the code that was returned with it */
     int system_errno;            /* errno at the failure, 0 where none was involved */
-    char message[MLP_ERROR_MAX]; /* UTF-8, NUL-terminated, truncated at a character boundary */
+    size_t remedy;               /* where in the message what to do begins; 0: there is none */
+    char message[MLP_ERROR_MAX]; /* NUL-terminated; UTF-8 but for names that are none */
 };
 
 /* Returns: the table's text for a code ("unknown status" for a number that is none). Never NULL. */
@@ -59,16 +65,32 @@ const char *mlp_status_python_class(int status);
 /* Returns: whether trying again later can help. */
 bool mlp_status_retryable(int status);
 
-/* Fills error (unless NULL) with a printf-style message: what was attempted, seen, expected; after
- * "; ", which stands nowhere else in it, what to do. The command line shows that on its own line.
+/* Returns: what to do, or "". It lives in error. */
+const char *mlp_error_remedy(const struct mlp_error *error);
+
+/* Returns: how long the message is without the remedy and what stands before it. */
+size_t mlp_error_what_len(const struct mlp_error *error);
+
+/* Fills error (unless NULL) with a printf-style message: what was attempted, seen, expected; after the
+ * first "; " of the format, what to do. The format alone is looked at: whatever stands in the names
+ * that it takes, the remedy begins where we wrote it. The command line shows it on its own line.
+ * In:      format: a literal, of fewer than 512 bytes before the remedy; an empty remedy ("; %s" with
+ *          "") is none.
  * Returns: status, so that a failure is one line: return mlp_fail(error, MLP_E_RANGE, "...", ...);
  */
 int mlp_fail(struct mlp_error *error, int status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* The same for a failed system call: maps errno to a status (ENOSPC, EDQUOT -> FULL; EROFS, EACCES,
+/* Puts a printf-style text and ": " in front of the message that error (unless NULL) holds; all else
+ * stays.
+ * Returns: status.
+ */
+int mlp_fail_in(struct mlp_error *error, int status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* mlp_fail for a failed system call: maps errno to a status (ENOSPC, EDQUOT -> FULL; EROFS, EACCES,
  * EPERM -> READONLY; ENOENT -> NOT_FOUND; ENOMEM -> MEMORY; otherwise IO), and appends strerror and
- * what to do. format says what was attempted, without a remedy.
+ * what to do. format says what was attempted; a remedy of its own would be taken for a part of that.
  */
 int mlp_fail_errno(struct mlp_error *error, int system_errno, const char *format, ...)
     __attribute__((format(printf, 3, 4)));

@@ -137,11 +137,17 @@ static int set_attribute(PyObject *object, const char *name, PyObject *value)
     return result;
 }
 
+/* Names in it may be no UTF-8: they look as Python itself shows them (os.fsdecode). */
+static PyObject *decode(const char *text)
+{
+    return PyUnicode_DecodeUTF8(text, (Py_ssize_t)strlen(text), "surrogateescape");
+}
+
 /* Returns: a new exception object, or NULL with an exception set. */
 static PyObject *make_exception(PyObject *class, const struct mlp_error *error)
 {
     const char *text = error->message[0] != 0 ? error->message : mlp_status_text(error->status);
-    PyObject *message = PyUnicode_DecodeUTF8(text, (Py_ssize_t)strlen(text), "replace");
+    PyObject *message = decode(text);
     if (message == NULL)
         return NULL;
     PyObject *exception = PyObject_CallFunctionObjArgs(class, message, NULL);
@@ -150,7 +156,8 @@ static PyObject *make_exception(PyObject *class, const struct mlp_error *error)
         return NULL;
     PyObject *retryable = mlp_status_retryable(error->status) ? Py_True : Py_False;
     if (set_attribute(exception, "status", PyUnicode_FromString(status_name(error->status))) != 0 ||
-        set_attribute(exception, "retryable", Py_NewRef(retryable)) != 0) {
+        set_attribute(exception, "retryable", Py_NewRef(retryable)) != 0 ||
+        set_attribute(exception, "remedy", decode(mlp_error_remedy(error))) != 0) {
         Py_DECREF(exception);
         return NULL;
     }
@@ -163,6 +170,15 @@ PyObject *mlp_py_exception(struct mlp_py_exceptions *exceptions, const struct ml
     PyObject *exception = make_exception(class, error);
     Py_DECREF(class);
     return exception;
+}
+
+void *mlp_py_raise_class(PyObject *class, const struct mlp_error *error)
+{
+    PyObject *exception = make_exception(class, error);
+    if (exception != NULL)
+        PyErr_SetObject(class, exception);
+    Py_XDECREF(exception);
+    return NULL;
 }
 
 static void *raise_with(struct mlp_py_exceptions *exceptions, const struct mlp_error *error,

@@ -3,7 +3,7 @@
  * Which class answers a status stands in base/status.h's table. MemoryError, ValueError and
  * IndexError are the builtins; mlprov.errors hands over the others at its import (set_exceptions).
  * Until then RuntimeError stands in for them. Every exception raised here has the attributes status
- * (the code's name, "MISMATCH") and retryable.
+ * (the code's name, "MISMATCH"), retryable and remedy (what to do, with which its text ends; or "").
  *
  * Threads: with the GIL held.
  */
@@ -38,7 +38,12 @@ PyObject *mlp_py_exception(struct mlp_py_exceptions *exceptions, const struct ml
  */
 void *mlp_py_raise(struct mlp_py_exceptions *exceptions, const struct mlp_error *error);
 
-/* The same with one more attribute, index.
+/* The same as an exception of another class.
+ * Returns: NULL.
+ */
+void *mlp_py_raise_class(PyObject *class, const struct mlp_error *error);
+
+/* The same as mlp_py_raise, with one more attribute, index.
  * Returns: NULL.
  */
 void *mlp_py_raise_at(struct mlp_py_exceptions *exceptions, const struct mlp_error *error,

@@ -48,7 +48,8 @@ static int refuse_wrong_environment(void)
     struct mlp_error error;
     if (mlp_hash_kernel_check_environment(&error) == 0 && mlp_pool_check_environment(&error) == 0)
         return 0;
-    PyErr_Format(PyExc_ImportError, "mlprov._core: %s", error.message);
+    (void)mlp_fail_in(&error, error.status, "mlprov._core");
+    mlp_py_raise_class(PyExc_ImportError, &error);
     return -1;
 }
 

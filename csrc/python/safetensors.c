@@ -7,14 +7,6 @@
 
 /* ---- reading, without the GIL ---- */
 
-/* Puts the file's name in front of what is wrong with its header. Returns: status. */
-static int name_file(const char *path, int status, struct mlp_error *error)
-{
-    char text[MLP_ERROR_MAX];
-    memcpy(text, error->message, sizeof text);
-    return mlp_fail(error, status, "%s: %s", path, text);
-}
-
 static int parse_header(struct mlp_safetensors *file, struct mlp_reader *reader, uint8_t *header,
                         size_t header_len, struct mlp_error *error)
 {
@@ -24,7 +16,7 @@ static int parse_header(struct mlp_safetensors *file, struct mlp_reader *reader,
     if (status != 0)
         return status;
     status = mlp_safetensors_parse(file, header, header_len, reader->facts.len, error);
-    return status == 0 ? 0 : name_file(reader->path, status, error);
+    return status == 0 ? 0 : mlp_fail_in(error, status, "%s", reader->path);
 }
 
 static int read_header(struct mlp_safetensors *file, struct mlp_reader *reader,
@@ -39,7 +31,7 @@ static int read_header(struct mlp_safetensors *file, struct mlp_reader *reader,
         return status;
     status = mlp_safetensors_header_len(&header_len, prefix, prefix_len, file_len, error);
     if (status != 0)
-        return name_file(reader->path, status, error);
+        return mlp_fail_in(error, status, "%s", reader->path);
     uint8_t *header = malloc(header_len + 1);
     if (header == NULL)
         return mlp_fail(error, MLP_E_MEMORY, "reading the header of %s (%zu bytes): out of memory",

@@ -71,25 +71,30 @@ static int status_of_result(const struct mlp_store *store, int result)
     }
 }
 
-static const char *advice_for(int status)
+struct advice {
+    int status;
+    const char *seen; /* what else is known */
+    const char *remedy;
+};
+
+static const struct advice advices[] = {
+    {MLP_E_CORRUPT, " (it was left as it is)",
+     "restore it from a backup, or move the store aside and begin a new one (trees/ and log/ in it "
+     "can still be read)"},
+    {MLP_E_BUSY, " (another process holds it)", "try again later"},
+    {MLP_E_FULL, " (nothing was written)", "free some space and try again"},
+    {MLP_E_NOT_FOUND, " (it was moved or deleted while in use)", "put it back"},
+    {MLP_E_READONLY, "", "make it writable or choose another place"},
+    {MLP_E_IO, "", "look whether the disk is full or failing, and try again"},
+    {MLP_OK, "", ""}, /* of every other status */
+};
+
+static const struct advice *advice_for(int status)
 {
-    switch (status) {
-    case MLP_E_CORRUPT:
-        return " (it was left as it is); restore it from a backup, or move the store aside and "
-               "begin a new one (trees/ and log/ in it can still be read)";
-    case MLP_E_BUSY:
-        return " (another process holds it); try again later";
-    case MLP_E_FULL:
-        return " (nothing was written); free some space and try again";
-    case MLP_E_NOT_FOUND:
-        return " (it was moved or deleted while in use); put it back";
-    case MLP_E_READONLY:
-        return "; make it writable or choose another place";
-    case MLP_E_IO:
-        return "; look whether the disk is full or failing, and try again";
-    default:
-        return "";
-    }
+    const struct advice *advice = advices;
+    while (advice->status != status && advice->status != MLP_OK)
+        advice++;
+    return advice;
 }
 
 int mlp_sqlite_fail(const struct mlp_store *store, int result, const char *attempted,
@@ -100,8 +105,9 @@ int mlp_sqlite_fail(const struct mlp_store *store, int result, const char *attem
     int system_errno = status == MLP_E_IO || status == MLP_E_FULL || status == MLP_E_READONLY
                            ? (store->db != NULL ? sqlite3_system_errno(store->db) : 0)
                            : 0;
-    (void)mlp_fail(error, status, "cannot %s %s/" MLP_STORE_DATABASE ": %s%s", attempted,
-                   store->path, detail, advice_for(status));
+    const struct advice *advice = advice_for(status);
+    (void)mlp_fail(error, status, "cannot %s %s/" MLP_STORE_DATABASE ": %s%s; %s", attempted,
+                   store->path, detail, advice->seen, advice->remedy);
     if (error != NULL)
         error->system_errno = system_errno;
     return status;
@@ -118,8 +124,9 @@ int mlp_store_corrupt(const struct mlp_store *store, struct mlp_error *error, co
     va_start(arguments, format);
     (void)vsnprintf(what, sizeof what, format, arguments);
     va_end(arguments);
-    return mlp_fail(error, MLP_E_CORRUPT, "%s/" MLP_STORE_DATABASE ": %s%s", store->path, what,
-                    advice_for(MLP_E_CORRUPT));
+    const struct advice *advice = advice_for(MLP_E_CORRUPT);
+    return mlp_fail(error, MLP_E_CORRUPT, "%s/" MLP_STORE_DATABASE ": %s%s; %s", store->path, what,
+                    advice->seen, advice->remedy);
 }
 
 /* ---- the mutex ---- */

@@ -221,8 +221,8 @@ int mlp_store_get_leaves(struct mlp_store *store, struct mlp_leaves *leaves,
         status = mlp_leaves_decode(&found, bytes.data, bytes.len, &detail);
     if (status == MLP_E_MALFORMED)
         status = mlp_fail(error, MLP_E_CORRUPT,
-                          "%s is damaged: %s; restore the file from a copy, or export without it",
-                          path, detail.message);
+                          "%s is damaged: %.*s; restore the file from a copy, or export without it",
+                          path, (int)mlp_error_what_len(&detail), detail.message);
     if (status == 0)
         status = check_leaves(&found, path, root32, error);
     if (status != 0) {

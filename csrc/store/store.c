@@ -348,12 +348,7 @@ int mlp_store_open_directory(struct mlp_store *store, int *fd, bool write, struc
 
 int mlp_store_explain(const struct mlp_store *store, int status, struct mlp_error *error)
 {
-    if (status == 0 || error == NULL)
-        return status;
-    struct mlp_error inner = *error;
-    (void)mlp_fail(error, status, "%s: %s", store->path, inner.message);
-    error->system_errno = inner.system_errno;
-    return status;
+    return status == 0 ? 0 : mlp_fail_in(error, status, "%s", store->path);
 }
 
 /* ---- meta ---- */

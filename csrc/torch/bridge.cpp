@@ -70,6 +70,7 @@ int fail(struct mlp_error *error, int status, const char *format, ...)
     va_end(arguments);
     error->status = status;
     error->system_errno = 0;
+    error->remedy = 0; // none of these texts says what to do
     return status;
 }
 

@@ -17,7 +17,7 @@ extern "C" {
 
 #define MLP_TORCH_BRIDGE_MODULE  "mlprov._torch"
 #define MLP_TORCH_BRIDGE_NAME    "mlprov._torch.bridge" /* attribute "bridge" of the module */
-#define MLP_TORCH_BRIDGE_VERSION 2u
+#define MLP_TORCH_BRIDGE_VERSION 3u
 
 /* What tells that somebody wrote a tensor or gave it other memory. That it stays the same proves
  * nothing: fused optimizers, `.data` and NumPy views write without counting. */

@@ -47,7 +47,7 @@ class _Parser(argparse.ArgumentParser):
         """Say what is wrong and where to look; exit code 2."""
         from mlprov.cli import output
 
-        output.error(f"cannot understand the command: {message}; '{self.hint} --help' says more")
+        output.error(f"cannot understand the command: {message}", f"'{self.hint} --help' says more")
         self.exit(2)
 
 
@@ -111,8 +111,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from mlprov import get_threads  # noqa: F401  # loads the core
     except ImportError as error:  # a wrong environment variable, or a build that does not fit
         from mlprov.cli import output
+        from mlprov.explanations import explain
 
-        output.error(f"cannot start: {error}")
+        what, remedy = explain(error)
+        output.error(f"cannot start: {what}", remedy)
         return 2
     word = next((word for word in given if not word.startswith("-")), None)
     verb = word if word in VERBS else None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import binascii
+import codecs
 import os
 import re
 import sys
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from mlprov.cli import output
 from mlprov.cli.listed_files import STDIN, ListedFiles, is_named_pipe
 from mlprov.errors import ConfigError, Error, EvidenceError
+from mlprov.explanations import explain
 from mlprov.file_digests import hash_files, hash_one
 from mlprov.threads import MOST_THREADS, set_threads
 
@@ -28,6 +30,7 @@ _LINE = re.compile(r"(?P<mark>\\?)(?P<hex>[0-9a-fA-F]+) [ *](?P<path>.+)", re.DO
 _ESCAPED = re.compile(r"\\(.)")
 _UNESCAPED = {"\\": "\\", "n": "\n", "r": "\r"}
 _CHUNK = 1 << 20
+_HASH = "hash"  # what is attempted
 _MOST_LINES_SAID = 5  # of a list that cannot be read: the wrong file has thousands
 
 
@@ -60,42 +63,44 @@ def run(arguments: argparse.Namespace) -> int:
         _set_threads(arguments.threads)
     if arguments.check is not None:
         if arguments.paths or arguments.tensors:
-            raise ConfigError("cannot hash and check at once; give --check LIST alone")
+            raise ConfigError("cannot hash and check at once", "give --check LIST alone")
         return _check(arguments)
     if not arguments.paths:
-        raise ConfigError("cannot hash nothing; name a file or directory, or - for standard input")
+        raise ConfigError(
+            "cannot hash nothing", "name a file or directory, or - for standard input"
+        )
     return _tensors(arguments) if arguments.tensors else _files(arguments)
 
 
 def _set_threads(threads: int) -> None:
     if not 1 <= threads <= MOST_THREADS:
         raise ConfigError(
-            f"cannot hash on {threads} threads; give --threads a number from 1 to {MOST_THREADS}"
+            f"cannot hash on {threads} threads", f"give --threads a number from 1 to {MOST_THREADS}"
         )
     set_threads(threads)
 
 
-def _note(failures: list[str], error: Exception | str) -> None:
+def _note(failures: list[dict[str, str]], what: str, remedy: str) -> None:
     """Say what is wrong with one file; the others go on."""
-    output.error(error, attempt="hash")
-    failures.append(str(error))
+    output.error(what, remedy)
+    failures.append({"remedy": remedy, "what": what})
 
 
 # ---- files ----
 
 
 def _files(arguments: argparse.Namespace) -> int:
-    failures: list[str] = []
+    failures: list[dict[str, str]] = []
     listed = ListedFiles()
     for path in arguments.paths:
         listed.add(os.fsencode(path))
     for error in listed.failures:
-        _note(failures, error)
+        _note(failures, *explain(error, _HASH))
     files = []
     on_terminal = sys.stdout.isatty()
     for path, outcome in _hash(listed, arguments.algorithm):
         if isinstance(outcome, Exception):
-            _note(failures, outcome)
+            _note(failures, *explain(outcome, _HASH))
         elif arguments.json:
             files.append({"digest": outcome.hex(), "path": os.fsdecode(path)})
         else:
@@ -127,13 +132,16 @@ def _hash_special(path: bytes, algorithm: str, progress: _Progress) -> bytes | E
     """Standard input, a pipe, a device, or what can only be said to be missing."""
     if path == STDIN:
         if sys.stdin is None:
-            return ConfigError("cannot read standard input: it is closed; give it a file or a pipe")
+            return ConfigError(
+                "cannot read standard input: it is closed", "give it a file or a pipe"
+            )
         return _hash_standard_input(algorithm, progress)
     name = os.fsdecode(path)
     try:
         if is_named_pipe(path):
-            advice = "it is a named pipe; read it as standard input: -"
-            return ConfigError(f"cannot hash {name}: {advice}")
+            return ConfigError(
+                f"cannot hash {name}: it is a named pipe", "read it as standard input: -"
+            )
     except OSError as error:
         error.filename = name
         return error
@@ -197,18 +205,18 @@ def _tensors(arguments: argparse.Namespace) -> int:
 
     import mlprov
 
-    failures: list[str] = []
+    failures: list[dict[str, str]] = []
     listed = []
     for path in arguments.paths:
         try:
             model = mlprov.digest_model(pathlib.Path(path), algorithm=arguments.algorithm)
         except EvidenceError as error:
+            reason = error.what.removeprefix(f"{path}: ")
             remedy = "name safetensors, or leave --tensors out"
-            reason = str(error).removeprefix(f"{path}: ")
-            _note(failures, f"cannot list the tensors of {path}: {reason}; {remedy}")
+            _note(failures, f"cannot list the tensors of {path}: {reason}", remedy)
             continue
         except (Error, OSError) as error:
-            _note(failures, error)
+            _note(failures, *explain(error, _HASH))
             continue
         if arguments.json:
             listed.append({"path": path, **_facts(model)})
@@ -252,23 +260,30 @@ def _parse(line: str) -> tuple[str, str] | None:
 
 
 def _read_list(path: str) -> list[str]:
-    """Lines end in a newline alone: a name may hold every other character."""
+    """Lines end in a newline alone: a name may hold every other character.
+
+    But where all end in CR LF, as editors on Windows write them, the CR is no part of the names; a
+    byte order mark in front is none of the first digest.
+    """
     if path == "-":
         data = sys.stdin.buffer.read()
     else:
         import pathlib
 
         data = pathlib.Path(path).read_bytes()
-    lines = os.fsdecode(data).split("\n")
-    return lines[:-1] if lines[-1] == "" else lines
+    lines = os.fsdecode(data.removeprefix(codecs.BOM_UTF8)).split("\n")
+    lines = lines[:-1] if lines[-1] == "" else lines
+    if all(line.endswith("\r") for line in lines):
+        return [line[:-1] for line in lines]
+    return lines
 
 
 def _check(arguments: argparse.Namespace) -> int:
     lines = _read_list(arguments.check)
     if not lines:
         raise ConfigError(
-            f"cannot check {arguments.check}: it has no lines; give a list as 'mlprov hash' or "
-            "b3sum prints it"
+            f"cannot check {arguments.check}: it has no lines",
+            "give a list as 'mlprov hash' or b3sum prints it",
         )
     parsed = [_parse(line) for line in lines]
     _say_unreadable(arguments.check, [at for at, line in enumerate(parsed, start=1) if not line])
@@ -283,8 +298,8 @@ def _check(arguments: argparse.Namespace) -> int:
     if counts["FAILED"]:
         do = "does" if counts["FAILED"] == 1 else "do"
         output.error(
-            f"{counts['FAILED']} of {output.plural(len(lines), 'digest')} {do} not match; those "
-            "files changed, or the list is not of --algorithm " + arguments.algorithm
+            f"{counts['FAILED']} of {output.plural(len(lines), 'digest')} {do} not match",
+            f"those files changed, or the list is not of --algorithm {arguments.algorithm}",
         )
         return 1
     return 2 if counts["unreadable"] else 0
@@ -292,9 +307,9 @@ def _check(arguments: argparse.Namespace) -> int:
 
 def _say_unreadable(name: str, numbers: Sequence[int]) -> None:
     """Which lines of a list are none; the first says what one looks like."""
-    remedy = "; give a list as 'mlprov hash' or b3sum prints it"
+    remedy = "give a list as 'mlprov hash' or b3sum prints it"
     for number in numbers[:_MOST_LINES_SAID]:
-        output.error(f"cannot read line {number} of {name}: not '<hex>  <path>'{remedy}")
+        output.error(f"cannot read line {number} of {name}: not '<hex>  <path>'", remedy)
         remedy = ""
     if len(numbers) > _MOST_LINES_SAID:
         more = output.plural(len(numbers) - _MOST_LINES_SAID, "more line")
@@ -317,7 +332,7 @@ def _compare(
         expected, path = line
         _, outcome = next(outcomes)
         if isinstance(outcome, Exception):
-            output.error(outcome, attempt="hash")
+            output.error(*explain(outcome, _HASH))
             result = "unreadable"
         else:
             result = "OK" if outcome.hex() == expected else "FAILED"

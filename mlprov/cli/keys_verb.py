@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.action == "new":
         if os.path.lexists(path):
             raise ConfigError(
-                f"cannot make an owner key: there is one at {path}; move it away first"
+                f"cannot make an owner key: there is one at {path}", "move it away first"
             )
         vkey: str | None = keys.owner_key().vkey
     else:
@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
         output.emit_json({"owner": vkey, "path": path, "trusted": trusted})
     elif vkey is None:
         raise ConfigError(
-            f"cannot show the owner key: there is none at {path}; 'mlprov keys new' makes one"
+            f"cannot show the owner key: there is none at {path}", "'mlprov keys new' makes one"
         )
     else:
         output.text(vkey)

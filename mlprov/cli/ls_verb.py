@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """List runs, newest first."""
     if arguments.n is not None and arguments.n < 0:
-        raise ConfigError(f"cannot list the newest {arguments.n} runs; name a number from 0")
+        raise ConfigError(f"cannot list the newest {arguments.n} runs", "name a number from 0")
     with stores.open_store(arguments.store, read_only=True) as store:
         rows = [r for r in stores.read_runs(store) if arguments.project in (None, r.project)]
         rows = rows[: arguments.n]

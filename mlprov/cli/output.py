@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import binascii
 import contextlib
-import errno
 import os
 import sys
 import threading
@@ -13,7 +12,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from mlprov.escapes import escape
-from mlprov.wording import brief, plural
+from mlprov.explanations import explain
+from mlprov.wording import brief, plural, shortened
 
 __all__ = [
     "abandon_output",
@@ -109,56 +109,31 @@ def table(rows: Sequence[Sequence[object]], *, header: Sequence[str] | None = No
 # ---- errors ----
 
 
-# What to do about the errors of the system that a command may meet.
-_REMEDIES = {
-    errno.ENOENT: "check the name, and the directory that you are in",
-    errno.EISDIR: "it is a directory: name a file in it",
-    errno.ENOTDIR: "check the path: a part of it is a file, no directory",
-    errno.EACCES: "check whose it is and who may read or write it: ls -ld",
-    errno.EPERM: "check whose it is and who may read or write it: ls -ld",
-    errno.EROFS: "name a place that can be written",
-    errno.ENOSPC: "make room on the disk, and run it again",
-    errno.EDQUOT: "make room within your quota, and run it again",
-    errno.ELOOP: "the links lead in a circle: name the file itself",
-    errno.ENAMETOOLONG: "name something shorter",
-    errno.EMFILE: "close other programs, or raise the limit of open files: ulimit -n",
-    errno.EIO: "the disk has an error: look at the system's log",
-}
-
-
-def _sentence(problem: BaseException | str, attempt: str = "read or write") -> str:
-    if isinstance(problem, OSError) and problem.strerror:
-        name = "" if problem.filename is None else f" {os.fsdecode(problem.filename)}"
-        remedy = _REMEDIES.get(problem.errno or 0)
-        return f"cannot {attempt}{name}: {problem.strerror}{f'; {remedy}' if remedy else ''}"
-    return str(problem) or type(problem).__name__
-
-
-def error(problem: BaseException | str, *, attempt: str = "read or write") -> None:
+def error(
+    problem: BaseException | str, remedy: str = "", *, attempt: str = "read or write"
+) -> None:
     """What was attempted, seen and expected on standard error; what to do, on a line of its own.
 
     Args:
-        problem: the exception, or the whole sentence: what, a semicolon, what to do.
+        problem: the exception, or what a sentence says of it.
+        remedy: what to do, beside a sentence.
         attempt: what was attempted, for an error of the system that only names a file.
     """
     _clear()
-    what, semicolon, remedy = _sentence(problem, attempt).partition("; ")
-    print(f"mlprov: {brief(escape(what), _LONG_LINE)}", file=sys.stderr)
-    if semicolon:
-        print(f"mlprov: {brief(escape(remedy), _LONG_LINE)}", file=sys.stderr)
+    if isinstance(problem, BaseException):
+        problem, remedy = explain(problem, attempt)
+    for line in filter(None, (problem, remedy)):
+        print(f"mlprov: {shortened(escape(line), _LONG_LINE)}", file=sys.stderr)
 
 
 def fail(problem: BaseException, *, as_json: bool, expected: bool) -> None:
     """The error that ends a command; with ``--json`` also as the object on standard output."""
-    sentence: BaseException | str = problem
+    what, remedy = explain(problem)
     if not expected:
-        sentence = (
-            f"stopped by a defect of mlprov: {type(problem).__name__}: {problem}; run it again "
-            "with --debug, and please report the traceback"
-        )
-    error(sentence)
+        what = f"stopped by a defect of mlprov: {type(problem).__name__}: {problem}"
+        remedy = "run it again with --debug, and please report the traceback"
+    error(what, remedy)
     if as_json:
-        what, _, remedy = _sentence(sentence).partition("; ")
         emit_json({"error": {"class": type(problem).__name__, "remedy": remedy, "what": what}})
 
 

@@ -31,14 +31,16 @@ def run(arguments: argparse.Namespace) -> int:
     """Pin, unpin or list."""
     if arguments.remove and (arguments.label or arguments.list):
         raise ConfigError(
-            "cannot unpin with --label or --list; name the key, its file or its label alone"
+            "cannot unpin with --label or --list", "name the key, its file or its label alone"
         )
     if arguments.key is None:
         if arguments.remove or arguments.label:
-            raise ConfigError("cannot pin or unpin no key; name a verifier key or a file with one")
+            raise ConfigError(
+                "cannot pin or unpin no key", "name a verifier key or a file with one"
+            )
         return _list(arguments)
     if arguments.list:
-        raise ConfigError("cannot pin and list at once; leave --list or the key out")
+        raise ConfigError("cannot pin and list at once", "leave --list or the key out")
     if arguments.remove:
         changed = keys.untrust(arguments.key)
     else:

@@ -87,15 +87,15 @@ def _refuse_what_is_no_file(evidence: str, store_path: str | None) -> None:
         return
     attempt = f"cannot verify {evidence}: there is no such file"
     if pathlib.Path(f"{evidence}.mlprov").is_file():
-        raise ConfigError(f"{attempt}; did you mean {evidence}.mlprov?")
+        raise ConfigError(f"{attempt}", f"did you mean {evidence}.mlprov?")
     try:
         with stores.open_store(store_path, read_only=True) as store:
             run_id = stores.find_run(store, evidence).id
     except Error:
         return
     raise ConfigError(
-        f"{attempt}, but a run of that name; 'mlprov export {run_id}' writes it as a file, which "
-        "can be verified"
+        f"{attempt}, but a run of that name",
+        f"'mlprov export {run_id}' writes it as a file, which can be verified",
     )
 
 
@@ -106,10 +106,12 @@ def _data(given: list[str]) -> Any:
         role, equals, path = text.partition("=")
         if not equals or not role or "/" in role:  # ./a=b is a path
             if len(given) > 1:
-                raise ConfigError(f"cannot tell of which role {text} is; write --data ROLE={text}")
+                raise ConfigError(
+                    f"cannot tell of which role {text} is", f"write --data ROLE={text}"
+                )
             return pathlib.Path(text)
         if role in by_role:
-            raise ConfigError(f"cannot compare two data sets of the role {role}; name one")
+            raise ConfigError(f"cannot compare two data sets of the role {role}", "name one")
         by_role[role] = pathlib.Path(path)
     return by_role or None
 

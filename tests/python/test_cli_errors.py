@@ -1,12 +1,17 @@
 """Errors of the command line say what was attempted, seen and expected, and then what to do."""
 
+import copy
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from cli_for_tests import is_error
+
+import mlprov
+from mlprov.stores import open_store
 
 
 def remedy(result):
@@ -190,3 +195,57 @@ def test_a_list_that_names_what_no_file_can_be_called_is_checked_otherwise(mlp, 
     assert result.code == 2
     assert "file: OK" in result.out
     assert "cannot read line 1" in result.err
+
+
+# ---- what was seen, and what to do ----
+
+
+def test_a_semicolon_in_a_name_ends_no_line(mlp, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    name = "a; b"
+    for command in (
+        ["hash", name],
+        ["hash", "--check", name],
+        ["verify", name],
+        ["trust", name],
+        ["diff", name, name],
+        ["import", name],
+        ["ls", "--store", name],
+    ):
+        result = mlp(*command)
+        assert result.code == 2
+        first, second = result.err.splitlines()
+        assert name in first
+        assert remedy(result)
+        assert not second.startswith("mlprov: b")
+
+
+def test_a_semicolon_in_a_name_splits_no_error_of_the_core(tmp_path):
+    here = tmp_path / "a; b"
+    with pytest.raises(mlprov.StoreError) as caught:
+        open_store(here)
+    assert str(here) in caught.value.what
+    assert caught.value.remedy
+    assert str(caught.value) == f"{caught.value.what}; {caught.value.remedy}"
+
+
+@pytest.mark.parametrize("length", [500, 600, 1100, 4000])
+def test_a_long_path_swallows_neither_reason_nor_remedy(mlp, tmp_path, monkeypatch, length):
+    monkeypatch.chdir(tmp_path)
+    path = "x/" * (length // 2) + "no; file"
+    for verb in ("hash", "verify", "import"):
+        result = mlp(verb, path)
+        assert result.code == 2
+        first, second = result.err.splitlines()
+        assert first.endswith("no; file: No such file or directory")
+        assert "check the name" in second or "name a bundle" in second
+    store = mlp("ls", "--store", path)
+    assert "no; file" in store.err.splitlines()[0]
+    assert "mlprov init" in remedy(store)
+
+
+def test_an_exception_keeps_its_remedy_when_it_is_pickled_or_copied():
+    error = mlprov.StoreError("cannot read a; b", "try again")
+    error.status = "BUSY"
+    for other in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
+        assert (other.what, other.remedy, other.status) == ("cannot read a; b", "try again", "BUSY")

@@ -80,6 +80,31 @@ def test_check_says_what_failed_and_what_it_could_not_read(mlp, odd, tmp_path):
     assert is_error(mlp("hash", "--check", "nowhere"), "nowhere: No such file")
 
 
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["plain", "byte order mark"])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"], ids=["LF", "CR LF"])
+def test_a_list_that_an_editor_wrote_is_checked_as_sha256sum_checks_it(
+    mlp, odd, tmp_path, mark, end
+):
+    digests = mlp("hash", "--algorithm", "sha256", "plain", "with space").out.encode()
+    path = tmp_path / "list"
+    path.write_bytes(mark + digests.replace(b"\n", end))
+    result = mlp("hash", "--check", path, "--algorithm", "sha256")
+    assert (result.code, result.out) == (0, "plain: OK\nwith space: OK\n"), result.err
+    if not mark:
+        peer = subprocess.run(["sha256sum", "--check", path], capture_output=True, text=True)
+        assert peer.stdout == result.out
+
+
+def test_a_name_that_ends_in_a_carriage_return_keeps_it(mlp, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("a\r").write_bytes(b"a")
+    Path("b").write_bytes(b"b")
+    digests = mlp("hash", "a\r", "b").out
+    for text in (digests, digests.replace("\\r", "\r")):
+        Path("list").write_bytes(text.encode())
+        assert mlp("hash", "--check", "list").code == 0
+
+
 def test_standard_input_is_hashed(mlp):
     digest = str(mlprov.digest(b"abc")).partition(":")[2]
     assert mlp("hash", "-", stdin=b"abc").out == f"{digest}  -\n"
@@ -100,6 +125,24 @@ def test_one_bad_file_leaves_the_rest_hashed_with_exit_code_2(mlp, tmp_path, mon
     assert set(found) == {"algorithm", "errors", "files"}
     assert len(found["errors"]) == 1
     assert [file["path"] for file in found["files"]] == ["b"]
+
+
+def test_errors_in_json_are_the_two_lines_of_the_plain_output(mlp, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("fifo")
+    Path("text").write_bytes(b"abc")
+    for arguments in (
+        ["missing"],
+        ["fifo"],
+        ["text/x"],
+        ["--tensors", "text"],
+        ["--tensors", "no"],
+    ):
+        (error,) = mlp("hash", *arguments, "--json").json["errors"]
+        lines = [f"mlprov: {error[key]}" for key in ("what", "remedy") if error[key]]
+        assert mlp("hash", *arguments).err.splitlines() == lines
+        assert error["what"].startswith("cannot ")
+        assert "[Errno" not in error["what"]
 
 
 def test_an_unreadable_file_or_folder_leaves_the_rest_hashed(mlp, tmp_path, monkeypatch):

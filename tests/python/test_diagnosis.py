@@ -1,10 +1,12 @@
 """What ``mlprov doctor`` says, and that it changes nothing."""
 
+import json
 import os
 import sys
 import types
 
 import pytest
+from cli_for_tests import as_nobody
 
 from mlprov import diagnosis, keys, stores
 
@@ -21,6 +23,19 @@ def test_a_fresh_user_in_an_empty_directory_has_nothing_wrong(tmp_path, monkeypa
     assert "none at" in found(findings, "store")[0].detail
     assert list(tmp_path.iterdir()) == []
     assert not keys.home().exists()
+
+
+def test_a_store_that_cannot_be_made_is_said_with_what_to_do(nobody):
+    nobody.chmod(0o555)
+    done = as_nobody(nobody, "doctor", "--json")
+    assert done.returncode == 2, done.stderr
+    findings = {finding["what"]: finding for finding in json.loads(done.stdout)["findings"]}
+    for what, variable in (("store", "MLPROV_STORE"), ("owner key", "MLPROV_HOME")):
+        assert findings[what]["state"] == "wrong"
+        assert f"none can be made in {nobody}" in findings[what]["detail"]
+        assert variable in findings[what]["remedy"]
+    done = as_nobody(nobody, "doctor", "--store", nobody / "no" / "store")
+    assert f"none can be made in {nobody / 'no'}: there is no such directory" in done.stdout
 
 
 def test_a_recorded_store_is_described(as_owner):

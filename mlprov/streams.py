@@ -133,7 +133,7 @@ class BatchStream:
         name = self._streams.next_name()
         try:
             if self._order is not None:
-                self._indices = self._streams.open_leaves(f"{name}-indices")
+                self._indices = self._streams.open_leaves(f"indices.{name}")
             if self._hash == "content":
                 self._leaves = self._streams.open_leaves(name)
         except Exception as error:

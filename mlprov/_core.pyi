@@ -343,6 +343,10 @@ class Ticket:
         """How many tensors are hashed beside the caller; 0: all were hashed at once."""
 
     @property
+    def bytes(self) -> int:
+        """How many bytes those have."""
+
+    @property
     def changed(self) -> tuple[int, ...]:
         """Indices of tensors that changed under capture; waits.
 

@@ -69,9 +69,10 @@ class Items:
         kinds: for each gap ``"$tensor"``, ``"$bytes"``, or the tail of an ``$image``.
         sources: for each gap what is hashed.
         opaque: classes that are recorded by name alone.
+        changed: places of the tensors that changed under capture.
     """
 
-    __slots__ = ("gaps", "kinds", "opaque", "pieces", "root", "sources")
+    __slots__ = ("changed", "gaps", "kinds", "opaque", "pieces", "root", "sources")
 
     def __init__(self, value: object, depth: int = 2) -> None:
         self.root = value
@@ -80,6 +81,7 @@ class Items:
         self.kinds: list[str] = []
         self.sources: list[object] = []
         self.opaque: dict[str, None] = {}
+        self.changed: list[str] = []
         write = _WRITERS.get(type(value)) or _writer_of(value)
         write(self, value, depth)
 
@@ -97,10 +99,27 @@ class Items:
         except UnsupportedTensorError:
             self._set_objects_apart()
             rows = hash_tensors(self.sources, algorithm, self._describe)
+        self.fill(algorithm, rows)
+        return rows
+
+    def hash_beside(self, algorithm: str) -> _core.Ticket | None:
+        """Begin to hash; :meth:`fill` takes the rows. None: only :meth:`hash` can do it."""
+        if not self.sources:
+            return None
+        try:
+            return _core.Ticket(self.sources, algorithm)
+        except UnsupportedTensorError:  # composites, arrays of objects
+            return None
+
+    def fill(self, algorithm: str, rows: Sequence[Row | Composite | None]) -> None:
+        """Fill every gap; None is the row of a tensor that changed under capture."""
         pieces = self.pieces
         head = '":{"digest":"' + algorithm + ":"
-        for gap, kind, row in zip(self.gaps, self.kinds, rows, strict=True):
-            if isinstance(row, Composite):
+        for index, (gap, kind, row) in enumerate(zip(self.gaps, self.kinds, rows, strict=True)):
+            if row is None:
+                pieces[gap] = '{"$changed":' + encode_text(class_name(self.sources[index])) + "}"
+                self.changed.append(self._describe(index))
+            elif isinstance(row, Composite):
                 pieces[gap] = '{"$tensor":' + row.text().decode() + "}"
             elif kind == "$tensor":
                 pieces[gap] = '{"$tensor' + head + row[0].hex() + tensor_tail(row[1:])
@@ -108,7 +127,6 @@ class Items:
                 pieces[gap] = f'{{"$bytes{head}{row[0].hex()}","len":{row[3]}}}}}'
             else:
                 pieces[gap] = f'{{"$image{head}{row[0].hex()}","len":{row[3]},{kind}}}}}'
-        return rows
 
     def text(self) -> str:
         """The JCS text, once the gaps are filled.

@@ -110,7 +110,7 @@ _MEMBERS: dict[str, dict[str, _Kind | str]] = {
     },
     "run.end": {
         **dict.fromkeys(("status", "exception"), _TEXT),
-        **dict.fromkeys(("epochs", "batches", "gaps"), _COUNT),
+        **dict.fromkeys(("epochs", "batches", "gaps", "waits"), _COUNT),
         "overhead": _OBJECT,
         "seconds": _NUMBER,
     },
@@ -118,7 +118,7 @@ _MEMBERS: dict[str, dict[str, _Kind | str]] = {
 _CODE: dict[str, _Kind | str] = {"git": _OBJECT, "modules": _OBJECTS}
 _ENVIRONMENT: dict[str, _Kind | str] = {"packages": _OBJECT}
 _STREAM: dict[str, _Kind | str] = {
-    "role": _NAME,
+    **dict.fromkeys(("role", "guard", "hash"), _NAME),
     **dict.fromkeys(("batches", "bytes", "samples"), _COUNT),
     **dict.fromkeys(("tree", "indices"), _TREE),
 }

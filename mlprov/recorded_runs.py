@@ -40,7 +40,8 @@ class RecordedRun:
         self.name = name
         self.algorithm = settings.algorithm
         self.recorder = Recorder(settings.on_error, disabled=disabled)
-        self.streams = Streams(self.recorder, self.id, self.algorithm)
+        beside = settings.snapshot == "overlap"
+        self.streams = Streams(self.recorder, self.id, self.algorithm, beside=beside)
         self.ended = False
         path = settings.store
         self.store_path = pathlib.Path(path).absolute() if path is not None else stores.find_store()
@@ -224,6 +225,8 @@ class RecordedRun:
         size, root = self._head
         cost = self.overhead
         copies = f"; copies of {self._copied / 1e6:.1f} MB" if self._copied else ""
+        waits = self.streams.waits
+        waited = f"; waited for the hashing of {plural(waits, 'batch')}" if waits else ""
         return "\n".join(
             (
                 f"run       {self.id} ({self.name}), {self._status}",
@@ -231,7 +234,7 @@ class RecordedRun:
                 f"recorded  {plural(self._epochs, 'epoch')}, "
                 f"{plural(self.streams.batches, 'batch')}, {plural(self.recorder.gaps, 'gap')}",
                 f"cost      {cost['seconds']:.3f} s on the training thread, "
-                f"{cost['share']:.1%} of the run{copies}",
+                f"{cost['share']:.1%} of the run{copies}{waited}",
                 f"verify    {self._command()}",
             )
         )

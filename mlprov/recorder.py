@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 _UNWRITABLE = ("FULL", "IO", "NOT_FOUND", "READONLY")  # csrc/base/status.h
 _PATIENCE = 30.0  # seconds; csrc/store/store.h, MLP_STORE_BUSY_MS
-_CAPTURED = ("weights", "optimizer", "step")  # what may change under capture
+_CAPTURED = ("weights", "optimizer", "step", "batch")  # what may change under capture
 _MAX_REASON = 500  # characters of a gap's reason
 
 

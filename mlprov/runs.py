@@ -314,23 +314,38 @@ class Run(RecordedRun):
         self._make.finish_step(capture, step, epoch, batches)
         self._commit()
 
-    def track(self, loader: Iterable[T], *, role: str = "train") -> Tracked[T]:
+    def track(
+        self,
+        loader: Iterable[T],
+        *,
+        role: str = "train",
+        hash: str = "content",  # noqa: A002
+    ) -> Tracked[T]:
         """Record the batches of a loader as they pass: the same objects, in the same order.
 
-        They are hashed where they lie: memory that another thread frees or shrinks meanwhile ends
-        the process, as it would with any other reader of it.
+        They are hashed where they lie. torch tensors in host memory of 64 KiB and more are hashed
+        by a worker while the loop uses them, with ``snapshot="overlap"``: a batch that the loop
+        wrote into meanwhile is recorded as changed. Everything else is hashed before it is yielded.
+        Of a ``DataLoader`` with a map-style data set the order of indices is recorded, too.
 
         Args:
             loader: anything that can be iterated; a ``DataLoader`` as well as a list.
             role: what the batches are used for.
+            hash: ``"content"``: every batch by its content; ``"index"``: only the order of indices,
+                for data sets whose samples :meth:`track_data` recorded. Where a loader has no such
+                order its batches are hashed, and a warning says so.
 
         Raises:
-            ConfigError: a role that is no plain word.
+            ConfigError: a role that is no plain word; another ``hash``.
             StoreError: from the loop: the run has ended, or this is a forked child.
             Exception: from the loop: whatever failed, with ``on_error="raise"``.
         """
         self._check_role(role)
-        return Tracked(self, loader, role)
+        self.recorder.require(
+            hash in ("content", "index"),
+            f'cannot track with hash={hash!r}: expected "content" or "index"',
+        )
+        return Tracked(self, loader, role, hash)
 
     def log(self, *, step: int | None = None, **metrics: Any) -> None:
         """Record metrics outside an epoch's own; they are written with the next head.
@@ -422,7 +437,7 @@ class Run(RecordedRun):
         if self.current_epoch is not None:  # its loop was left; its generator is still held
             self._end_epoch(self.current_epoch, interrupted=True)
         self.barrier.settle(self._patience)
-        self.streams.close_all()
+        self.streams.close_all(self._patience)
         if not self._end_is_recorded:  # else an earlier call raised behind it
             self.recorder.attempt("end", lambda: self._record_end(status, kind))
         ends = time.monotonic() + timeout
@@ -442,6 +457,7 @@ class Run(RecordedRun):
             batches=self.streams.batches,
             gaps=self.recorder.gaps,
             overhead={**self.overhead},
+            waits=self.streams.waits,
             seconds=round(time.perf_counter() - self._started, 3),
         )
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import collections
+import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from mlprov import batches
 from mlprov._core import LeafStream
+from mlprov.batches import BatchCapture, BatchInHand, WriteProbe
 from mlprov.epochs import Epoch
 from mlprov.errors import Error
-from mlprov.items import class_name, encode_text
+from mlprov.index_orders import IndexOrder, begin_pass, index_leaf
 from mlprov.recorder import Recorder
 from mlprov.records import Json
 from mlprov.tree_references import TreeReference
@@ -21,16 +23,24 @@ __all__ = ["BatchStream", "Streams", "Tracked"]
 
 T = TypeVar("T")
 
+MAX_QUEUED: Final = 4  # batches: what is hashed within a step needs one
+MAX_BYTES: Final = 64 << 20  # of their tensors
+
 
 class Streams:
     """The streams of one run: those that are open, and what all of them held.
 
     Attributes:
         batches: how many batches the closed ones had; the end of the run states it.
+        waits: how often training waited for batches that were still being hashed.
+        beside: whether batches may be hashed beside training. False from the start, or once a loop
+            wrote into one.
     """
 
-    def __init__(self, recorder: Recorder, run_id: str, algorithm: str) -> None:
+    def __init__(self, recorder: Recorder, run_id: str, algorithm: str, *, beside: bool) -> None:
         self.batches = 0
+        self.waits = 0
+        self.beside = beside
         self.recorder = recorder
         self.algorithm = algorithm
         self._run_id = run_id
@@ -42,10 +52,14 @@ class Streams:
         """How many batches all of them have had so far, open ones too."""
         return self.batches + sum(stream.count for stream in self._live)
 
-    def open_leaves(self) -> LeafStream:
-        """A new open leaves file of this run (docs/format.md section 11)."""
+    def next_name(self) -> str:
+        """What the next stream is called in its files' names."""
         self._opened += 1
-        return self.recorder.store.open_stream(self._run_id, str(self._opened - 1))
+        return str(self._opened - 1)
+
+    def open_leaves(self, name: str) -> LeafStream:
+        """A new open leaves file of this run (docs/format.md section 11)."""
+        return self.recorder.store.open_stream(self._run_id, name)
 
     def keep(self, stream: BatchStream) -> None:
         """Remember a stream that is open, so that the end of its epoch closes it."""
@@ -60,14 +74,24 @@ class Streams:
         for stream in [stream for stream in self._live if stream.epoch is epoch]:
             stream.close()
 
-    def close_all(self) -> None:
-        """Close what is open at the end of the run."""
+    def close_all(self, timeout: float | None = None) -> None:
+        """Close what is open at the end of the run.
+
+        Args:
+            timeout: seconds to wait at most for batches that are still being hashed; what is not
+                hashed then is a gap. None: no limit.
+        """
+        ends = None if timeout is None else time.monotonic() + timeout
         for stream in list(self._live):
-            stream.close()
+            stream.close(ends)
 
 
 class BatchStream:
     """The batch leaves of one pass over a loader within one epoch, on their way to a file.
+
+    Batches that are hashed beside training wait here; their leaves are appended in the order in
+    which the loader gave them. Beside the newest, which the loop has in its hands anyway, at most
+    :data:`MAX_QUEUED` of at most :data:`MAX_BYTES` together are kept: then the loop waits.
 
     Attributes:
         epoch: within which; None outside of all.
@@ -75,9 +99,18 @@ class BatchStream:
         count: batches so far.
     """
 
-    def __init__(self, streams: Streams, role: str, epoch: Epoch | None) -> None:
+    def __init__(
+        self,
+        streams: Streams,
+        role: str,
+        epoch: Epoch | None,
+        order: IndexOrder | None,
+        hash: str,  # noqa: A002
+    ) -> None:
         self.epoch = epoch
         self.closed = False
+        self._order = order
+        self._hash = hash
         self._streams = streams
         self._recorder = streams.recorder
         self._role = role
@@ -85,88 +118,168 @@ class BatchStream:
         self.count = 0
         self._samples = 0
         self._bytes = 0
+        self._guard = "inline"
         self._lost: Exception | None = None
         self._leaves: LeafStream | None = None
+        self._indices: LeafStream | None = None
+        self._queue: collections.deque[BatchInHand] = collections.deque()
+        self._probe: WriteProbe | None = None
         self._attempt("batches", self._open)
 
     def _attempt(self, what: str, action: Callable[[], None]) -> None:
         self._recorder.attempt(what, action, epoch=self._epoch_index, role=self._role)
 
     def _open(self) -> None:
+        name = self._streams.next_name()
         try:
-            self._leaves = self._streams.open_leaves()
+            if self._order is not None:
+                self._indices = self._streams.open_leaves(f"indices.{name}")
+            if self._hash == "content":
+                self._leaves = self._streams.open_leaves(name)
         except Exception as error:
-            self._lost = error
+            self._lose_all(error)
             raise
         finally:
             self._streams.keep(self)
 
-    def add(self, batch: object) -> None:
-        """Hash a batch and append its leaf."""
-        if self._leaves is not None:
-            self._attempt("batch", lambda: self._append(batch))
-        elif self._lost is not None:
-            self.count += 1
+    def _lose_all(self, error: Exception) -> None:
+        """The stream ends here; a gap will say how many batches are lost."""
+        self._lost = error
+        self._queue.clear()
+        for leaves in (self._leaves, self._indices):
+            if leaves is not None:
+                leaves.abandon()
+        self._leaves = self._indices = None
 
-    def _append(self, batch: object) -> None:
-        assert self._leaves is not None
-        refused: Exception | None = None
-        try:
-            capture = batches.capture_batch(self.count, batch, self._streams.algorithm)
-        except Exception as error:  # noqa: BLE001  (whatever a foreign tensor raises)
-            # The batches behind it keep their numbers: this one is named by its class alone.
-            refused = error
-            text = (
-                f'{{"batch":{self.count},"items":{{"$opaque":{encode_text(class_name(batch))}}}}}'
-            )
-            capture = batches.BatchCapture(text.encode(), 0, 0, ())
-        try:
-            self._leaves.append(capture.leaf)
-        except Exception as error:
-            # A stream with a hole would number the batches wrongly: it ends here, and a gap says
-            # how many are lost.
-            leaves, self._leaves = self._leaves, None
-            self._lost = error
-            self.count += 1
-            leaves.abandon()
-            raise
+    # ---- batches ----
+
+    def add(self, batch: object) -> None:
+        """Hash a batch, or begin to; its leaf is appended behind those before it."""
+        self._attempt("batch", lambda: self._take(batch))
+
+    def _take(self, batch: object) -> None:
+        if self._order is not None:
+            self._take_indices(self._order)
+        if self._leaves is not None:
+            self._queue.append(self._begin(batch))
         self.count += 1
+        self._settle_done()
+        self._make_room()
+
+    def _take_indices(self, order: IndexOrder) -> None:
+        """Append the index leaf of the next batch. Once one is missing there is no tree."""
+        try:
+            indices = order.take()  # also where they are lost: the next stream goes on from here
+            if self._indices is not None:
+                self._indices.append(index_leaf(self.count, indices, self._streams.algorithm))
+                self._samples += len(indices) if self._hash == "index" else 0
+        except Exception as error:
+            leaves, self._indices = self._indices, None
+            if leaves is None:  # said before
+                return
+            leaves.abandon()
+            if self._recorder.raises:
+                raise
+            self._recorder.gap("indices", error)
+
+    def _begin(self, batch: object) -> BatchInHand:
+        streams, number = self._streams, self.count
+        if self._probe is not None and self._probe.was_written():
+            streams.beside = False
+        # The first is hashed before the loop has it: it tells whether loops write into them.
+        beside = streams.beside and number > 0
+        in_hand = BatchInHand(number, batch, streams.algorithm, beside=beside)
+        self._probe = WriteProbe(in_hand.tensors()) if streams.beside and number == 0 else None
+        if in_hand.bytes:
+            self._guard = "none"
+        return in_hand
+
+    def _settle_done(self) -> None:
+        while self._queue and not self._queue[0].is_beside:
+            self._settle_first(None)
+
+    def _make_room(self) -> None:
+        """Of all but the newest, which the loop has anyway."""
+        before = list(self._queue)[:-1]
+        kept = sum(in_hand.bytes for in_hand in before)
+        for count, in_hand in enumerate(before):
+            if len(before) - count <= MAX_QUEUED and kept <= MAX_BYTES:
+                return
+            self._streams.waits += in_hand.is_beside
+            self._settle_first(None)
+            kept -= in_hand.bytes
+
+    def _settle(self, ends: float | None) -> None:
+        while self._queue:
+            self._settle_first(None if ends is None else max(0.0, ends - time.monotonic()))
+
+    def _settle_first(self, timeout: float | None) -> None:
+        """Append the leaf of the first; Ctrl-C in here leaves it queued, or appended once."""
+        in_hand = self._queue[0]
+        try:
+            in_hand.wait(timeout)
+            capture = in_hand.capture()
+        except Exception as error:  # noqa: BLE001  (whatever a foreign tensor raises)
+            capture = in_hand.refused(error)
+        try:
+            if self._leaves is not None and self._leaves.size == in_hand.number:
+                self._leaves.append(capture.leaf)
+        except Exception as error:
+            self._lose_all(error)  # a stream with a hole would number the batches wrongly
+            raise
+        self._queue.popleft()
+        self._count(capture)
+
+    def _count(self, capture: BatchCapture) -> None:
         self._samples += capture.samples
         self._bytes += capture.bytes
-        if refused is not None:
-            raise refused
         for kind in capture.opaque:
             self._recorder.warn(
                 f"a batch holds objects of type {kind}, which are recorded by type only",
                 once=f"opaque {kind}",
             )
+        if capture.error is not None:
+            self._lose(capture.error)
 
-    def close(self) -> None:
-        """Close the stream; its tree goes to the epoch, or to a record of its own outside one."""
+    def _lose(self, error: Exception) -> None:
+        """The values of one batch are not in its leaf; the others go on."""
+        if getattr(error, "status", "") == "CHANGED":
+            self._streams.beside = False
+        if self._recorder.raises:
+            raise error
+        self._recorder.gap("batch", error)
+
+    # ---- the end ----
+
+    def close(self, ends: float | None = None) -> None:
+        """Close the stream; its tree goes to the epoch, or to a record of its own outside one.
+
+        Args:
+            ends: until when to wait for batches that are still being hashed (``time.monotonic()``);
+                None: no limit.
+        """
         if not self.closed:
             self.closed = True
-            self._attempt("batches", self._finish)
+            try:
+                self._attempt("batch", lambda: self._settle(ends))
+            finally:
+                self._attempt("batches", self._finish)
 
     def _finish(self) -> None:
         self._streams.drop(self)
-        tree: Json = None
+        self._probe = None
         self._streams.batches += self.count
-        if self._leaves is not None:
-            leaves, self._leaves = self._leaves, None
-            size = leaves.size
-            try:
-                tree = TreeReference(leaves.close(), size).json()
-            except (Error, OSError) as error:
-                leaves.abandon()
-                if self._recorder.raises:
-                    raise
-                self._lost = error
+        tree = self._close_leaves(self._leaves)
+        indices = self._close_leaves(self._indices)
+        self._leaves = self._indices = None
         if self._lost is not None and self.count:
             self._recorder.gap("batches", self._lost, count=self.count)
         stream: Json = {
             "batches": self.count,
             "bytes": self._bytes,
-            "indices": None,
+            "guard": self._guard,
+            "hash": self._hash,
+            "indices": indices,
             "role": self._role,
             "samples": self._samples,
             "tree": tree,
@@ -176,33 +289,58 @@ class BatchStream:
         else:
             self._recorder.append("batches", streams=[stream])
 
+    def _close_leaves(self, leaves: LeafStream | None) -> Json:
+        if leaves is None:
+            return None
+        size = leaves.size
+        try:
+            return TreeReference(leaves.close(), size).json()
+        except (Error, OSError) as error:
+            leaves.abandon()
+            if self._recorder.raises:
+                raise
+            self._lost = error
+            return None
+
 
 class Tracked(Generic[T]):
     """A loader whose batches are recorded as they pass; everything else is the loader's own."""
 
-    def __init__(self, run: Run, loader: Iterable[T], role: str) -> None:
+    def __init__(self, run: Run, loader: Iterable[T], role: str, hash: str) -> None:  # noqa: A002
         self._run = run
         self._loader = loader
         self._role = role
+        self._hash = hash
 
     def __iter__(self) -> Iterator[T]:
         return iter(self._loader) if self._run.recorder.records_nothing else self._recorded()
 
     def _recorded(self) -> Iterator[T]:
         run = self._run
-        stream = BatchStream(run.streams, self._role, run.current_epoch)
+        iterator, order = begin_pass(self._loader)
+        stream = self._open(order)
         try:
-            for batch in self._loader:
+            for batch in iterator:
                 run.barrier.between_batches()
                 if stream.closed or stream.epoch is not run.current_epoch:
                     # An epoch has ended or begun since: the batches before are not its own.
                     stream.close()
-                    stream = BatchStream(run.streams, self._role, run.current_epoch)
+                    stream = self._open(order)
                 stream.add(batch)
                 yield batch
         finally:
             if not run.recorder.in_child and not run.ended:
                 stream.close()
+
+    def _open(self, order: IndexOrder | None) -> BatchStream:
+        run, hash = self._run, self._hash  # noqa: A001
+        if order is None and hash == "index":
+            hash = "content"  # noqa: A001
+            run.recorder.warn(
+                f"the loader of {self._role!r} has no order of indices: its batches are hashed",
+                once=f"index {self._role}",
+            )
+        return BatchStream(run.streams, self._role, run.current_epoch, order, hash)
 
     def __len__(self) -> int:
         return len(self._loader)  # type: ignore[arg-type]

@@ -37,6 +37,14 @@ size_t mlp_py_captured_beside(const struct mlp_py_captured *captured)
     return captured->ticket != NULL ? captured->beside.views.count : 0;
 }
 
+uint64_t mlp_py_captured_beside_len(const struct mlp_py_captured *captured)
+{
+    uint64_t len = 0;
+    for (size_t i = 0; i < mlp_py_captured_beside(captured); i++)
+        len += captured->beside.views.lens[i];
+    return len;
+}
+
 struct mlp_ticket *mlp_py_captured_ticket(const struct mlp_py_captured *captured)
 {
     return captured->ticket;

@@ -28,6 +28,9 @@ size_t mlp_py_captured_count(const struct mlp_py_captured *captured);
 /* How many are hashed beside the caller; 0: all were hashed before mlp_py_captured_new returned. */
 size_t mlp_py_captured_beside(const struct mlp_py_captured *captured);
 
+/* How many bytes those have. */
+uint64_t mlp_py_captured_beside_len(const struct mlp_py_captured *captured);
+
 /* The ticket of those; NULL where there are none. */
 struct mlp_ticket *mlp_py_captured_ticket(const struct mlp_py_captured *captured);
 

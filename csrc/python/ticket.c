@@ -14,6 +14,7 @@ struct ticket_object {
     struct mlp_py_captured *captured;      /* NULL once there is an answer */
     bool recheck;
     size_t beside_count;
+    uint64_t beside_len;
     PyObject *rows;    /* the answer */
     PyObject *changed; /* ... a tuple of indices */
     bool cancelled;
@@ -57,6 +58,7 @@ static int make(struct mlp_py_state *state, struct ticket_object *self, PyObject
     if (self->captured == NULL)
         return -1;
     self->beside_count = mlp_py_captured_beside(self->captured);
+    self->beside_len = mlp_py_captured_beside_len(self->captured);
     return self->beside_count == 0 ? answer(state, self) : 0;
 }
 
@@ -213,6 +215,11 @@ static PyObject *MlpCore_Ticket_beside(PyObject *self, void *Py_UNUSED(closure))
     return PyLong_FromSize_t(as_ticket(self)->beside_count);
 }
 
+static PyObject *MlpCore_Ticket_bytes(PyObject *self, void *Py_UNUSED(closure))
+{
+    return PyLong_FromUnsignedLongLong(as_ticket(self)->beside_len);
+}
+
 static PyObject *MlpCore_Ticket_changed(PyObject *self, void *Py_UNUSED(closure))
 {
     return wait_for_answer(self, MLP_CLOCK_NEVER) < 0 ? NULL : Py_NewRef(as_ticket(self)->changed);
@@ -250,6 +257,7 @@ static PyMethodDef methods[] = {
 static PyGetSetDef properties[] = {
     {"beside", MlpCore_Ticket_beside, NULL,
      PyDoc_STR("How many tensors are hashed beside the caller; 0: all were hashed at once."), NULL},
+    {"bytes", MlpCore_Ticket_bytes, NULL, PyDoc_STR("How many bytes those have."), NULL},
     {"changed", MlpCore_Ticket_changed, NULL,
      PyDoc_STR("Indices of tensors that changed under capture; waits."), NULL},
     {NULL, NULL, NULL, NULL, NULL},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import random
 import signal
 import subprocess
@@ -157,6 +159,53 @@ def test_fifty_kills_lose_nothing_that_was_acknowledged(tmp_path: Path) -> None:
     for run in runs:
         assert_log_holds(path, run.id, tmp_path)
     assert_store_log_holds(path)
+
+
+TRAINING = """
+import sys, time, torch, mlprov
+from training_for_tests import network, train_step
+data = torch.utils.data.TensorDataset(torch.randn(10**6, 4), torch.arange(10**6) % 2)
+loader = torch.utils.data.DataLoader(data, batch_size=2)
+model, optimizer = network()
+with mlprov.start("victim", store=sys.argv[1], model=model, optimizer=optimizer) as run:
+    print(run.id, flush=True)
+    for epoch in run.epochs(1):
+        for batch in run.track(loader):
+            train_step(model, optimizer, batch)
+            print(time.monotonic(), flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_a_training_that_is_killed_leaves_the_leaves_of_its_running_epoch(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    process = subprocess.Popen(
+        [sys.executable, "-c", TRAINING, tmp_path / "s"],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE, text=True, cwd=ROOT,
+    )  # fmt: skip
+    assert process.stdout is not None
+    run_id = process.stdout.readline().strip()
+    times = [float(process.stdout.readline())]
+    while times[-1] < times[0] + 7:  # one fsync after five seconds
+        times.append(float(process.stdout.readline()))
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=60)
+
+    with stores.open_store(tmp_path / "s") as store:
+        streams = {name: store.open_stream(run_id, name) for name in ("0", "indices.0")}
+        sizes = {name: stream.size for name, stream in streams.items()}
+        leaves = {name: store.get_leaves(stream.close()) for name, stream in streams.items()}
+    old = sum(moment < times[-1] - 5.5 for moment in times)
+    assert old > 0
+    assert min(sizes.values()) >= old, "what is more than five seconds old is there"
+    for number, leaf in enumerate(leaves["indices.0"]):
+        expected = {"batch": number, "indices": [2 * number, 2 * number + 1]}
+        assert json.loads(leaf) == expected
+    for number, leaf in enumerate(leaves["0"]):
+        read = json.loads(leaf)
+        assert (read["batch"], read["items"][0]["$tensor"]["shape"]) == (number, [2, 4])
+    assert_log_holds(tmp_path / "s", run_id, tmp_path)
 
 
 def test_a_store_whose_process_was_killed_takes_the_next_run(tmp_path: Path) -> None:

@@ -164,24 +164,25 @@ def test_warnings_that_are_errors_do_not_lose_the_gap(tmp_path: Path) -> None:
 def test_ctrl_c_inside_recording_ends_the_run_and_leaves_a_log_that_holds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mlprov import batches
+    from mlprov.batches import BatchInHand
 
     seen = []
 
-    def interrupted(number: int, batch: object, algorithm: str) -> Any:
-        seen.append(number)
+    def interrupted(batch: BatchInHand) -> Any:
+        seen.append(batch.number)
         if len(seen) == 3:
             raise KeyboardInterrupt
-        return genuine(number, batch, algorithm)
+        return genuine(batch)
 
-    genuine = batches.capture_batch
-    monkeypatch.setattr(batches, "capture_batch", interrupted)
+    genuine = BatchInHand.capture
+    monkeypatch.setattr(BatchInHand, "capture", interrupted)
     with pytest.raises(KeyboardInterrupt), mlprov.start("ctrl-c", store=tmp_path / "s") as run:  # noqa: PT012
         for _ in run.epochs(3):
             list(run.track([b"a"] * 5))
     records = stored(run)
     assert the(records, "run.end")["exception"] == "builtins.KeyboardInterrupt"
-    assert the(records, "epoch")["streams"][0]["batches"] == 2
+    stream = the(records, "epoch")["streams"][0]
+    assert stream["batches"] == stream["tree"]["size"] == 3  # the third was hashed once more
     assert_log_holds(tmp_path / "s", run.id, tmp_path)
 
 

@@ -52,8 +52,11 @@ MEMBERS = {
     "metrics": "step metrics",
     "checkpoint": "path format files epoch weights aliases tensors mapping",
     "gap": "what epoch role count error reason",
-    "run.end": "status exception epochs batches gaps overhead seconds",
+    "run.end": "status exception epochs batches gaps overhead waits seconds",
 }
+
+
+STREAM = {"batches", "bytes", "guard", "hash", "indices", "role", "samples", "tree"}
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +96,8 @@ def test_each_type_has_the_members_of_the_specification(recorded: list[dict[str,
 
 def test_the_specification_names_every_member() -> None:
     section = (ROOT / "docs" / "format.md").read_text().split("\n## 5 ")[1].split("\n## 6 ")[0]
+    table = section.split("\n**Stream** —")[1].split("\n\n`")[0]
+    assert all(f"`{member}`" in table for member in STREAM)
     for kind, members in MEMBERS.items():
         about = section.split(f"\n`{kind}` —")[1].split("\n\n`")[0].split("\n\n**")[0]
         for member in members.split():
@@ -178,7 +183,7 @@ def test_an_epoch_has_the_state_of_everything(recorded: list[dict[str, Any]]) ->
         assert (epoch["guard"], epoch["privacy"], epoch["interrupted"]) == ("inline", None, False)
         assert epoch["metrics"] == {"loss": 0.5}
         (stream,) = epoch["streams"]
-        assert set(stream) == {"role", "tree", "indices", "batches", "samples", "bytes"}
+        assert set(stream) == STREAM
         assert is_tree(stream["tree"])
         assert (stream["batches"], stream["samples"], stream["indices"], stream["role"]) == (
             3,

@@ -10,6 +10,7 @@ from mlprov._core import LeafStream
 from mlprov.epochs import Epoch
 from mlprov.errors import Error
 from mlprov.items import class_name, encode_text
+from mlprov.left_streams import name_stream
 from mlprov.recorder import Recorder
 from mlprov.records import Json
 from mlprov.tree_references import TreeReference
@@ -27,13 +28,16 @@ class Streams:
 
     Attributes:
         batches: how many batches the closed ones had; the end of the run states it.
+        run_id: whose they are.
+        life: what sets their names apart from those of a process before this one.
     """
 
     def __init__(self, recorder: Recorder, run_id: str, algorithm: str) -> None:
         self.batches = 0
         self.recorder = recorder
         self.algorithm = algorithm
-        self._run_id = run_id
+        self.run_id = run_id
+        self.life = ""
         self._opened = 0
         self._live: list[BatchStream] = []
 
@@ -42,10 +46,11 @@ class Streams:
         """How many batches all of them have had so far, open ones too."""
         return self.batches + sum(stream.count for stream in self._live)
 
-    def open_leaves(self) -> LeafStream:
+    def open_leaves(self, epoch: int | None, role: str) -> LeafStream:
         """A new open leaves file of this run (docs/format.md section 11)."""
+        name = name_stream(self.life, self._opened, epoch, role)
         self._opened += 1
-        return self.recorder.store.open_stream(self._run_id, str(self._opened - 1))
+        return self.recorder.store.open_stream(self.run_id, name)
 
     def keep(self, stream: BatchStream) -> None:
         """Remember a stream that is open, so that the end of its epoch closes it."""
@@ -94,7 +99,7 @@ class BatchStream:
 
     def _open(self) -> None:
         try:
-            self._leaves = self._streams.open_leaves()
+            self._leaves = self._streams.open_leaves(self._epoch_index, self._role)
         except Exception as error:
             self._lost = error
             raise

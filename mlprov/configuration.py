@@ -39,7 +39,7 @@ class Settings:
     on_error: str = "warn"
     resume: str = "never"
     run_id: str | None = None
-    seeds: bool = True
+    seeds: bool | str = True
     anchors: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     group: str | None = None
@@ -83,6 +83,13 @@ def _truth(value: Any) -> bool:
     raise ValueError("true or false")
 
 
+def _seeds(value: Any) -> bool | str:
+    try:
+        return "values" if value == "values" else _truth(value)
+    except ValueError:
+        raise ValueError("true, false or 'values'") from None
+
+
 def _one_of(*choices: str) -> Callable[[Any], str]:
     def parse(value: Any) -> str:
         if isinstance(value, str) and value in choices:
@@ -119,7 +126,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "project": _text, "store": _path, "algorithm": _one_of(*ALGORITHMS), "every": _every,
     "snapshot": _one_of("overlap", "copy", "inline"), "check": _one_of("once", "twice"),
     "on_error": _one_of("warn", "raise"), "resume": _one_of("never", "auto", "must"),
-    "run_id": _run_id, "seeds": _truth,
+    "run_id": _run_id, "seeds": _seeds,
     "anchors": _anchors, "tags": _texts, "group": _text, "notes": _text,
 }  # fmt: skip
 

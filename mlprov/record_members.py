@@ -87,7 +87,7 @@ _MEMBERS: dict[str, dict[str, _Kind | str]] = {
         "interrupted": _BOOL,
         "guard": _NAME,
         **dict.fromkeys(("buffers", "optimizer"), _TREE),
-        **dict.fromkeys(("rng", "metrics"), _OBJECT),
+        **dict.fromkeys(("rng", "rng_values", "flags", "modes", "metrics"), _OBJECT),
         "streams": _OBJECTS,
         **dict.fromkeys(("steps", "skipped"), _COUNT),
     },
@@ -130,6 +130,7 @@ _ENVIRONMENT: dict[str, _Kind | str] = {"packages": _OBJECT}
 _STREAM: dict[str, _Kind | str] = {
     "role": _NAME,
     **dict.fromkeys(("batches", "bytes", "epoch", "samples"), _COUNT),
+    "loader": _OBJECT,
     "stopped": _BOOL,
     **dict.fromkeys(("tree", "indices"), _TREE),
 }

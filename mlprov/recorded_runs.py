@@ -40,7 +40,7 @@ class RecordedRun:
         self.name = name
         self.algorithm = settings.algorithm
         self.recorder = Recorder(settings.on_error, disabled=disabled)
-        self.streams = Streams(self.recorder, self.id, self.algorithm)
+        self.streams = Streams(self.recorder, self.id, self.algorithm, settings.seeds)
         self.ended = False
         path = settings.store
         self.store_path = pathlib.Path(path).absolute() if path is not None else stores.find_store()

@@ -15,12 +15,14 @@ from mlprov import (
     checkpoints,
     datasets,
     environment,
+    generators,
     left_streams,
     models,
     processes,
     records,
     redaction,
     resumption,
+    torch_flags,
 )
 from mlprov._version import __version__
 from mlprov.captures import Capture, Guard
@@ -69,7 +71,7 @@ class EpochCapture:
         epoch: whose.
         interrupted: whether its loop was left before the end.
         weights, optimizer: being hashed; None where there are none, or they could not be read.
-        buffers, rng: what the record says of them.
+        buffers, rng, rng_values, flags, modes: what the record says of them.
     """
 
     epoch: Epoch
@@ -78,6 +80,9 @@ class EpochCapture:
     optimizer: Capture | None
     buffers: Json
     rng: Json
+    rng_values: Json
+    flags: Json
+    modes: Json
 
     @property
     def captures(self) -> list[Capture]:
@@ -158,7 +163,9 @@ class RunRecords:
             "config": self._configuration(config, found),
             "code": environment.capture_code(),
             "environment": environment.capture_environment(found),
-            "seeds": environment.capture_seeds() if settings.seeds else None,
+            "seeds": generators.capture_seeds(values=settings.seeds == "values")
+            if settings.seeds
+            else None,
             "settings": {
                 "check": settings.check,
                 "every": settings.every,
@@ -293,6 +300,9 @@ class RunRecords:
             optimizer=self._part("optimizer", epoch, self._capture_optimizer),
             buffers=self._part("buffers", epoch, self._buffers),
             rng=self._part("rng", epoch, self._generators) or {},
+            rng_values=self._part("rng", epoch, self._generator_values),
+            flags=self._part("flags", epoch, torch_flags.capture_flags),
+            modes=self._part("flags", epoch, lambda: torch_flags.capture_modes(self._model)),
         )
 
     def finish_epoch(self, capture: EpochCapture) -> bool:
@@ -312,6 +322,9 @@ class RunRecords:
                 buffers=capture.buffers,
                 optimizer=optimizer,
                 rng=capture.rng,
+                rng_values=capture.rng_values,
+                flags=capture.flags,
+                modes=capture.modes,
                 streams=epoch.streams,
                 metrics=dict(epoch.metrics),
                 privacy=None,
@@ -385,7 +398,10 @@ class RunRecords:
         return self._keep_state(models.capture_buffers(self._model, algorithm=self._algorithm))
 
     def _generators(self) -> Json:
-        return {**environment.capture_generators()} if self._settings.seeds else {}
+        return generators.capture_generators() if self._settings.seeds else {}
+
+    def _generator_values(self) -> Json:
+        return generators.capture_values() if self._settings.seeds == "values" else None
 
     def metrics(self, step: Any, values: dict[str, Any]) -> None:
         """``metrics``: values outside an epoch's own."""

@@ -31,7 +31,7 @@ def start(
     store: str | os.PathLike[str] | None = None,
     config: Any = None,
     parents: Sequence[str] = (),
-    seeds: bool | None = None,
+    seeds: bool | str | None = None,
     anchors: Sequence[str] | None = None,
     every: str | int | None = None,
     snapshot: str | None = None,
@@ -58,7 +58,9 @@ def start(
         store: the store directory; by default the nearest ``.mlprov``, made here if there is none.
         config: the settings of the training: a dict, dataclass or namespace. Secrets are redacted.
         parents: root digests or run ids that this run builds upon.
-        seeds: whether to record seeds and digests of the random generators' states.
+        seeds: whether to record seeds and digests of the random generators' states; ``"values"``:
+            the states themselves too, which a bit-exact replay begins with. Whoever has them can
+            tell what is drawn next: not for generators of noise that has to stay unknown.
         anchors: kinds of anchors; ``"log"``, the local store log, is always on.
         every: ``"epoch"``: state is recorded at the end of each; a number: weights also after so
             many optimizer steps each time. torch's optimizers alone are seen to step.

@@ -11,6 +11,7 @@ from mlprov.epochs import Epoch
 from mlprov.errors import Error
 from mlprov.items import class_name, encode_text
 from mlprov.left_streams import name_stream
+from mlprov.loaders import begin_pass
 from mlprov.recorder import Recorder
 from mlprov.records import Json
 from mlprov.tree_references import TreeReference
@@ -29,11 +30,15 @@ class Streams:
     Attributes:
         batches: how many batches the closed ones had; the end of the run states it.
         run_id: whose they are.
+        seeds: whether states of generators are recorded (mlprov.start).
         life: what sets their names apart from those of a process before this one.
     """
 
-    def __init__(self, recorder: Recorder, run_id: str, algorithm: str) -> None:
+    def __init__(
+        self, recorder: Recorder, run_id: str, algorithm: str, seeds: bool | str = True
+    ) -> None:
         self.batches = 0
+        self.seeds = seeds
         self.recorder = recorder
         self.algorithm = algorithm
         self.run_id = run_id
@@ -80,8 +85,11 @@ class BatchStream:
         count: batches so far.
     """
 
-    def __init__(self, streams: Streams, role: str, epoch: Epoch | None) -> None:
+    def __init__(
+        self, streams: Streams, role: str, epoch: Epoch | None, loader: Json = None
+    ) -> None:
         self.epoch = epoch
+        self._loader = loader
         self.closed = False
         self._streams = streams
         self._recorder = streams.recorder
@@ -172,6 +180,7 @@ class BatchStream:
             "batches": self.count,
             "bytes": self._bytes,
             "indices": None,
+            "loader": self._loader,
             "role": self._role,
             "samples": self._samples,
             "tree": tree,
@@ -195,9 +204,10 @@ class Tracked(Generic[T]):
 
     def _recorded(self) -> Iterator[T]:
         run = self._run
-        stream = BatchStream(run.streams, self._role, run.current_epoch)
+        source, facts = begin_pass(self._loader, run.recorder, seeds=run.streams.seeds)
+        stream = BatchStream(run.streams, self._role, run.current_epoch, facts)
         try:
-            for batch in self._loader:
+            for batch in source:
                 run.barrier.between_batches()
                 if stream.closed or stream.epoch is not run.current_epoch:
                     # An epoch has ended or begun since: the batches before are not its own.

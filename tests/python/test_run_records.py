@@ -46,8 +46,8 @@ MEMBERS = {
     " environment process seeds settings parents tags group notes redacted",
     "data": "role kind tree sorted count bytes fields source weak",
     "model": "weights aliases architecture class parameters tensors bytes",
-    "epoch": "epoch interrupted guard weights aliases buffers optimizer rng streams metrics"
-    " privacy steps skipped",
+    "epoch": "epoch interrupted guard weights aliases buffers optimizer rng rng_values flags modes"
+    " streams metrics privacy steps skipped",
     "batches": "streams",
     "metrics": "step metrics",
     "checkpoint": "path format files epoch weights aliases tensors mapping",
@@ -178,7 +178,9 @@ def test_an_epoch_has_the_state_of_everything(recorded: list[dict[str, Any]]) ->
         assert (epoch["guard"], epoch["privacy"], epoch["interrupted"]) == ("inline", None, False)
         assert epoch["metrics"] == {"loss": 0.5}
         (stream,) = epoch["streams"]
-        assert set(stream) == {"role", "tree", "indices", "batches", "samples", "bytes"}
+        assert set(stream) == {
+            *("role", "tree", "indices", "batches", "samples", "bytes", "loader")
+        }
         assert is_tree(stream["tree"])
         assert (stream["batches"], stream["samples"], stream["indices"], stream["role"]) == (
             3,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import zlib
 from typing import Any
 
@@ -41,6 +42,7 @@ _REQUIRED = (
     "run.jsonl",
 )
 _MAX_JSON = 16 << 20
+_SHOWN = 5  # resumes that a detail tells of
 _MANIFEST = {"entries", "format", "open", "previous", "revision", "run", "spec", "version"}
 
 
@@ -315,8 +317,24 @@ class BundleChecks:
             raise VerificationError(
                 f"the last head covers {self.heads[-1][0]} of {len(self.lines)} records"
             )
+        resumed = self._check_resumes()
         heads = plural(len(self.heads), "head")
-        return f"{heads}, each signed by the run key over the records before it"
+        return f"{heads}, each signed by the run key over the records before it{resumed}"
+
+    def _check_resumes(self) -> str:
+        """Whether each ``resume`` names a head that stood before it; what they say of weights."""
+        said: list[str] = []
+        notes = {note: size for size, _, note in self.heads}
+        for record in self.decoded:
+            if record["type"] != "resume":
+                continue
+            where, note = describe_record(record), record.get("from")
+            if not isinstance(note, str) or notes.get(note.encode(), math.inf) > record["seq"]:
+                raise VerificationError(f"{where} goes on from a note that is no head before it")
+            equal = record.get("equal")
+            claim = "equal" if equal is True else "not equal" if equal is False else "not compared"
+            said.append(f"{where}: loaded weights {claim}, as recorded")
+        return "".join(f"; {text}" for text in said[:_SHOWN])
 
     # ---- store log ----
 
@@ -409,8 +427,14 @@ class BundleChecks:
     def _count_epochs(self, last: dict[str, Any]) -> None:
         """The end's counts against the records; what was never recorded shows nowhere."""
         numbers: list[Any] = [r.get("epoch") for r in self.decoded if r["type"] == "epoch"]
+        lives: list[list[Any]] = [[]]
+        for record in self.decoded:
+            if record["type"] == "resume":  # it may count from an earlier epoch again
+                lives.append([])
+            elif record["type"] == "epoch":
+                lives[-1].append(record.get("epoch"))
         if not all(is_integer(number) for number in numbers) or any(
-            later <= earlier for earlier, later in itertools.pairwise(numbers)
+            later <= earlier for life in lives for earlier, later in itertools.pairwise(life)
         ):
             raise Unchecked(f"the epoch numbers do not ascend: {shown(numbers[:20])}")
         batches = sum(map(_count_batches, self.decoded))

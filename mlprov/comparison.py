@@ -18,6 +18,7 @@ from mlprov.errors import ConfigError, EvidenceError, StoreError, VerificationEr
 from mlprov.imported_runs import require_sound
 from mlprov.model_digests import ModelDigest
 from mlprov.record_members import check_members
+from mlprov.record_values import Moment
 from mlprov.recorded_weights import check_tensor_leaf, find_weights
 from mlprov.subjects import check_model_kind
 from mlprov.tree_references import read_reference
@@ -321,7 +322,7 @@ def _from_records(
     try:
         # Only a tree that is cited and at hand is read: a mapping over the store stands in for a
         # bundle's trees.
-        weights = find_weights(decoded, trees, epoch)
+        weights = find_weights(decoded, trees, None if epoch is None else Moment("epoch", epoch))
         tables["tensor"] = {name: _leaf_text(leaf) for name, leaf in weights.leaves.items()}
         groups = [*weights.aliases.values()]
     except Unchecked as reason:

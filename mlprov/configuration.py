@@ -19,6 +19,7 @@ from typing import Any
 from mlprov import keys
 from mlprov.errors import ConfigError
 from mlprov.records import json_key
+from mlprov.statements import RUN_ID
 
 __all__ = ["Settings", "is_disabled", "resolve"]
 
@@ -37,7 +38,8 @@ class Settings:
     check: str = "once"
     on_error: str = "warn"
     resume: str = "never"
-    seeds: bool = True
+    run_id: str | None = None
+    seeds: bool | str = True
     anchors: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     group: str | None = None
@@ -81,6 +83,13 @@ def _truth(value: Any) -> bool:
     raise ValueError("true or false")
 
 
+def _seeds(value: Any) -> bool | str:
+    try:
+        return "values" if value == "values" else _truth(value)
+    except ValueError:
+        raise ValueError("true, false or 'values'") from None
+
+
 def _one_of(*choices: str) -> Callable[[Any], str]:
     def parse(value: Any) -> str:
         if isinstance(value, str) and value in choices:
@@ -88,6 +97,12 @@ def _one_of(*choices: str) -> Callable[[Any], str]:
         raise ValueError(" or ".join(repr(choice) for choice in choices))
 
     return parse
+
+
+def _run_id(value: Any) -> str | None:
+    if value is None or (isinstance(value, str) and RUN_ID.fullmatch(value)):
+        return value
+    raise ValueError("the id of a run, a lower-case UUIDv7 as 'mlprov ls' lists it")
 
 
 def _anchors(value: Any) -> tuple[str, ...]:
@@ -107,16 +122,11 @@ def _every(value: Any) -> str | int:
     raise ValueError("'epoch' or a number of optimizer steps, from 1")
 
 
-def _resume(value: Any) -> str:
-    if value == "never":
-        return "never"
-    raise ValueError("'never' (this release starts a new run each time)")
-
-
 _PARSERS: dict[str, Callable[[Any], Any]] = {
     "project": _text, "store": _path, "algorithm": _one_of(*ALGORITHMS), "every": _every,
     "snapshot": _one_of("overlap", "copy", "inline"), "check": _one_of("once", "twice"),
-    "on_error": _one_of("warn", "raise"), "resume": _resume, "seeds": _truth,
+    "on_error": _one_of("warn", "raise"), "resume": _one_of("never", "auto", "must"),
+    "run_id": _run_id, "seeds": _seeds,
     "anchors": _anchors, "tags": _texts, "group": _text, "notes": _text,
 }  # fmt: skip
 
@@ -209,4 +219,10 @@ def resolve(arguments: Mapping[str, Any]) -> Settings:
         for name, value in arguments.items()
         if value is not None
     }
-    return dataclasses.replace(Settings(), **merged)
+    settings = dataclasses.replace(Settings(), **merged)
+    if settings.run_id is not None and settings.resume != "must":
+        raise ConfigError(
+            f"cannot use run_id={settings.run_id!r} with resume={settings.resume!r}: it names the"
+            " run that resume='must' goes on with; add that, or leave it out"
+        )
+    return settings

@@ -1,4 +1,4 @@
-"""What a run was made with: platform, packages, code, seeds (docs/format.md section 5).
+"""What a run was made with: platform, packages, code (docs/format.md section 5).
 
 Nothing outside the lists below is read, and everything passes :mod:`mlprov.redaction` before it is
 hashed.
@@ -13,17 +13,16 @@ import os
 import pathlib
 import platform
 import re
-import struct
 import sys
 from collections.abc import Iterator
 from typing import Any
 
-from mlprov import _core, repositories
+from mlprov import _core, repositories, torch_flags
 from mlprov.errors import Error
 from mlprov.records import Json, json_text, json_value
 from mlprov.redaction import REDACTED, redact, redact_arguments, redact_text
 
-__all__ = ["capture_code", "capture_environment", "capture_generators", "capture_seeds"]
+__all__ = ["capture_code", "capture_environment"]
 
 # Variables that change what a training run computes; no other variable is read.
 _VARIABLES = (
@@ -133,20 +132,16 @@ def _torch() -> Json:
     if torch is None:
         return None
     cuda = torch.cuda.is_available()
+    flags = torch_flags.capture_flags()
     return {
+        **(flags if isinstance(flags, dict) else {}),
         "cuda": torch.version.cuda,
         "cudnn": torch.backends.cudnn.version() if cuda else None,
-        "cudnn_benchmark": torch.backends.cudnn.benchmark,
-        "cudnn_deterministic": torch.backends.cudnn.deterministic,
-        "default_dtype": str(torch.get_default_dtype()),
-        "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
         "devices": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
         if cuda
         else [],
         "driver": _driver(),
-        "float32_matmul_precision": torch.get_float32_matmul_precision(),
         "git": torch.version.git_version,
-        "threads": torch.get_num_threads(),
         "version": str(torch.__version__),
     }
 
@@ -242,49 +237,3 @@ def _notebook_cells() -> Json:
         secret = redact_text(cell) != cell
         digests.append(REDACTED if secret else f"blake3:{_core.hash_bytes(text).hex()}")
     return digests
-
-
-# ---- seeds ----
-
-
-def capture_generators() -> dict[str, Json]:
-    """Digests of the states of the global random generators that are loaded: name → ``blake3:…``.
-
-    ``python``: BLAKE3 of the 625 words of ``random.getstate()[1]`` as little-endian uint32.
-    ``numpy``: of the legacy generator's 624 key words followed by its position, as little-endian
-    uint32. ``torch``: of the bytes of ``torch.get_rng_state()``; ``torch_cuda_<i>`` likewise for
-    each initialised device.
-    """
-    states: dict[str, bytes] = {}
-    random: Any = sys.modules.get("random")
-    if random is not None:
-        words = random.getstate()[1]
-        states["python"] = struct.pack(f"<{len(words)}I", *words)
-    numpy: Any = sys.modules.get("numpy.random")
-    if numpy is not None:
-        state = numpy.get_state(legacy=False)
-        if (
-            state["bit_generator"] == "MT19937"
-        ):  # it can be exchanged; others have states of other forms
-            key, position = state["state"]["key"], int(state["state"]["pos"])
-            states["numpy"] = key.astype("<u4").tobytes() + position.to_bytes(4, "little")
-    torch: Any = sys.modules.get("torch")
-    if torch is not None:
-        states["torch"] = bytes(torch.get_rng_state().tolist())
-        if torch.cuda.is_initialized():
-            for i in range(torch.cuda.device_count()):
-                states[f"torch_cuda_{i}"] = bytes(torch.cuda.get_rng_state(i).tolist())
-    return {name: f"blake3:{_core.hash_bytes(state).hex()}" for name, state in states.items()}
-
-
-def capture_seeds() -> dict[str, Json]:
-    """The seeds that can be read (decimal text: they exceed 2^53) and the generators' states."""
-    torch: Any = sys.modules.get("torch")
-    hash_seed = os.environ.get("PYTHONHASHSEED", "")
-    return {
-        "python_hash": hash_seed
-        if hash_seed.isascii() and hash_seed.isdigit()
-        else None,  # not "random"
-        "rng": capture_generators(),
-        "torch": None if torch is None else str(torch.initial_seed()),
-    }

@@ -10,7 +10,7 @@ from mlprov import _core
 from mlprov.digests import TensorDigest
 from mlprov.errors import VerificationError
 from mlprov.file_checks import check_files
-from mlprov.record_values import describe_record, is_count, is_epoch, plain, same_json, shown
+from mlprov.record_values import Moment, describe_record, is_count, plain, same_json, shown
 from mlprov.recorded_weights import Weights
 from mlprov.subjects import Subject
 from mlprov.tree_references import TreeReference, read_reference
@@ -24,7 +24,7 @@ def check_model(
     subject: Subject,
     records: Sequence[dict[str, Any]],
     find: Callable[[], Weights],
-    epoch: int | None,
+    moment: Moment | None,
 ) -> str:
     """Whether the model equals the recorded one, or its files are files that the run recorded.
 
@@ -32,10 +32,12 @@ def check_model(
         subject: the model at hand.
         records: of the run.
         find: finds what to compare with; asked only where tensors are at hand.
-        epoch: the epoch that the caller named.
+        moment: the epoch or step that the caller named.
     """
     saved = [
-        r for r in records if r["type"] == "checkpoint" and (epoch is None or is_epoch(r, epoch))
+        record
+        for record in records
+        if record["type"] == "checkpoint" and (moment is None or moment.is_of_checkpoint(record))
     ]
     if subject.tensors is None:
         return check_files(subject, saved)

@@ -11,7 +11,7 @@ from mlprov.errors import EvidenceError, VerificationError
 from mlprov.model_checks import check_tensor
 from mlprov.proofs import FIELDS, KINDS
 from mlprov.questions import Question
-from mlprov.record_values import describe_record, is_count, is_epoch, plain, shown
+from mlprov.record_values import describe_record, is_count, plain, shown
 from mlprov.recorded_weights import Weights, check_tensor_leaf
 from mlprov.signers import Signers
 from mlprov.statements import (
@@ -270,9 +270,9 @@ def _compare(proof: _ProofChecks, name: str, question: Question) -> str:
     field, record = proof.value["claim"]["field"], proof.record
     if field not in (["weights"], ["tensors"]):
         raise Unchecked(f"the proof is of a tensor of the {field[0]}, which no model file holds")
-    epoch, model = question.epoch, question.model
-    if epoch is not None and not (record["type"] == "epoch" and is_epoch(record, epoch)):
-        raise Unchecked(f"the proof is of {describe_record(record)}, not of epoch {epoch}")
+    moment, model = question.moment, question.model
+    if moment is not None and not moment.is_of(record):
+        raise Unchecked(f"the proof is of {describe_record(record)}, not of {moment}")
     leaf = read_json(proof.value["claim"]["leaf"].encode(), "the leaf")
     check_tensor_leaf(leaf, "the proof")
     # The run's algorithm is not in the proof: the digest names it. Parts are compared with nothing.

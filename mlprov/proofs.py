@@ -17,6 +17,7 @@ from mlprov.bundle_files import read_bundle_bytes
 from mlprov.bundles import write_whole
 from mlprov.errors import ConfigError, EvidenceError, StoreError
 from mlprov.imported_runs import read_imported
+from mlprov.record_values import Moment
 from mlprov.records import Json
 from mlprov.statements import read_json
 from mlprov.stored_runs import StoredRun, prove_logged
@@ -30,7 +31,7 @@ __all__ = ["FIELDS", "KINDS", "Proof", "prove"]
 # Section 9: what a proof may be of, and which records a field may lead from.
 KINDS = ("tensor", "batch", "sample", "record")
 FIELDS = {
-    ("tensor", "weights"): ("model", "epoch", "checkpoint"),
+    ("tensor", "weights"): ("model", "epoch", "step", "checkpoint", "resume"),
     ("tensor", "optimizer"): ("epoch",),
     ("tensor", "buffers"): ("epoch",),
     ("tensor", "tensors"): ("checkpoint",),
@@ -124,6 +125,7 @@ def prove(
     sample: int | str | None = None,
     record: int | None = None,
     epoch: int | None = None,
+    step: int | None = None,
     role: str | None = None,
 ) -> Proof:
     """Make a proof from a store; see :meth:`mlprov.Run.prove`.
@@ -137,7 +139,7 @@ def prove(
         TypeError: a name that is no text, a number that is no integer.
     """
     _check_types(tensor=tensor, role=role, kind=str)
-    _check_types(batch=batch, record=record, epoch=epoch, kind=int)
+    _check_types(batch=batch, record=record, epoch=epoch, step=step, kind=int)
     if not isinstance(sample, str):
         _check_types(sample=sample, kind=int)
     named = {"tensor": tensor, "batch": batch, "sample": sample, "record": record}
@@ -150,7 +152,7 @@ def prove(
     if not decoded:
         raise StoreError(f"cannot prove anything of the run {run_id}: it has no records here")
     if tensor is not None:
-        seq, field, index = _find_tensor(store, decoded, tensor, epoch)
+        seq, field, index = _find_tensor(store, decoded, tensor, _moment(epoch, step))
     elif batch is not None:
         seq, field, index = _find_batch(decoded, batch, epoch, role)
     elif sample is not None:
@@ -216,17 +218,25 @@ def _decode_leaf(text: bytes, what: str) -> dict[str, Any]:
     return value
 
 
-def _find_tensor(store: Store, decoded: list[Any], name: str, epoch: int | None) -> _Place:
+def _moment(epoch: int | None, step: int | None) -> Moment | None:
+    if epoch is not None and step is not None:
+        raise ConfigError(f"cannot prove of epoch {epoch} and step {step} at once: name one")
+    if step is not None:
+        return Moment("step", step)
+    return None if epoch is None else Moment("epoch", epoch)
+
+
+def _find_tensor(store: Store, decoded: list[Any], name: str, moment: Moment | None) -> _Place:
     """The newest tree of each kind is looked through: weights, buffers, optimizer state, file."""
-    what = f"the tensor {name!r}" + ("" if epoch is None else f" of epoch {epoch}")
-    _check_epoch(what, decoded, epoch)
+    what = f"the tensor {name!r}" + ("" if moment is None else f" of {moment}")
+    _check_moment(what, decoded, moment)
     no_tensor = False
     names: list[str] = []
     for (kind, member), types in FIELDS.items():
         for record in reversed(decoded):
             if kind != "tensor" or record["type"] not in types or not record.get(member):
                 continue
-            if epoch is not None and (record["type"] != "epoch" or record.get("epoch") != epoch):
+            if moment is not None and not moment.is_of(record):
                 continue
             for index, text in enumerate(_leaves(store, record[member], what)):
                 leaf = _decode_leaf(text, what)
@@ -244,13 +254,14 @@ def _find_tensor(store: Store, decoded: list[Any], name: str, epoch: int | None)
     raise StoreError(f"cannot prove {what}: no record has one of that name", meant(name, names))
 
 
-def _check_epoch(what: str, decoded: list[Any], epoch: int | None) -> None:
-    """Whether there is a record of that epoch; if not, say which there are."""
-    numbers = [record.get("epoch") for record in decoded if record["type"] == "epoch"]
-    epochs = [number for number in numbers if number is not None]
-    if epoch is None or epoch in epochs:
+def _check_moment(what: str, decoded: list[Any], moment: Moment | None) -> None:
+    """Whether there is a record of that epoch or step; if not, say which there are."""
+    if moment is None or any(map(moment.is_of, decoded)):
         return
-    seen = f"has the epochs {min(epochs)} to {max(epochs)}" if epochs else "has no epochs"
+    kind = moment.kind
+    told = [record.get(kind) for record in decoded if record["type"] == kind]
+    numbers = [number for number in told if number is not None]
+    seen = f"has the {kind}s {min(numbers)} to {max(numbers)}" if numbers else f"has no {kind}s"
     raise StoreError(
         f"cannot prove {what}: the run {seen}", "name one that is recorded, or leave it out"
     )
@@ -258,7 +269,7 @@ def _check_epoch(what: str, decoded: list[Any], epoch: int | None) -> None:
 
 def _find_batch(decoded: list[Any], batch: int, epoch: int | None, role: str | None) -> _Place:
     """In the named epoch; without one in the last record that has batches, outside epochs too."""
-    _check_epoch(f"batch {batch} of epoch {epoch}", decoded, epoch)
+    _check_moment(f"batch {batch} of epoch {epoch}", decoded, _moment(epoch, None))
     for record in reversed(decoded):
         kinds = ("epoch", "batches") if epoch is None else ("epoch",)
         if record["type"] not in kinds or epoch not in (None, record.get("epoch")):

@@ -9,6 +9,7 @@ from typing import Any
 
 from mlprov import datasets, subjects
 from mlprov.errors import ConfigError
+from mlprov.record_values import Moment
 from mlprov.signers import Keys, Signers
 
 __all__ = ["Question"]
@@ -24,20 +25,21 @@ class Question:
         model: what the weights are compared with; None for nothing.
         data: data sets by role, or one alone; None for none.
         tensors: names of single tensors, each once.
-        epoch: whose weights are meant, if not the last.
+        epoch, step: whose weights are meant, if not the last; one of the two.
         keys: the only keys that count as signer; None for the pinned ones.
         allow_unpinned: whether a signer whose key is not pinned will do.
 
     Raises:
         TypeError: a member of the wrong type.
         UnsupportedTensorError: data that are a sparse or nested tensor.
-        ConfigError: data that cannot be recorded, so not compared either.
+        ConfigError: data that cannot be recorded, so not compared either; an epoch and a step.
     """
 
     model: Any = None
     data: Any = None
     tensors: Sequence[str] = ()
     epoch: int | None = None
+    step: int | None = None
     keys: Keys | None = None
     allow_unpinned: bool = False
 
@@ -46,10 +48,13 @@ class Question:
             subjects.check_model_kind(self.model)
         # Once and for all: what can be gone through only once would ask nothing the second time.
         object.__setattr__(self, "tensors", _read_names(self.tensors))
-        if self.epoch is not None and (
-            not isinstance(self.epoch, int) or isinstance(self.epoch, bool)
-        ):
-            raise TypeError(f"epoch: expected int, not {_class(self.epoch)}")
+        for name, number in (("epoch", self.epoch), ("step", self.step)):
+            if number is not None and (not isinstance(number, int) or isinstance(number, bool)):
+                raise TypeError(f"{name}: expected int, not {_class(number)}")
+        if self.epoch is not None and self.step is not None:
+            raise ConfigError(
+                f"cannot compare with epoch {self.epoch} and step {self.step} at once: name one"
+            )
         if not isinstance(self.allow_unpinned, bool):
             raise TypeError(
                 f"allow_unpinned: expected True or False, not {_class(self.allow_unpinned)}"
@@ -57,6 +62,13 @@ class Question:
         _check_keys(self.keys)
         for role, data in self.data_by_role.items():
             _check_data(role, data)
+
+    @property
+    def moment(self) -> Moment | None:
+        """The epoch or step that is meant; None for the last weights."""
+        if self.step is not None:
+            return Moment("step", self.step)
+        return None if self.epoch is None else Moment("epoch", self.epoch)
 
     @property
     def data_by_role(self) -> Mapping[str, Any]:

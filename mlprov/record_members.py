@@ -56,10 +56,16 @@ _OBJECTS: _Kind = ("a list of objects", _is_object_list)
 _TREE = "tree"
 
 _LIVE: dict[str, _Kind | str] = {"weights": _TREE, "aliases": _LIST}
+_END: dict[str, _Kind | str] = {
+    **dict.fromkeys(("status", "exception"), _TEXT),
+    **dict.fromkeys(("epochs", "batches", "gaps"), _COUNT),
+    "overhead": _OBJECT,
+    "seconds": _NUMBER,
+}
 _MEMBERS: dict[str, dict[str, _Kind | str]] = {
     "run.start": {
         **dict.fromkeys(("name", "project", "mlprov", "algorithm", "owner", "owner_key"), _NAME),
-        **dict.fromkeys(("code", "environment", "seeds", "settings"), _OBJECT),
+        **dict.fromkeys(("code", "environment", "process", "seeds", "settings"), _OBJECT),
         **dict.fromkeys(("parents", "tags", "redacted"), _LIST),
     },
     "data": {
@@ -81,7 +87,7 @@ _MEMBERS: dict[str, dict[str, _Kind | str]] = {
         "interrupted": _BOOL,
         "guard": _NAME,
         **dict.fromkeys(("buffers", "optimizer"), _TREE),
-        **dict.fromkeys(("rng", "metrics"), _OBJECT),
+        **dict.fromkeys(("rng", "rng_values", "flags", "modes", "metrics"), _OBJECT),
         "streams": _OBJECTS,
         **dict.fromkeys(("steps", "skipped"), _COUNT),
     },
@@ -90,6 +96,14 @@ _MEMBERS: dict[str, dict[str, _Kind | str]] = {
         **dict.fromkeys(("step", "batches"), _COUNT),
         "epoch": _INTEGER,
         "guard": _NAME,
+    },
+    "resume": {
+        **_LIVE,
+        **dict.fromkeys(("from", "mlprov", "clock"), _NAME),
+        **dict.fromkeys(("process", "code", "environment", "seeds", "settings"), _OBJECT),
+        **dict.fromkeys(("last", "same", "differing"), _COUNT),
+        "equal": _BOOL,
+        "redacted": _LIST,
     },
     "batches": {"streams": _OBJECTS},
     "metrics": {"step": _ANY_INTEGER, "metrics": _OBJECT},
@@ -108,18 +122,16 @@ _MEMBERS: dict[str, dict[str, _Kind | str]] = {
         "epoch": _INTEGER,
         "count": _COUNT,
     },
-    "run.end": {
-        **dict.fromkeys(("status", "exception"), _TEXT),
-        **dict.fromkeys(("epochs", "batches", "gaps", "waits"), _COUNT),
-        "overhead": _OBJECT,
-        "seconds": _NUMBER,
-    },
+    "interruption": _END,
+    "run.end": _END,
 }
 _CODE: dict[str, _Kind | str] = {"git": _OBJECT, "modules": _OBJECTS}
 _ENVIRONMENT: dict[str, _Kind | str] = {"packages": _OBJECT}
 _STREAM: dict[str, _Kind | str] = {
     **dict.fromkeys(("role", "guard", "hash"), _NAME),
-    **dict.fromkeys(("batches", "bytes", "samples"), _COUNT),
+    **dict.fromkeys(("batches", "bytes", "epoch", "samples"), _COUNT),
+    "loader": _OBJECT,
+    "stopped": _BOOL,
     **dict.fromkeys(("tree", "indices"), _TREE),
 }
 
@@ -160,7 +172,7 @@ def check_members(record: Mapping[str, Any], where: str) -> None:
     """
     kind = record["type"]
     _check(record, _MEMBERS.get(kind, {}), where)
-    if kind == "run.start":
+    if kind in ("run.start", "resume"):
         _check(record.get("code") or {}, _CODE, f"the code of {where}")
         _check(record.get("environment") or {}, _ENVIRONMENT, f"the environment of {where}")
     if kind in ("epoch", "batches"):

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import Any, TypeGuard
+from typing import Any, Literal, NamedTuple, TypeGuard
 
 from mlprov.wording import brief
 
 __all__ = [
+    "Moment",
     "describe_record",
     "is_count",
-    "is_epoch",
     "is_hex64",
     "is_integer",
     "plain",
@@ -39,9 +39,30 @@ def is_hex64(value: Any) -> TypeGuard[str]:
     return isinstance(value, str) and _HEX64.fullmatch(value) is not None
 
 
-def is_epoch(record: Mapping[str, Any], epoch: int) -> bool:
-    """Whether a record is of that epoch; true is not 1."""
-    return is_integer(record.get("epoch")) and record["epoch"] == epoch
+class Moment(NamedTuple):
+    """A moment of a run that a caller names: the end of an epoch, or what follows a step.
+
+    >>> str(Moment("step", 100)), Moment("epoch", 1).is_of({"type": "epoch", "epoch": True})
+    ('step 100', False)
+    """
+
+    kind: Literal["epoch", "step"]
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.number}"
+
+    def is_of(self, record: Mapping[str, Any]) -> bool:
+        """Whether a record is the one of this moment; true is not 1."""
+        return bool(record["type"] == self.kind and self._numbers(record))
+
+    def is_of_checkpoint(self, record: Mapping[str, Any]) -> bool:
+        """Whether a ``checkpoint`` record names this epoch; it names no step."""
+        return self.kind == "epoch" and self._numbers(record)
+
+    def _numbers(self, record: Mapping[str, Any]) -> bool:
+        value = record.get(self.kind)
+        return is_integer(value) and value == self.number
 
 
 def same_json(left: Any, right: Any) -> bool:

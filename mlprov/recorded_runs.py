@@ -41,7 +41,9 @@ class RecordedRun:
         self.algorithm = settings.algorithm
         self.recorder = Recorder(settings.on_error, disabled=disabled)
         beside = settings.snapshot == "overlap"
-        self.streams = Streams(self.recorder, self.id, self.algorithm, beside=beside)
+        self.streams = Streams(
+            self.recorder, self.id, self.algorithm, beside=beside, seeds=settings.seeds
+        )
         self.ended = False
         path = settings.store
         self.store_path = pathlib.Path(path).absolute() if path is not None else stores.find_store()
@@ -182,13 +184,14 @@ class RecordedRun:
         sample: int | str | None = None,
         record: int | None = None,
         epoch: int | None = None,
+        step: int | None = None,
         role: str | None = None,
     ) -> Proof | None:
         """One claim with all that is needed to check it (docs/format.md section 9).
 
-        Give one of ``tensor`` (name; at ``epoch`` or the last weights), ``batch`` (number within
-        ``epoch``), ``sample`` (index or path within the data set of ``role``) or ``record`` (its
-        seq).
+        Give one of ``tensor`` (name; at ``epoch``, after ``step``, or the last weights), ``batch``
+        (number within ``epoch``), ``sample`` (index or path within the data set of ``role``) or
+        ``record`` (its seq).
 
         Returns:
             the proof, or None when recording is disabled.
@@ -213,6 +216,7 @@ class RecordedRun:
                 sample=sample,
                 record=record,
                 epoch=epoch,
+                step=step,
                 role=role,
             )
 

@@ -12,9 +12,11 @@ from typing import Any
 from mlprov import _core
 from mlprov.digests import Digest
 from mlprov.errors import EvidenceError
-from mlprov.record_values import describe_record, is_count, is_epoch, shown
+from mlprov.record_values import Moment, describe_record, is_count, shown
 from mlprov.tree_references import TreeReference, read_reference
 from mlprov.verdicts import Unchecked
+
+_WITH_WEIGHTS = ("model", "epoch", "step", "checkpoint", "resume")
 
 __all__ = ["Weights", "check_tensor_leaf", "find_weights"]
 
@@ -37,20 +39,16 @@ class Weights:
 def find_weights(
     records: Sequence[dict[str, Any]],
     trees: Mapping[bytes, list[bytes]],
-    epoch: int | None,
+    moment: Moment | None,
 ) -> Weights:
-    """The weights to compare with: of the named epoch, else of the last record that has any.
+    """The weights to compare with: of the named moment, else of the last record that has any.
 
     Raises:
         Unchecked: there are none, or their leaves are not disclosed.
         EvidenceError: the record names them in another form than section 5 allows.
     """
     for record in reversed(records):
-        if record["type"] not in (
-            ("model", "epoch", "checkpoint") if epoch is None else ("epoch",)
-        ):
-            continue
-        if epoch is not None and not is_epoch(record, epoch):
+        if not (record["type"] in _WITH_WEIGHTS if moment is None else moment.is_of(record)):
             continue
         where = describe_record(record)
         if record["type"] == "checkpoint":  # its weights are the live ones, not those of its file
@@ -59,13 +57,16 @@ def find_weights(
         if reference is not None:
             algorithm = str(records[0].get("algorithm", "blake3"))
             return _weights_of(record, reference, where, trees, algorithm)
-        if epoch is not None:
+        if moment is not None:
             raise Unchecked(f"{where} has no weights")
-    if epoch is None:
+    if moment is None:
         raise Unchecked("no record has weights")
-    epochs = [r["epoch"] for r in records if r["type"] == "epoch" and is_count(r.get("epoch"))]
-    seen = f"epochs {min(epochs)} to {max(epochs)} are recorded" if epochs else "none is recorded"
-    raise Unchecked(f"there is no record of epoch {epoch}", seen)
+    kind = moment.kind
+    numbers = [r[kind] for r in records if r["type"] == kind and is_count(r.get(kind))]
+    seen = (
+        f"{kind}s {min(numbers)} to {max(numbers)} are recorded" if numbers else "none is recorded"
+    )
+    raise Unchecked(f"there is no record of {moment}", seen)
 
 
 def _weights_of(

@@ -119,9 +119,8 @@ class Recorder:
 
     # ---- opening and closing ----
 
-    def open(self, path: pathlib.Path, run_id: str, name: str, project: str | None) -> Owner:
-        """Open store and log; returns who answers for the run."""
-        owner = keys.owner_key()
+    def open(self, path: pathlib.Path) -> None:
+        """Open the store, to make or to reopen a log in it."""
         self._store = _open_store(path)
         if self._store.read_only:
             raise StoreError(
@@ -129,10 +128,14 @@ class Recorder:
                 " read-only",
                 "upgrade mlprov",
             )
-        self._log = self._store.create_run(run_id, name, project)
+
+    def create(self, run_id: str, name: str, project: str | None) -> Owner:
+        """Begin the log of a new run; returns who answers for it."""
+        owner = keys.owner_key()
+        self._log = self.store.create_run(run_id, name, project)
         statement: dict[str, Json] = {
-            "log_key": self._store.log_vkey,
-            "log_origin": self._store.log_origin,
+            "log_key": self.store.log_vkey,
+            "log_origin": self.store.log_origin,
             "run": run_id,
             "run_key": self._log.vkey,
             "time": records.next_time(None),
@@ -140,6 +143,25 @@ class Recorder:
         }
         body = records.canonical(statement).decode()
         return Owner(owner.vkey, owner.sign_note(f"mlprov/run-key@v1\n{body}\n").decode())
+
+    def reopen(self, run_id: str, size: int) -> bool:
+        """Open the log of an unfinished run at its last head; false where that has moved on.
+
+        Args:
+            run_id: which.
+            size: of the head that the caller has read.
+        """
+        self._log = self.store.open_run(run_id)
+        if self._log.head[0] == size:
+            return True
+        self.let_go()
+        return False
+
+    def let_go(self) -> None:
+        """Close a log that :meth:`reopen` opened; its pending records are dropped."""
+        log, self._log = self._log, None
+        if log is not None:
+            log.close()
 
     @property
     def is_open(self) -> bool:
@@ -201,6 +223,7 @@ class Recorder:
         *,
         epoch: int | None = None,
         role: str | None = None,
+        raises: bool = False,
     ) -> T | None:
         """Run one piece of recording.
 
@@ -210,23 +233,32 @@ class Recorder:
             action: does the recording.
             epoch: index of the epoch that it belongs to.
             role: of the data set or loader that it is about.
+            raises: whether a failure raises, whatever ``on_error`` says.
 
         Returns:
             what ``action`` returned, or None when recording is disabled or failed.
 
         Raises:
             StoreError: the run has ended, or this is a forked child.
-            Exception: whatever failed, when the run was started with ``on_error="raise"``.
+            Exception: whatever failed, with ``raises`` or when the run was started with
+                ``on_error="raise"``.
         """
         if self._disabled:
             return None
         self.refuse_ended_or_forked()  # before the lock: a child may inherit it taken
         with self._turn:
             self.refuse_ended_or_forked()
-            return action() if self._depth else self._attempt(what, action, epoch, role)
+            if self._depth:
+                return action()
+            return self._attempt(what, action, epoch, role, raises or self.raises)
 
     def _attempt(
-        self, what: str, action: Callable[[], T], epoch: int | None, role: str | None
+        self,
+        what: str,
+        action: Callable[[], T],
+        epoch: int | None,
+        role: str | None,
+        raises: bool,
     ) -> T | None:
         started, before = time.perf_counter(), self.seconds
         self._depth += 1
@@ -234,7 +266,7 @@ class Recorder:
         try:
             return action()
         except Exception as error:
-            if self.raises:
+            if raises:
                 raise
             self.gap(what, error)
             return None

@@ -10,18 +10,32 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from mlprov import _core, checkpoints, datasets, environment, models, records, redaction
+from mlprov import (
+    _core,
+    checkpoints,
+    datasets,
+    environment,
+    generators,
+    left_streams,
+    models,
+    processes,
+    records,
+    redaction,
+    resumption,
+    torch_flags,
+)
 from mlprov._version import __version__
 from mlprov.captures import Capture, Guard
 from mlprov.configuration import Settings
 from mlprov.epochs import Epoch, metric_values
-from mlprov.errors import EvidenceError, StoreError
+from mlprov.errors import Error, EvidenceError, StoreError
 from mlprov.model_digests import ModelDigest
 from mlprov.models import Leaves
 from mlprov.optimizers import read_optimizer
 from mlprov.plans import CapturePlan, plan_of_model
 from mlprov.recorder import Owner, Recorder
 from mlprov.records import Json
+from mlprov.resumption import Past
 from mlprov.tree_references import TreeReference
 
 __all__ = ["EpochCapture", "RunRecords", "guard_of"]
@@ -57,7 +71,7 @@ class EpochCapture:
         epoch: whose.
         interrupted: whether its loop was left before the end.
         weights, optimizer: being hashed; None where there are none, or they could not be read.
-        buffers, rng: what the record says of them.
+        buffers, rng, rng_values, flags, modes: what the record says of them.
     """
 
     epoch: Epoch
@@ -66,6 +80,9 @@ class EpochCapture:
     optimizer: Capture | None
     buffers: Json
     rng: Json
+    rng_values: Json
+    flags: Json
+    modes: Json
 
     @property
     def captures(self) -> list[Capture]:
@@ -126,26 +143,84 @@ class RunRecords:
             run=run_id,
             name=name,
             project=settings.project,
-            mlprov=__version__,
             algorithm=settings.algorithm,
             owner=owner.statement,
             owner_key=owner.vkey,
-            config=self._configuration(config, found),
-            code=environment.capture_code(),
-            environment=environment.capture_environment(found),
-            seeds=environment.capture_seeds() if settings.seeds else None,
-            settings={
-                "check": settings.check,
-                "every": settings.every,
-                "on_error": settings.on_error,
-                "snapshot": settings.snapshot,
-            },
+            **self._circumstances(config, found),
             parents=[records.json_value(parent) for parent in parents],
             tags=redaction.redact(list(settings.tags), where="tags", found=found),
             group=redaction.redact(settings.group, where="group", found=found),
             notes=redaction.redact(settings.notes, where="notes", found=found),
             redacted=[records.json_value(where) for where in found],
         )
+
+    def _circumstances(self, config: Any, found: list[str]) -> dict[str, Json]:
+        """With what this process trains, as ``run.start`` and ``resume`` say it."""
+        settings = self._settings
+        return {
+            "mlprov": __version__,
+            "process": processes.describe_process(),
+            "config": self._configuration(config, found),
+            "code": environment.capture_code(),
+            "environment": environment.capture_environment(found),
+            "seeds": generators.capture_seeds(values=settings.seeds == "values")
+            if settings.seeds
+            else None,
+            "settings": {
+                "check": settings.check,
+                "every": settings.every,
+                "on_error": settings.on_error,
+                "snapshot": settings.snapshot,
+            },
+        }
+
+    def resume(self, past: Past, config: Any) -> bool | None:
+        """``resume``: at which head this process goes on, and with which weights.
+
+        Returns:
+            whether they are those that were recorded last; None where that cannot be told.
+
+        Raises:
+            StoreError: (BUSY) another process went on with the run first.
+        """
+        log, found = self._recorder.log, list[str]()
+        head = next(head for head in past.run.heads if head.size == log.head[0])
+        model = self._model_to_compare()
+        now = records.next_time(None)
+        self._recorder.append(
+            "resume",
+            **{"from": head.note.decode()},
+            **self._circumstances(config, found),
+            weights=None if model is None else self._keep(model.leaves),
+            aliases=_aliases(model),
+            **(said := resumption.describe_weights(self._recorder.store, past, model)),
+            clock=now if now <= (log.last_time or "") else None,
+            redacted=[records.json_value(where) for where in found],
+        )
+        log.commit("running")  # whoever commits first has the run
+        self._datasets = dict(past.data_roots)
+        return None if said["equal"] is None else bool(said["equal"])
+
+    def _model_to_compare(self) -> ModelDigest | None:
+        """The loaded weights; None where there are none, and a gap where they cannot be read."""
+        if self._model is None:
+            return None
+        try:
+            return self._model_plan.digest()
+        except Error as error:
+            if self._recorder.raises:
+                raise
+            self._recorder.gap("weights", error)
+            return None
+
+    def left_streams(self) -> int:
+        """``batches``: where the streams stop that a killed process left open; how many batches."""
+        names = left_streams.find_left(self._recorder.store, self._recorder.log.run_id)
+        left = [left_streams.close_left(self._recorder, name) for name in names]
+        found: list[Json] = [stream for stream in left if stream is not None]
+        if found:
+            self._recorder.append("batches", streams=found)
+        return sum(int(str(stream["batches"])) for stream in found if isinstance(stream, dict))
 
     def _configuration(self, config: Any, found: list[str]) -> Json:
         """The user's configuration without secrets; of one that is too large its class alone."""
@@ -174,9 +249,9 @@ class RunRecords:
             bytes=sum(tensor.len for tensor in model.tensors),
         )
 
-    def end(self, **facts: Json) -> None:
-        """``run.end``."""
-        self._recorder.append("run.end", **facts)
+    def end(self, *, laid_down: bool, **facts: Json) -> None:
+        """``run.end``, or ``interruption`` of a run that is laid down to be resumed."""
+        self._recorder.append("interruption" if laid_down else "run.end", **facts)
 
     # ---- while it runs ----
 
@@ -225,6 +300,9 @@ class RunRecords:
             optimizer=self._part("optimizer", epoch, self._capture_optimizer),
             buffers=self._part("buffers", epoch, self._buffers),
             rng=self._part("rng", epoch, self._generators) or {},
+            rng_values=self._part("rng", epoch, self._generator_values),
+            flags=self._part("flags", epoch, torch_flags.capture_flags),
+            modes=self._part("flags", epoch, lambda: torch_flags.capture_modes(self._model)),
         )
 
     def finish_epoch(self, capture: EpochCapture) -> bool:
@@ -244,6 +322,9 @@ class RunRecords:
                 buffers=capture.buffers,
                 optimizer=optimizer,
                 rng=capture.rng,
+                rng_values=capture.rng_values,
+                flags=capture.flags,
+                modes=capture.modes,
                 streams=epoch.streams,
                 metrics=dict(epoch.metrics),
                 privacy=None,
@@ -317,7 +398,10 @@ class RunRecords:
         return self._keep_state(models.capture_buffers(self._model, algorithm=self._algorithm))
 
     def _generators(self) -> Json:
-        return {**environment.capture_generators()} if self._settings.seeds else {}
+        return generators.capture_generators() if self._settings.seeds else {}
+
+    def _generator_values(self) -> Json:
+        return generators.capture_values() if self._settings.seeds == "values" else None
 
     def metrics(self, step: Any, values: dict[str, Any]) -> None:
         """``metrics``: values outside an epoch's own."""

@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import atexit
 import functools
 import os
 import pathlib
 import re
-import sys
-import time
 from collections.abc import Iterable, Iterator, Sequence
-from types import TracebackType
 from typing import Any, TypeVar
 
 from mlprov import configuration, optimizers, records, saved_models
-from mlprov.barriers import Barrier, PendingRecord
-from mlprov.captures import Capture, Guard
-from mlprov.configuration import Settings
 from mlprov.epochs import Epoch
 from mlprov.errors import ConfigError
-from mlprov.items import class_name
-from mlprov.recorded_runs import RecordedRun
-from mlprov.run_records import EpochCapture, RunRecords
+from mlprov.run_lives import RunLife
 from mlprov.streams import Tracked
-from mlprov.wording import plural
 
 __all__ = ["Run", "start"]
 
@@ -41,7 +31,7 @@ def start(
     store: str | os.PathLike[str] | None = None,
     config: Any = None,
     parents: Sequence[str] = (),
-    seeds: bool | None = None,
+    seeds: bool | str | None = None,
     anchors: Sequence[str] | None = None,
     every: str | int | None = None,
     snapshot: str | None = None,
@@ -49,6 +39,7 @@ def start(
     algorithm: str | None = None,
     on_error: str | None = None,
     resume: str | None = None,
+    run_id: str | None = None,
     tags: Sequence[str] | None = None,
     group: str | None = None,
     notes: str | None = None,
@@ -67,7 +58,9 @@ def start(
         store: the store directory; by default the nearest ``.mlprov``, made here if there is none.
         config: the settings of the training: a dict, dataclass or namespace. Secrets are redacted.
         parents: root digests or run ids that this run builds upon.
-        seeds: whether to record seeds and digests of the random generators' states.
+        seeds: whether to record seeds and digests of the random generators' states; ``"values"``:
+            the states themselves too, which a bit-exact replay begins with. Whoever has them can
+            tell what is drawn next: not for generators of noise that has to stay unknown.
         anchors: kinds of anchors; ``"log"``, the local store log, is always on.
         every: ``"epoch"``: state is recorded at the end of each; a number: weights also after so
             many optimizer steps each time. torch's optimizers alone are seen to step.
@@ -82,14 +75,20 @@ def start(
             ``"sha512"``.
         on_error: ``"warn"``: training goes on when evidence fails, the gap is recorded;
             ``"raise"``: it raises.
-        resume: ``"never"``.
+        resume: ``"never"``: a new run. ``"auto"``: go on with the newest unfinished run of this
+            name and project in the store whose process is gone; where there is none, a new run.
+            ``"must"``: the same, and an error where there is none. Load the weights before: they
+            are compared with those that were recorded last. A run that was started so and ends in
+            an exception stays unfinished.
+        run_id: with ``resume="must"``, which run, also one that another machine recorded.
         tags: words to find the run by.
         group: what it is grouped under.
         notes: free text.
 
     Raises:
         ConfigError: a setting of the wrong kind, or an ``optimizer`` that is none.
-        StoreError: the store cannot be used and ``on_error="raise"``.
+        StoreError: the store cannot be used and ``on_error="raise"``; with ``resume="must"`` there
+            is no run to go on with, or it is not free.
 
     >>> import os, tempfile, unittest.mock
     >>> folder = tempfile.TemporaryDirectory()  # an owner and a store for the example alone
@@ -112,7 +111,7 @@ def start(
     arguments = {
         "project": project, "store": store, "seeds": seeds, "anchors": anchors, "every": every,
         "snapshot": snapshot, "check": check, "algorithm": algorithm, "on_error": on_error,
-        "resume": resume, "tags": tags, "group": group, "notes": notes,
+        "resume": resume, "run_id": run_id, "tags": tags, "group": group, "notes": notes,
     }  # fmt: skip
     disabled = configuration.is_disabled()
     settings = configuration.Settings() if disabled else configuration.resolve(arguments)
@@ -123,7 +122,7 @@ def start(
     return run
 
 
-class Run(RecordedRun):
+class Run(RunLife):
     """One recorded training run; made by :func:`start`.
 
     Calls from several threads wait for each other. Every method that records is a no-op when
@@ -144,60 +143,6 @@ class Run(RecordedRun):
     (<mlprov.Run ... 'digits' finished>, 'holds')
     >>> folder.cleanup()
     """
-
-    def __init__(
-        self, name: str, settings: Settings, *, model: Any, optimizer: Any, disabled: bool
-    ) -> None:
-        super().__init__(name, settings, disabled=disabled)
-        self.current_epoch: Epoch | None = None
-        self._settings = settings
-        self._model = model
-        every = settings.every if isinstance(settings.every, int) and model is not None else 0
-        self.barrier = Barrier(
-            self.recorder, model, optimizer, every=every, capture_step=self._capture_step
-        )
-        self._guard = Guard(
-            settings.snapshot, settings.check, settings.algorithm, self.barrier.watch.guarded
-        )
-        self._make = RunRecords(self.recorder, settings, model, optimizer, self._guard)
-        self._last_epoch: int | None = None  # the last that was complete
-        self._end_is_recorded = False
-        self._patience: float | None = None  # seconds for what is still hashed at the end
-        self._old_failure = id(getattr(sys, "last_value", None))
-
-    # ---- beginning ----
-
-    def _begin(self, config: Any, parents: Sequence[str]) -> None:
-        if self._status == "disabled":
-            return
-        try:
-            began = self.recorder.attempt("run", lambda: self._record_start(config, parents))
-            if began is not None and self._model is not None:
-                self.recorder.attempt("model", self._make.model)
-            if began is not None:
-                self._commit("running")
-        except BaseException:
-            self._status = "unrecorded"
-            self.recorder.give_up()
-            raise
-        atexit.register(self._at_exit)
-        self.barrier.watch.start()
-        if began is None or self.recorder.unwritten:
-            self._status = "unrecorded"
-            self.recorder.give_up()
-
-    def _record_start(self, config: Any, parents: Sequence[str]) -> int:
-        owner = self.recorder.open(self.store_path, self.id, self.name, self._settings.project)
-        return self._make.start(self.id, self.name, owner, config, parents)
-
-    # ---- helpers of the recording methods ----
-
-    def _commit(self, status: str | None = None) -> None:
-        def commit() -> None:
-            self.recorder.commit(status)
-            self._head = self.recorder.log.head
-
-        self.recorder.attempt("head", commit)
 
     # ---- what users call ----
 
@@ -248,7 +193,8 @@ class Run(RecordedRun):
         for index in range(epochs) if isinstance(epochs, int) else epochs:
             self.recorder.refuse_ended_or_forked()
             self._check_index(index)
-            epoch = self._begin_epoch(index)
+            self.barrier.begin_epoch()
+            epoch = Epoch(self, index, self.barrier.watch.steps)
             around, self.current_epoch = self.current_epoch, epoch
             interrupted = True
             try:
@@ -264,55 +210,6 @@ class Run(RecordedRun):
             isinstance(index, int) and not isinstance(index, bool) and 0 <= index < 2**53,
             f"cannot count the epoch {index!r}: expected an integer from 0",
         )
-
-    def _begin_epoch(self, index: int) -> Epoch:
-        self.barrier.begin_epoch()
-        return Epoch(self, index, self.barrier.watch.steps)
-
-    def _end_epoch(self, epoch: Epoch, interrupted: bool) -> None:
-        if epoch.ended:
-            return
-        epoch.ended = True
-        self.streams.close_of(epoch)
-        self.barrier.end_epoch(epoch)
-        self._say_untracked(epoch)
-        capture = self._make.epoch(epoch, interrupted=interrupted)
-        self._copied = max(self._copied, sum(one.copied for one in capture.captures))
-        if not interrupted:
-            self._last_epoch = epoch.index
-        self.barrier.put(
-            PendingRecord(capture.captures, functools.partial(self._write_epoch, capture))
-        )
-
-    def _write_epoch(self, capture: EpochCapture) -> None:
-        if self._make.finish_epoch(capture):
-            self._epochs += 1
-        self._commit()
-
-    def _say_untracked(self, epoch: Epoch) -> None:
-        """Steps that no tracked batch can have led to: something else was trained on."""
-        tracked = epoch.batches("train")
-        if epoch.steps is not None and tracked and epoch.steps > tracked:
-            self.recorder.warn(
-                f"epoch {epoch.index} had {plural(epoch.steps, 'optimizer step')} and"
-                f" {plural(tracked, 'tracked batch')}: some data went into training untracked, or"
-                " a batch was used more than once",
-                once="untracked",
-            )
-
-    def _capture_step(self, inline: bool) -> PendingRecord | None:
-        capture = self._make.step(inline=inline)
-        if capture is None:
-            return None
-        epoch = None if self.current_epoch is None else self.current_epoch.index
-        write = functools.partial(
-            self._write_step, capture, self.barrier.watch.steps, epoch, self.streams.seen
-        )
-        return PendingRecord([capture], write)
-
-    def _write_step(self, capture: Capture, step: int, epoch: int | None, batches: int) -> None:
-        self._make.finish_step(capture, step, epoch, batches)
-        self._commit()
 
     def track(
         self,
@@ -396,100 +293,8 @@ class Run(RecordedRun):
         """
 
         def record() -> None:
-            self._make.checkpoint(path, self._last_epoch)
+            self._make.checkpoint(path, self.last_epoch)
             self._recorded = os.fspath(path)
 
         self.recorder.attempt("checkpoint", record)
         self._commit()
-
-    # ---- ending ----
-
-    def finish(
-        self, timeout: float = 10, *, status: str = "finished", error: BaseException | None = None
-    ) -> None:
-        """End the run: the last record, the last head, the store log. A second call does nothing.
-
-        Args:
-            timeout: seconds to wait at most for another process that holds the store. What could
-                not be written then is said, and the run's status is ``incomplete``.
-            status: ``"finished"`` or ``"failed"``.
-            error: what ended a failed run; its type is recorded, never its message.
-
-        Raises:
-            ConfigError: another status.
-            Exception: whatever failed, with ``on_error="raise"``; the call may be made again.
-        """
-        if self.ended or self.recorder.in_child:
-            return
-        self.recorder.require(
-            status in ("finished", "failed"),
-            f"cannot end a run as {status!r}: expected 'finished' or 'failed'",
-        )
-        if not self.recorder.records_nothing:
-            self._end(timeout, status, None if error is None else class_name(error))
-        self._seconds = time.perf_counter() - self._started
-        self.ended = True
-        self.barrier.watch.stop()
-        atexit.unregister(self._at_exit)
-        self._say_gaps()
-
-    def _end(self, timeout: float, status: str, kind: str | None) -> None:
-        if self.current_epoch is not None:  # its loop was left; its generator is still held
-            self._end_epoch(self.current_epoch, interrupted=True)
-        self.barrier.settle(self._patience)
-        self.streams.close_all(self._patience)
-        if not self._end_is_recorded:  # else an earlier call raised behind it
-            self.recorder.attempt("end", lambda: self._record_end(status, kind))
-        ends = time.monotonic() + timeout
-        self.recorder.wait_at_most(timeout)
-        self._commit(status)
-        if self.wait(ends - time.monotonic()):
-            self.recorder.attempt("key", self.recorder.log.destroy_key)
-        self._status = "incomplete" if self.recorder.unwritten else status
-        self.recorder.close()
-
-    def _record_end(self, status: str, kind: str | None) -> None:
-        self._end_is_recorded = True
-        self._make.end(
-            status=status,
-            exception=kind,
-            epochs=self._epochs,
-            batches=self.streams.batches,
-            gaps=self.recorder.gaps,
-            overhead={**self.overhead},
-            waits=self.streams.waits,
-            seconds=round(time.perf_counter() - self._started, 3),
-        )
-
-    def _say_gaps(self) -> None:
-        said = None
-        if self._status == "unrecorded":
-            said = "it was not recorded"
-        elif self.recorder.unwritten:
-            said = "the last records could not be written; the log ends earlier"
-        elif self.recorder.gaps:
-            said = (
-                f"{self.recorder.gaps} pieces of evidence were not recorded "
-                f"(mlprov log {self.id} lists the gaps)"
-            )
-        if said is not None:
-            print(f"mlprov: run {self.id} ({self.name!r}): {said}", file=sys.stderr)  # noqa: T201
-
-    def _at_exit(self) -> None:
-        """A script that never called finish(): the last exception decides the status."""
-        error = getattr(sys, "last_value", None)
-        if id(error) == self._old_failure:  # an interactive session keeps it from before this run
-            error = None
-        self._patience = 1.0  # nobody waits long for an interpreter to end
-        self.finish(timeout=2, status="finished" if error is None else "failed", error=error)
-
-    def __enter__(self) -> Run:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.finish(status="finished" if error is None else "failed", error=error)

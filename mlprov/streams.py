@@ -11,7 +11,9 @@ from mlprov._core import LeafStream
 from mlprov.batches import BatchCapture, BatchInHand, WriteProbe
 from mlprov.epochs import Epoch
 from mlprov.errors import Error
-from mlprov.index_orders import IndexOrder, begin_pass, index_leaf
+from mlprov.index_orders import IndexOrder, index_leaf
+from mlprov.left_streams import index_stream, name_stream
+from mlprov.loaders import Pass, begin_pass
 from mlprov.recorder import Recorder
 from mlprov.records import Json
 from mlprov.tree_references import TreeReference
@@ -35,15 +37,28 @@ class Streams:
         waits: how often training waited for batches that were still being hashed.
         beside: whether batches may be hashed beside training. False from the start, or once a loop
             wrote into one.
+        seeds: whether states of generators are recorded (mlprov.start).
+        run_id: whose they are.
+        life: what sets their names apart from those of a process before this one.
     """
 
-    def __init__(self, recorder: Recorder, run_id: str, algorithm: str, *, beside: bool) -> None:
+    def __init__(
+        self,
+        recorder: Recorder,
+        run_id: str,
+        algorithm: str,
+        *,
+        beside: bool,
+        seeds: bool | str = True,
+    ) -> None:
         self.batches = 0
         self.waits = 0
         self.beside = beside
+        self.seeds = seeds
         self.recorder = recorder
         self.algorithm = algorithm
-        self._run_id = run_id
+        self.run_id = run_id
+        self.life = ""
         self._opened = 0
         self._live: list[BatchStream] = []
 
@@ -52,14 +67,14 @@ class Streams:
         """How many batches all of them have had so far, open ones too."""
         return self.batches + sum(stream.count for stream in self._live)
 
-    def next_name(self) -> str:
+    def next_name(self, epoch: int | None, role: str) -> str:
         """What the next stream is called in its files' names."""
         self._opened += 1
-        return str(self._opened - 1)
+        return name_stream(self.life, self._opened - 1, epoch, role)
 
     def open_leaves(self, name: str) -> LeafStream:
         """A new open leaves file of this run (docs/format.md section 11)."""
-        return self.recorder.store.open_stream(self._run_id, name)
+        return self.recorder.store.open_stream(self.run_id, name)
 
     def keep(self, stream: BatchStream) -> None:
         """Remember a stream that is open, so that the end of its epoch closes it."""
@@ -104,12 +119,13 @@ class BatchStream:
         streams: Streams,
         role: str,
         epoch: Epoch | None,
-        order: IndexOrder | None,
+        source: Pass[Any],
         hash: str,  # noqa: A002
     ) -> None:
         self.epoch = epoch
         self.closed = False
-        self._order = order
+        self._loader = source.facts
+        self._order = source.order
         self._hash = hash
         self._streams = streams
         self._recorder = streams.recorder
@@ -130,10 +146,10 @@ class BatchStream:
         self._recorder.attempt(what, action, epoch=self._epoch_index, role=self._role)
 
     def _open(self) -> None:
-        name = self._streams.next_name()
+        name = self._streams.next_name(self._epoch_index, self._role)
         try:
             if self._order is not None:
-                self._indices = self._streams.open_leaves(f"indices.{name}")
+                self._indices = self._streams.open_leaves(index_stream(name))
             if self._hash == "content":
                 self._leaves = self._streams.open_leaves(name)
         except Exception as error:
@@ -280,6 +296,7 @@ class BatchStream:
             "guard": self._guard,
             "hash": self._hash,
             "indices": indices,
+            "loader": self._loader,
             "role": self._role,
             "samples": self._samples,
             "tree": tree,
@@ -317,30 +334,30 @@ class Tracked(Generic[T]):
 
     def _recorded(self) -> Iterator[T]:
         run = self._run
-        iterator, order = begin_pass(self._loader)
-        stream = self._open(order)
+        source = begin_pass(self._loader, run.recorder, seeds=run.streams.seeds)
+        stream = self._open(source)
         try:
-            for batch in iterator:
+            for batch in source.iterator:
                 run.barrier.between_batches()
                 if stream.closed or stream.epoch is not run.current_epoch:
                     # An epoch has ended or begun since: the batches before are not its own.
                     stream.close()
-                    stream = self._open(order)
+                    stream = self._open(source)
                 stream.add(batch)
                 yield batch
         finally:
             if not run.recorder.in_child and not run.ended:
                 stream.close()
 
-    def _open(self, order: IndexOrder | None) -> BatchStream:
+    def _open(self, source: Pass[T]) -> BatchStream:
         run, hash = self._run, self._hash  # noqa: A001
-        if order is None and hash == "index":
+        if source.order is None and hash == "index":
             hash = "content"  # noqa: A001
             run.recorder.warn(
                 f"the loader of {self._role!r} has no order of indices: its batches are hashed",
                 once=f"index {self._role}",
             )
-        return BatchStream(run.streams, self._role, run.current_epoch, order, hash)
+        return BatchStream(run.streams, self._role, run.current_epoch, source, hash)
 
     def __len__(self) -> int:
         return len(self._loader)  # type: ignore[arg-type]

@@ -34,6 +34,7 @@ def verify(
     data: Any = None,
     tensors: Sequence[str] = (),
     epoch: int | None = None,
+    step: int | None = None,
     keys: Keys | None = None,
     allow_unpinned: bool = False,
     headers: None = None,
@@ -51,6 +52,7 @@ def verify(
             alone where the run has one role.
         tensors: names of single tensors to check.
         epoch: compare ``model`` and ``tensors`` with the weights of this epoch, not the last.
+        step: the same with those after this optimizer step, of a run with ``every=N``.
         keys: the only keys that count as signer, as vkey texts or files; by default this user's
             own key and the trusted ones count.
         allow_unpinned: accept a signer whose key is not pinned.
@@ -77,7 +79,7 @@ def verify(
         )
     if not isinstance(path, (str, os.PathLike)) or isinstance(os.fspath(path), bytes):
         raise TypeError(f"path: expected the path of a bundle or proof, not {type(path).__name__}")
-    question = Question(model, data, tensors, epoch, keys, allow_unpinned)
+    question = Question(model, data, tensors, epoch, step, keys, allow_unpinned)
     return verify_bytes(read_bundle_bytes(pathlib.Path(path)), os.fspath(path), question)
 
 
@@ -150,11 +152,11 @@ class _AskedChecks:
 
     @functools.cached_property
     def _weights(self) -> Weights:
-        return find_weights(self._bundle.decoded, self._bundle.trees, self._question.epoch)
+        return find_weights(self._bundle.decoded, self._bundle.trees, self._question.moment)
 
     def _check_model(self) -> str:
         return check_model(
-            self._subject, self._bundle.decoded, lambda: self._weights, self._question.epoch
+            self._subject, self._bundle.decoded, lambda: self._weights, self._question.moment
         )
 
     def _check_tensor(self, name: str) -> str:

@@ -31,7 +31,7 @@ import struct
 import sys
 import unicodedata
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, Protocol, TypeAlias, TypeGuard
@@ -1306,6 +1306,14 @@ class Request:
     data: dict[str, Path] = dataclasses.field(default_factory=dict)
     tensors: list[str] = dataclasses.field(default_factory=list)
     epoch: int | None = None
+    step: int | None = None
+
+    @property
+    def moment(self) -> tuple[str, int] | None:
+        """What names the weights that are meant: ``epoch`` or ``step``, and its number."""
+        if self.step is not None:
+            return "step", self.step
+        return None if self.epoch is None else ("epoch", self.epoch)
 
 
 class Verdict:
@@ -1391,7 +1399,10 @@ _REQUIRED_ENTRIES = (
 _MANIFEST_MEMBERS = (
     *("entries", "format", "open", "previous", "revision", "run", "spec", "version"),
 )
-_KEPT_TYPES = {"run.start", "data", "model", "epoch", "batches", "checkpoint", "run.end"}
+_KEPT_TYPES = {
+    *("run.start", "data", "model", "epoch", "step", "batches", "checkpoint", "resume", "run.end"),
+}
+_WITH_WEIGHTS = ("model", "epoch", "step", "checkpoint", "resume")
 
 
 class BundleVerifier:
@@ -1623,7 +1634,10 @@ class BundleVerifier:
             raise RefusedError(
                 "largest head does not cover all records", largest, self._record_count
             )
-        return f"{len(self._heads)} heads, the last over all {largest} records"
+        resumes = [record for record in self._records if record["type"] == "resume"]
+        notes = {bytes(self._entries[name]): size for size, name in self._heads.items()}
+        said = "".join(f"; {_check_resume(record, notes)}" for record in resumes)
+        return f"{len(self._heads)} heads, the last over all {largest} records{said}"
 
     def _check_log(self) -> str:
         logs = sorted({name.split("/")[1] for name in self._entries if name.startswith("log/")})
@@ -1696,10 +1710,18 @@ class BundleVerifier:
             raise UncheckableError("run.end has neither status finished nor failed")
         if self._has_gap or not _same(last.get("gaps"), 0):
             raise UncheckableError("something was not recorded: the run has gaps")
-        numbers = [record.get("epoch") for record in self._records if record["type"] == "epoch"]
-        whole = [number for number in numbers if _is_integer(number)]
-        if len(whole) != len(numbers) or any(b <= a for a, b in itertools.pairwise(whole)):
-            raise UncheckableError("numbers of the epoch records do not ascend")
+        numbers: list[Json] = []
+        last_number: int | None = None
+        for record in self._records:
+            if record["type"] == "resume":
+                last_number = None  # the process that went on may count from an earlier epoch
+            if record["type"] != "epoch":
+                continue
+            number = record.get("epoch")
+            if not _is_integer(number) or (last_number is not None and number <= last_number):
+                raise UncheckableError("numbers of the epoch records do not ascend")
+            numbers.append(number)
+            last_number = number
         batches = sum(map(_count_batches, self._records))
         for member, counted in (("epochs", len(numbers)), ("batches", batches)):
             if not _same(last.get(member), counted):
@@ -1720,22 +1742,26 @@ class BundleVerifier:
             UncheckableError: they are not at hand.
             RefusedError: the record or its leaves are malformed.
         """
-        epoch = self._request.epoch
-        types = ("model", "epoch", "checkpoint") if epoch is None else ("epoch",)
+        moment = self._request.moment
         for record in reversed(self._records):
-            if record["type"] not in types or not _is_of_epoch(record, epoch):
+            if moment is None and record["type"] not in _WITH_WEIGHTS:
+                continue
+            if moment is not None and not _is_of(record, moment):
                 continue
             reference = tree_member(record, "weights")
             if reference is not None:
                 return Weights(record, self._tensor_leaves(reference, record))
-            if epoch is not None:
-                break  # the last record of that epoch decides, with weights or without
-        which = "no record" if epoch is None else f"no last epoch record {epoch}"
+            if moment is not None:
+                break  # the last record of that moment decides, with weights or without
+        which = "no record" if moment is None else "no last {} record {}".format(*moment)
         raise UncheckableError(f"{which} has a weights tree")
 
     def _checkpoints(self) -> list[JsonObject]:
-        epoch = self._request.epoch
-        return [r for r in self._records if r["type"] == "checkpoint" and _is_of_epoch(r, epoch)]
+        moment = self._request.moment
+        recorded = [record for record in self._records if record["type"] == "checkpoint"]
+        if moment is None:
+            return recorded
+        return [r for r in recorded if moment[0] == "epoch" and _has_number(r, moment)]
 
     def _leaves_at_hand(self, reference: TreeReference) -> list[bytes] | None:
         """The disclosed leaves of a tree: those of its root, if there are as many as it says."""
@@ -1912,9 +1938,24 @@ def _is_integer(value: Json) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _is_of_epoch(record: JsonObject, epoch: int | None) -> bool:
-    """Whether the record is of the epoch that the caller named, if he named one."""
-    return epoch is None or (_is_integer(record.get("epoch")) and record["epoch"] == epoch)
+def _has_number(record: JsonObject, moment: tuple[str, int]) -> bool:
+    return _is_integer(record.get(moment[0])) and record[moment[0]] == moment[1]
+
+
+def _is_of(record: JsonObject, moment: tuple[str, int]) -> bool:
+    """Whether the record is the ``epoch`` or ``step`` record that the caller named."""
+    return record["type"] == moment[0] and _has_number(record, moment)
+
+
+def _check_resume(record: JsonObject, notes: Mapping[bytes, int]) -> str:
+    """Section 5, ``resume``: it goes on from a head that stood before it."""
+    start = record.get("from")
+    size = notes.get(_utf(start, "utf-8")) if isinstance(start, str) else None
+    if size is None or size > _whole(record, "seq", "resume"):
+        raise RefusedError(f"record {record['seq']} resumes from what is no head before it")
+    equal = record.get("equal")
+    said = "equal" if equal is True else "not equal" if equal is False else "not compared"
+    return f"record {record['seq']} (resume) says that the loaded weights were {said}"
 
 
 def _count_batches(record: JsonObject) -> int:
@@ -1939,7 +1980,7 @@ def _cited(record: JsonObject) -> str:
     """A record by number, type and what it is about."""
     about = [
         f"{key} {printable(str(record[key]), 80)}"
-        for key in ("epoch", "role")
+        for key in ("epoch", "step", "role")
         if record.get(key) is not None
     ]
     return f"record {record['seq']} ({', '.join([printable(str(record['type']), 40), *about])})"
@@ -2385,7 +2426,7 @@ _PROOF_MEMBERS = ("format", "head", "kind", "log", "owner", "owner_key", "record
 # Section 9: which record has which tree; "#" stands for a list index.
 _FIELDS: dict[str, dict[tuple[str, ...], set[str]]] = {
     "tensor": {
-        ("weights",): {"model", "epoch", "checkpoint"},
+        ("weights",): set(_WITH_WEIGHTS),
         ("optimizer",): {"epoch"},
         ("buffers",): {"epoch"},
         ("tensors",): {"checkpoint"},
@@ -2539,9 +2580,10 @@ class ProofVerifier:
         field = _as_object(self._proof["claim"], "claim")["field"]
         if field in (["optimizer"], ["buffers"]):
             raise UncheckableError("the claim is about training state, not about the model")
-        record, epoch = self._record, self._request.epoch
-        if epoch is not None and not (record["type"] == "epoch" and _is_of_epoch(record, epoch)):
-            raise UncheckableError(f"the claim is about {_cited(record)}, not epoch {epoch}")
+        record, moment = self._record, self._request.moment
+        if moment is not None and not _is_of(record, moment):
+            wanted = "{} {}".format(*moment)
+            raise UncheckableError(f"the claim is about {_cited(record)}, not {wanted}")
         _check_tensor_leaf(self._leaf, None, "leaf of the claim")
         path = self._request.model
         return "the claim of this proof" if path is None else self._check_file(name, path)
@@ -2663,7 +2705,9 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--model", type=Path, metavar="FILE|DIR", help="hold this model against it")
     parser.add_argument("--data", action="append", default=[], metavar="ROLE=PATH")
     parser.add_argument("--tensor", action="append", default=[], metavar="NAME")
-    parser.add_argument("--epoch", type=int, metavar="N", help="compare with this epoch's weights")
+    moment = parser.add_mutually_exclusive_group()
+    moment.add_argument("--epoch", type=int, metavar="N", help="compare with this epoch's weights")
+    moment.add_argument("--step", type=int, metavar="N", help="with those after this step")
     parser.add_argument(
         "--key", action="append", default=[], metavar="VKEY|FILE", help="a signer to accept"
     )
@@ -2698,6 +2742,7 @@ def _request(options: argparse.Namespace) -> Request:
         data=data,
         tensors=list(dict.fromkeys(options.tensor)),
         epoch=options.epoch,
+        step=options.step,
     )
 
 

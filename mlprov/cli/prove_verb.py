@@ -27,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--sample", metavar="INDEX|PATH", help="a sample of the data set of --role")
     what.add_argument("--record", type=int, metavar="SEQ", help="a record, by its number")
     parser.add_argument("--epoch", type=int, metavar="N", help="of which epoch (default: the last)")
+    parser.add_argument("--step", type=int, metavar="N", help="a tensor after this optimizer step")
     parser.add_argument("--role", metavar="ROLE", help="of which data set or loader, as train")
     parser.add_argument(
         "-o", "--output", metavar="FILE", help="the file to write (default: KIND.proof.json, here)"
@@ -47,6 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
             sample=int(sample) if sample is not None and _INDEX.fullmatch(sample) else sample,
             record=arguments.record,
             epoch=arguments.epoch,
+            step=arguments.step,
             role=arguments.role,
         )
     path = pathlib.Path(arguments.output or f"{proof.kind}.proof.json")

@@ -124,9 +124,12 @@ def _describe_step(record: Record) -> str:
 
 def _describe_batches(record: Record) -> str:
     """Batches that no epoch has: how many of each role."""
-    return "outside epochs: " + ", ".join(
+    streams = record.get("streams") or ()
+    where = "left open" if any(s.get("stopped") for s in streams) else "outside epochs"
+    return f"{where}: " + ", ".join(
         f"{stream.get('role')} {_count(stream.get('batches'), 'batch')}"
-        for stream in record.get("streams") or ()
+        + ("" if stream.get("epoch") is None else f" of epoch {stream['epoch']}")
+        for stream in streams
     )
 
 
@@ -148,11 +151,28 @@ def _describe_gap(record: Record) -> str:
     )
 
 
+def _describe_resume(record: Record) -> str:
+    process = (record.get("process") or {}).get("pid")
+    equal, same = record.get("equal"), record.get("same")
+    told = f"those of record {record.get('last')}, the last recorded"
+    if equal is None:
+        said = "the loaded weights could not be compared"
+    elif equal:
+        said = f"the loaded weights equal {told}"
+    else:
+        other = "" if same is None else f", but equal those of record {same}"
+        said = f"the loaded weights do not equal {told}{other}"
+    late = "; the clock went back" if record.get("clock") is not None else ""
+    return f"by process {process}: {said}{late}"
+
+
 def _describe_end(record: Record) -> str:
     cost = (record.get("overhead") or {}).get("seconds")
     gaps = output.plural(int(record.get("gaps") or 0), "gap")
+    kind = "" if record.get("exception") is None else f" ({record.get('exception')})"
     return (
-        f"{record.get('status')} after {record.get('seconds')} s, {gaps}, recording took {cost} s"
+        f"{record.get('status')}{kind} after {record.get('seconds')} s, {gaps}, recording took"
+        f" {cost} s"
     )
 
 
@@ -166,5 +186,7 @@ _DESCRIBERS: dict[str, Callable[[Record], str]] = {
     "metrics": _describe_metrics,
     "checkpoint": _describe_checkpoint,
     "gap": _describe_gap,
+    "interruption": _describe_end,
+    "resume": _describe_resume,
     "run.end": _describe_end,
 }

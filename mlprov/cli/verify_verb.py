@@ -44,6 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--epoch", type=int, metavar="N", help="compare with the weights of epoch N, not the last"
     )
     parser.add_argument(
+        "--step", type=int, metavar="N", help="compare with the weights after optimizer step N"
+    )
+    parser.add_argument(
         "--key",
         action="append",
         metavar="VKEY|FILE",
@@ -64,6 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
         data=_data(arguments.data),
         tensors=arguments.tensor,
         epoch=arguments.epoch,
+        step=arguments.step,
         keys=arguments.key,
         allow_unpinned=arguments.allow_unpinned,
     )

@@ -26,6 +26,7 @@ def mlprov_verdict(data: bytes, request: v.Request) -> tuple[str, dict[str, str]
                 data=dict(request.data) or None,
                 tensors=list(request.tensors),
                 epoch=request.epoch,
+                step=request.step,
                 keys=[str(key) for key in request.keys] or None,
                 allow_unpinned=request.allow_unpinned,
             ),

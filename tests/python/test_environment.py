@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from mlprov import _core, environment, repositories
+from mlprov import _core, environment, generators, repositories
 
 # ---- loaded files ----
 
@@ -31,7 +31,7 @@ def test_the_script_and_the_modules_of_its_project_are_hashed(
     script = repository / "tools" / "run.py"
     script.write_text(
         "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "import json, package.model, mlprov.errors\nfrom mlprov import environment\n"
+        "import json, package.model, mlprov.errors\nfrom mlprov import environment, generators\n"
         "print(json.dumps(environment.capture_code()))\n"
     )
     done = subprocess.run(
@@ -59,7 +59,7 @@ def test_a_file_deleted_since_it_was_loaded_is_named(repository: Path) -> None:
     script.write_text(
         "import sys; import os; sys.path.insert(0, os.path.dirname(__file__))\n"
         "import gone, json, os, mlprov.errors; os.unlink(gone.__file__)\n"
-        "from mlprov import environment\n"
+        "from mlprov import environment, generators\n"
         "print(json.dumps(environment.capture_code()['modules']))\n"
     )
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
@@ -173,7 +173,7 @@ def test_the_environment_is_json_that_every_reader_accepts() -> None:
     for value in (
         environment.capture_environment(),
         environment.capture_code(),
-        environment.capture_seeds(),
+        generators.capture_seeds(),
     ):
         assert _core.json_decode(records.canonical(value)) == value
 
@@ -189,8 +189,8 @@ def test_torch_and_numpy_are_described_only_where_they_are_loaded(
     run_python: Callable[..., str],
 ) -> None:
     code = (
-        "import json, sys, mlprov.errors\nfrom mlprov import environment\n"
-        "e = environment.capture_environment(); s = environment.capture_seeds()\n"
+        "import json, sys, mlprov.errors\nfrom mlprov import environment, generators\n"
+        "e = environment.capture_environment(); s = generators.capture_seeds()\n"
         "environment.capture_code(); loaded = [name in sys.modules for name in ('torch', 'numpy')]\n"  # noqa: E501
         "print(json.dumps([e['torch'], s['torch'], sorted(s['rng']), *loaded]))"
     )
@@ -279,9 +279,9 @@ def test_the_state_of_pythons_generator_is_hashed_as_documented() -> None:
     random.seed(7)
     words = random.getstate()[1]
     expected = _digest(b"".join(word.to_bytes(4, "little") for word in words))
-    assert environment.capture_generators()["python"] == expected
+    assert generators.capture_generators()["python"] == expected
     random.random()
-    assert environment.capture_generators()["python"] != expected
+    assert generators.capture_generators()["python"] != expected
 
 
 def test_the_state_of_numpys_generator_is_hashed_as_documented() -> None:
@@ -290,7 +290,7 @@ def test_the_state_of_numpys_generator_is_hashed_as_documented() -> None:
     name, key, position, *_ = numpy.random.get_state()
     assert name == "MT19937"
     data = key.astype("<u4").tobytes() + int(position).to_bytes(4, "little")
-    assert environment.capture_generators()["numpy"] == _digest(data)
+    assert generators.capture_generators()["numpy"] == _digest(data)
 
 
 def test_another_generator_under_numpys_functions_is_left_out() -> None:
@@ -298,7 +298,7 @@ def test_another_generator_under_numpys_functions_is_left_out() -> None:
     before = numpy.random.get_bit_generator()
     numpy.random.set_bit_generator(numpy.random.PCG64(1))
     try:
-        assert "numpy" not in environment.capture_generators()
+        assert "numpy" not in generators.capture_generators()
     finally:
         numpy.random.set_bit_generator(before)
 
@@ -307,7 +307,7 @@ def test_torchs_seed_is_text_because_it_exceeds_what_json_holds() -> None:
     torch = pytest.importorskip("torch")
     state = torch.get_rng_state()
     torch.manual_seed(2**63 + 5)
-    seeds = environment.capture_seeds()
+    seeds = generators.capture_seeds()
     assert seeds["torch"] == str(2**63 + 5)
     rng = seeds["rng"]
     assert isinstance(rng, dict)
@@ -326,14 +326,14 @@ def test_the_hash_seed_is_a_number_or_null(
         monkeypatch.delenv("PYTHONHASHSEED", raising=False)
     else:
         monkeypatch.setenv("PYTHONHASHSEED", value)
-    assert environment.capture_seeds()["python_hash"] == expected
+    assert generators.capture_seeds()["python_hash"] == expected
 
 
 def test_looking_at_the_generators_does_not_move_them() -> None:
     random.seed(3)
     expected = random.random()
     random.seed(3)
-    environment.capture_generators()
+    generators.capture_generators()
     environment.capture_environment()
     assert random.random() == expected
 
@@ -344,7 +344,7 @@ def test_everything_is_captured_in_a_moment(repository: Path) -> None:
         started = time.perf_counter()
         environment.capture_environment()
         environment.capture_code()
-        environment.capture_seeds()
+        generators.capture_seeds()
         repositories.read_repository(repository)
         return time.perf_counter() - started
 

@@ -43,11 +43,11 @@ def is_digest(value: Any) -> bool:
 
 MEMBERS = {
     "run.start": "version run name project mlprov algorithm owner owner_key config code"
-    " environment seeds settings parents tags group notes redacted",
+    " environment process seeds settings parents tags group notes redacted",
     "data": "role kind tree sorted count bytes fields source weak",
     "model": "weights aliases architecture class parameters tensors bytes",
-    "epoch": "epoch interrupted guard weights aliases buffers optimizer rng streams metrics"
-    " privacy steps skipped",
+    "epoch": "epoch interrupted guard weights aliases buffers optimizer rng rng_values flags modes"
+    " streams metrics privacy steps skipped",
     "batches": "streams",
     "metrics": "step metrics",
     "checkpoint": "path format files epoch weights aliases tensors mapping",
@@ -56,7 +56,9 @@ MEMBERS = {
 }
 
 
-STREAM = {"batches", "bytes", "guard", "hash", "indices", "role", "samples", "tree"}
+STREAM = {
+    *("batches", "bytes", "guard", "hash", "indices", "loader", "role", "samples", "tree"),
+}
 
 
 @pytest.fixture(scope="module")

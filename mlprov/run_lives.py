@@ -1,0 +1,306 @@
+"""The life of a run: how it begins, what it commits, how it ends."""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import sys
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, TypeVar
+
+from mlprov import resumption
+from mlprov.barriers import Barrier, PendingRecord
+from mlprov.captures import Capture, Guard
+from mlprov.configuration import Settings
+from mlprov.epochs import Epoch
+from mlprov.errors import ConfigError, Error, StoreError
+from mlprov.items import class_name
+from mlprov.recorded_runs import RecordedRun
+from mlprov.resumption import Past, Wanted
+from mlprov.run_records import EpochCapture, RunRecords
+from mlprov.wording import plural
+
+__all__ = ["RunLife"]
+
+L = TypeVar("L", bound="RunLife")
+
+
+class RunLife(RecordedRun):
+    """A run from its first record to its last; what is recorded between is in mlprov.runs.
+
+    Attributes:
+        current_epoch: the one whose loop is running.
+        barrier: what is hashed beside training, and the optimizer's steps.
+        last_epoch: index of the last epoch that was recorded to its end, or None; after a resume
+            that of the earlier process.
+        resumed: whether it goes on with a run that an earlier process began.
+    """
+
+    def __init__(
+        self, name: str, settings: Settings, *, model: Any, optimizer: Any, disabled: bool
+    ) -> None:
+        super().__init__(name, settings, disabled=disabled)
+        self.current_epoch: Epoch | None = None
+        self._settings = settings
+        self._model = model
+        every = settings.every if isinstance(settings.every, int) and model is not None else 0
+        self.barrier = Barrier(
+            self.recorder, model, optimizer, every=every, capture_step=self._capture_step
+        )
+        self._guard = Guard(
+            settings.snapshot, settings.check, settings.algorithm, self.barrier.watch.guarded
+        )
+        self._make = RunRecords(self.recorder, settings, model, optimizer, self._guard)
+        self.last_epoch: int | None = None
+        self.resumed = False
+        self._end_is_recorded = False
+        self._patience: float | None = None  # seconds for what is still hashed at the end
+        self._old_failure = id(getattr(sys, "last_value", None))
+
+    # ---- beginning ----
+
+    def _begin(self, config: Any, parents: Sequence[str]) -> None:
+        if self._status == "disabled":
+            return
+        must = self._settings.resume == "must"
+        try:
+            began = self.recorder.attempt(
+                "run", lambda: self._begin_log(config, parents), raises=must
+            )
+            if began is not None:
+                self.recorder.attempt(began, self._record_what_was_there)
+                self._commit("running")
+        except BaseException:
+            self._status = "unrecorded"
+            self.recorder.give_up()
+            raise
+        atexit.register(self._at_exit)
+        self.barrier.watch.start()
+        if began is None or self.recorder.unwritten:
+            self._status = "unrecorded"
+            self.recorder.give_up()
+
+    def _begin_log(self, config: Any, parents: Sequence[str]) -> str:
+        """Begin a log, or go on with one; returns what is to be recorded behind its first record.
+
+        Raises:
+            StoreError, ConfigError: a run had to be resumed and cannot be.
+        """
+        self.recorder.open(self.store_path)
+        if self._settings.resume != "never" and self._take_over(config):
+            return "batches"
+        owner = self.recorder.create(self.id, self.name, self._settings.project)
+        self._make.start(self.id, self.name, owner, config, parents)
+        return "model"
+
+    def _record_what_was_there(self) -> None:
+        if self.resumed:
+            self.streams.batches += self._make.left_streams()
+        elif self._model is not None:
+            self._make.model()
+
+    # ---- going on with an earlier run ----
+
+    def _take_over(self, config: Any) -> bool:
+        """Whether an unfinished run was found and is this one now."""
+        settings, store = self._settings, self.recorder.store
+        must = settings.resume == "must"
+        wanted = Wanted(self.name, settings.project, settings.run_id, must)
+        for past in resumption.find_unfinished(store, wanted):
+            try:
+                if self._resume(past, config):
+                    return True
+            except Error as error:
+                self.recorder.let_go()
+                if must or self.recorder.raises:
+                    raise
+                self.recorder.warn(
+                    f"not resumed, a new run is begun: {error}", once=f"resume {past.run.row.id}"
+                )
+        if must:
+            raise resumption.refuse_none(store, wanted)
+        return False
+
+    def _resume(self, past: Past, config: Any) -> bool:
+        """Go on with a run; false where another process was faster."""
+        if past.algorithm != self.algorithm:
+            raise ConfigError(
+                f"cannot resume the run {past.run.row.id} with algorithm={self.algorithm!r}: its"
+                f" digests are {past.algorithm}; start it with algorithm={past.algorithm!r}"
+            )
+        size = past.run.heads[-1].size
+        if not self.recorder.reopen(past.run.row.id, size):
+            return False
+        try:
+            said = self._make.resume(past, config)
+        except StoreError as error:
+            if error.status != "BUSY":
+                raise
+            self.recorder.let_go()
+            return False
+        self.resumed = True
+        self.id = self.streams.run_id = past.run.row.id
+        self.streams.life = f"r{size}."
+        self.streams.batches, self._epochs = past.batches, past.epochs
+        self.recorder.gaps += past.gaps
+        self.last_epoch = past.last_epoch
+        if said is False:
+            self.recorder.warn(
+                "the loaded weights are not those that the run recorded last; if they were to be,"
+                " load them before mlprov.start(). The resume record says which they are",
+                once="resumed weights",
+            )
+        return True
+
+    def _commit(self, status: str | None = None) -> None:
+        def commit() -> None:
+            self.recorder.commit(status)
+            self._head = self.recorder.log.head
+
+        self.recorder.attempt("head", commit)
+
+    # ---- epochs and steps ----
+
+    def _end_epoch(self, epoch: Epoch, interrupted: bool) -> None:
+        if epoch.ended:
+            return
+        epoch.ended = True
+        self.streams.close_of(epoch)
+        self.barrier.end_epoch(epoch)
+        self._say_untracked(epoch)
+        capture = self._make.epoch(epoch, interrupted=interrupted)
+        self._copied = max(self._copied, sum(one.copied for one in capture.captures))
+        if not interrupted:
+            self.last_epoch = epoch.index
+        self.barrier.put(
+            PendingRecord(capture.captures, functools.partial(self._write_epoch, capture))
+        )
+
+    def _write_epoch(self, capture: EpochCapture) -> None:
+        if self._make.finish_epoch(capture):
+            self._epochs += 1
+        self._commit()
+
+    def _say_untracked(self, epoch: Epoch) -> None:
+        """Steps that no tracked batch can have led to: something else was trained on."""
+        tracked = epoch.batches("train")
+        if epoch.steps is not None and tracked and epoch.steps > tracked:
+            self.recorder.warn(
+                f"epoch {epoch.index} had {plural(epoch.steps, 'optimizer step')} and"
+                f" {plural(tracked, 'tracked batch')}: some data went into training untracked, or"
+                " a batch was used more than once",
+                once="untracked",
+            )
+
+    def _capture_step(self, inline: bool) -> PendingRecord | None:
+        capture = self._make.step(inline=inline)
+        if capture is None:
+            return None
+        epoch = None if self.current_epoch is None else self.current_epoch.index
+        write = functools.partial(
+            self._write_step, capture, self.barrier.watch.steps, epoch, self.streams.seen
+        )
+        return PendingRecord([capture], write)
+
+    def _write_step(self, capture: Capture, step: int, epoch: int | None, batches: int) -> None:
+        self._make.finish_step(capture, step, epoch, batches)
+        self._commit()
+
+    # ---- ending ----
+
+    def finish(
+        self, timeout: float = 10, *, status: str = "finished", error: BaseException | None = None
+    ) -> None:
+        """End the run: the last record, the last head, the store log. A second call does nothing.
+
+        Args:
+            timeout: seconds to wait at most for another process that holds the store. What could
+                not be written then is said, and the run's status is ``incomplete``.
+            status: ``"finished"``, ``"failed"``, or ``"superseded"`` by another run. Of the latter
+                two, a run that was started with ``resume="auto"`` or ``"must"`` is laid down: it
+                has no end yet, its status is ``interrupted``, and it can be resumed.
+            error: what ended a failed run; its type is recorded, never its message.
+
+        Raises:
+            ConfigError: another status.
+            Exception: whatever failed, with ``on_error="raise"``; the call may be made again.
+        """
+        if self.ended or self.recorder.in_child:
+            return
+        self.recorder.require(
+            status in ("finished", "failed", "superseded"),
+            f"cannot end a run as {status!r}: expected 'finished', 'failed' or 'superseded'",
+        )
+        if not self.recorder.records_nothing:
+            self._end(timeout, status, None if error is None else class_name(error))
+        self._seconds = time.perf_counter() - self._started
+        self.ended = True
+        self.barrier.watch.stop()
+        atexit.unregister(self._at_exit)
+        self._say_gaps()
+
+    def _end(self, timeout: float, status: str, kind: str | None) -> None:
+        if self.current_epoch is not None:  # its loop was left; its generator is still held
+            self._end_epoch(self.current_epoch, interrupted=True)
+        self.barrier.settle(self._patience)
+        self.streams.close_all(self._patience)
+        laid_down = status != "finished" and self._settings.resume != "never"
+        status = "interrupted" if laid_down else status
+        if not self._end_is_recorded:  # else an earlier call raised behind it
+            self.recorder.attempt("end", lambda: self._record_end(status, kind, laid_down))
+        ends = time.monotonic() + timeout
+        self.recorder.wait_at_most(timeout)
+        self._commit(status)
+        if self.wait(ends - time.monotonic()) and not laid_down:
+            self.recorder.attempt("key", self.recorder.log.destroy_key)
+        self._status = "incomplete" if self.recorder.unwritten else status
+        self.recorder.close()
+
+    def _record_end(self, status: str, kind: str | None, laid_down: bool) -> None:
+        self._end_is_recorded = True
+        self._make.end(
+            laid_down=laid_down,
+            status=status,
+            exception=kind,
+            epochs=self._epochs,
+            batches=self.streams.batches,
+            gaps=self.recorder.gaps,
+            overhead={**self.overhead},
+            waits=self.streams.waits,
+            seconds=round(time.perf_counter() - self._started, 3),
+        )
+
+    def _say_gaps(self) -> None:
+        said = None
+        if self._status == "unrecorded":
+            said = "it was not recorded"
+        elif self.recorder.unwritten:
+            said = "the last records could not be written; the log ends earlier"
+        elif self.recorder.gaps:
+            said = (
+                f"{self.recorder.gaps} pieces of evidence were not recorded "
+                f"(mlprov log {self.id} lists the gaps)"
+            )
+        if said is not None:
+            print(f"mlprov: run {self.id} ({self.name!r}): {said}", file=sys.stderr)  # noqa: T201
+
+    def _at_exit(self) -> None:
+        """A script that never called finish(): the last exception decides the status."""
+        error = getattr(sys, "last_value", None)
+        if id(error) == self._old_failure:  # an interactive session keeps it from before this run
+            error = None
+        self._patience = 1.0  # nobody waits long for an interpreter to end
+        self.finish(timeout=2, status="finished" if error is None else "failed", error=error)
+
+    def __enter__(self: L) -> L:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.finish(status="finished" if error is None else "failed", error=error)

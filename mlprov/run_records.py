@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from mlprov import _core, checkpoints, datasets, environment, models, records, redaction
+from mlprov import _core, checkpoints, datasets, environment, models, pytrees, records, redaction
 from mlprov._version import __version__
 from mlprov.captures import Capture, Guard
 from mlprov.configuration import Settings
@@ -111,6 +111,12 @@ class RunRecords:
         if self._plan is None:
             self._plan = plan_of_model(self._model, self._algorithm)
         return self._plan
+
+    def take_state(self, state: Any) -> Any:
+        """Record this state as the weights from now on; returns it as the model of the run."""
+        self._model = pytrees.named_state(state)
+        self._plan = None
+        return self._model
 
     # ---- the run ----
 
@@ -255,7 +261,9 @@ class RunRecords:
         return bool(self._part("epoch", epoch, append))
 
     def step(self, *, inline: bool) -> Capture | None:
-        """Begin ``step``: the weights after an optimizer step."""
+        """Begin ``step``: the weights after an optimizer step; None where there is no model."""
+        if self._model is None:
+            return None
 
         def capture() -> Capture:
             named = self._model_plan.read()

@@ -117,6 +117,7 @@ __all__ = [
     "digest_many",
     "digest_model",
     "get_threads",
+    "integrations",
     "set_threads",
     "start",
     "verify",
@@ -127,6 +128,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Load a public name when it is first used, so that ``import mlprov`` stays fast (PEP 562)."""
+    if name == "integrations":  # a package: each framework's module is imported when it is used
+        return importlib.import_module(f"mlprov.{name}")
     module = _HOME_OF.get(name)
     if module is None:
         raise AttributeError(f"module 'mlprov' has no attribute {name!r}")

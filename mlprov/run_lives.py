@@ -45,7 +45,7 @@ class RunLife(RecordedRun):
         self.current_epoch: Epoch | None = None
         self._settings = settings
         self._model = model
-        every = settings.every if isinstance(settings.every, int) and model is not None else 0
+        every = settings.every if isinstance(settings.every, int) else 0
         self.barrier = Barrier(
             self.recorder, model, optimizer, every=every, capture_step=self._capture_step
         )

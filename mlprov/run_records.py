@@ -19,6 +19,7 @@ from mlprov import (
     left_streams,
     models,
     processes,
+    pytrees,
     records,
     redaction,
     resumption,
@@ -128,6 +129,12 @@ class RunRecords:
         if self._plan is None:
             self._plan = plan_of_model(self._model, self._algorithm)
         return self._plan
+
+    def take_state(self, state: Any) -> Any:
+        """Record this state as the weights from now on; returns it as the model of the run."""
+        self._model = pytrees.named_state(state)
+        self._plan = None
+        return self._model
 
     # ---- the run ----
 
@@ -336,7 +343,9 @@ class RunRecords:
         return bool(self._part("epoch", epoch, append))
 
     def step(self, *, inline: bool) -> Capture | None:
-        """Begin ``step``: the weights after an optimizer step."""
+        """Begin ``step``: the weights after an optimizer step; None where there is no model."""
+        if self._model is None:
+            return None
 
         def capture() -> Capture:
             named = self._model_plan.read()

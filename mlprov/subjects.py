@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mlprov import models
+from mlprov import models, pytrees
 from mlprov.digests import TensorDigest
 from mlprov.errors import ConfigError, EvidenceError, StoreError
 from mlprov.file_sets import list_model_files
@@ -53,7 +53,7 @@ class Subject:
         if isinstance(model, (str, os.PathLike)):
             return _read_path(pathlib.Path(model), algorithm)
         if not isinstance(model, ModelDigest):
-            model = models.digest_model(model, algorithm=algorithm)
+            model = models.digest_model(pytrees.named_state(model), algorithm=algorithm)
         other = {tensor.digest.algorithm for tensor in model.tensors} - {algorithm}
         if other:
             raise Unchecked(

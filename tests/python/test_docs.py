@@ -21,7 +21,14 @@ from runs_for_tests import user, write_model
 import mlprov
 from mlprov.cli.__main__ import VERBS, _parser
 
-PAGES = ("README.md", "docs/guide.md", "SECURITY.md", "CONTRIBUTING.md", "ARCHITECTURE.md")
+PAGES = (
+    "README.md",
+    "docs/guide.md",
+    "docs/integrations.md",
+    "SECURITY.md",
+    "CONTRIBUTING.md",
+    "ARCHITECTURE.md",
+)
 SHAPES = {"0.bias": (96,), "0.weight": (96, 64), "3.bias": (10,), "3.weight": (10, 96)}
 
 
@@ -159,7 +166,7 @@ def test_every_python_block_compiles(page):
                 pytest.fail(f"{page}:{start}: {error}")
 
 
-@pytest.mark.parametrize("page", PAGES[:2])
+@pytest.mark.parametrize("page", PAGES[:3])
 def test_every_name_of_mlprov_in_python_blocks_is_public(page):
     for language, start, text in blocks(page):
         if language != "python":

@@ -186,7 +186,10 @@ def test_torch_is_installed_before_all_else_and_bound_in_every_later_step(machin
     pip = [line for line in machine.calls("python") if " install " in line]
     assert "-r requirements/torch.txt" in pip[0]
     assert "-r requirements/dev.txt -c requirements/torch.txt" in pip[1]
-    assert all("--no-deps" in line for line in pip[2:])
+    assert (
+        "-r requirements/frameworks.txt -c requirements/dev.txt -c requirements/torch.txt" in pip[2]
+    )
+    assert all("--no-deps" in line for line in pip[3:])
     assert "--no-build-isolation --no-deps -e ." in pip[-1]
     assert (ROOT / "requirements/torch.txt").read_text() == "torch==2.13.0\n"
 

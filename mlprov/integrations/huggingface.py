@@ -1,0 +1,137 @@
+"""A callback for Hugging Face's Trainer.
+
+    trainer = Trainer(..., callbacks=[mlprov.integrations.huggingface.Callback("sentiment")])
+
+Loops of one's own with Accelerate need no callback: see docs/integrations.md. Hooks are those of
+``transformers.TrainerCallback``.
+"""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Any
+
+from mlprov.integrations import frameworks, loaders
+from mlprov.integrations.recording import Recording
+from mlprov.runs import Run
+
+__all__ = ["Callback"]
+
+_transformers: Any = frameworks.load("huggingface", "transformers")
+
+_KEPT = "mlprov"  # where a checkpoint's trainer_state.json has the id of the run that wrote it
+
+
+class Callback(_transformers.TrainerCallback):  # type: ignore[misc]
+    """Records what a ``transformers.Trainer`` does in ``train()``.
+
+    The model's weights before it and at the end of every epoch, the state of the optimizer, the
+    batches of training, what the trainer logs (evaluation too), and each checkpoint directory that
+    it writes. Batches are taken before they go to a device; Accelerate reads one ahead, so that the
+    record tells what was read.
+
+    The trainer has no hook for exceptions: a run whose training ended in one is ended as failed by
+    the next training, or when the interpreter exits.
+
+    Args:
+        name: of the runs that are started.
+        run: a run to record into instead, started with the same model; it stays open.
+        **options: of :func:`mlprov.start`. ``config`` are the training arguments where it is not
+            given.
+
+    Attributes:
+        recording: what is going on.
+
+    Raises:
+        ConfigError: neither or both of ``name`` and ``run``.
+    """
+
+    def __init__(self, name: str | None = None, *, run: Run | None = None, **options: Any) -> None:
+        self.recording = Recording(name, run, options)
+        self._logged: dict[str, Any] = {}
+        self._loader: Any = None
+
+    @property
+    def run(self) -> Run | None:
+        """The run of the training that is going on, or of the last; None before the first."""
+        return self.recording.run
+
+    def on_train_begin(
+        self,
+        args: Any,
+        state: Any,
+        control: Any,
+        model: Any = None,
+        optimizer: Any = None,
+        train_dataloader: Any = None,
+        **others: Any,
+    ) -> None:
+        """Training begins, from scratch or from a checkpoint that is loaded."""
+        config = {"arguments": args.to_dict(), "model": _configuration(model)}
+        # torch's hooks tell of the optimizer that is inside Accelerate's.
+        optimizer = getattr(optimizer, "optimizer", optimizer)
+        if state.global_step:  # only a resumed training has made steps before it begins
+            before = state.stateful_callbacks.get(_KEPT) or {}
+            self.recording.parents.extend(before.values())
+        self.recording.begin(model=model, optimizer=optimizer, config=config)
+        if state.global_step:
+            self._record_resumed(args, state)
+        if self.run is not None:
+            state.stateful_callbacks[_KEPT] = {"run": self.run.id}
+        self._track(train_dataloader)
+
+    def _record_resumed(self, args: Any, state: Any) -> None:
+        self.recording.log({"resumed_at_step": state.global_step}, step=state.global_step)
+        given = args.resume_from_checkpoint
+        path = pathlib.Path(given if isinstance(given, str) else _directory(args, state))
+        if path.exists():
+            self.recording.checkpoint(path)
+
+    def _track(self, loader: Any) -> None:
+        """Record the batches of the loader that the trainer has taken hold of."""
+        if loader is None or not self.recording.is_open or self.run is None:
+            return
+        # Accelerate's loader has torch's inside, and moves what it yields to the device.
+        self._loader = vars(loader).get("base_dataloader", loader)
+        loaders.record_in_place(self._loader, self.run.track)
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **others: Any) -> None:
+        """An epoch begins."""
+        self.recording.begin_epoch(int(state.epoch or 0))
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **others: Any) -> None:
+        """An epoch is complete; its evaluation and checkpoint come afterwards."""
+        logged, self._logged = self._logged, {}
+        self.recording.end_epoch(logged)
+
+    def on_log(
+        self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **others: Any
+    ) -> None:
+        """The trainer logs: losses as it goes, evaluations, totals at the end."""
+        logs = logs or {}
+        if self.recording.is_in_epoch:
+            self._logged.update(logs)
+        self.recording.log(logs, step=state.global_step)
+
+    def on_save(self, args: Any, state: Any, control: Any, **others: Any) -> None:
+        """The trainer has written a checkpoint directory."""
+        path = _directory(args, state)
+        if path.exists():
+            self.recording.checkpoint(path)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **others: Any) -> None:
+        """Training is over."""
+        if self._loader is not None:
+            loaders.stop_recording(self._loader)
+            self._loader = None
+        self.recording.end()
+
+
+def _directory(args: Any, state: Any) -> pathlib.Path:
+    """Where the trainer writes the checkpoint of this step (``Trainer._save_checkpoint``)."""
+    return pathlib.Path(args.output_dir) / f"checkpoint-{state.global_step}"
+
+
+def _configuration(model: Any) -> Any:
+    config: Any = getattr(model, "config", None)
+    return config.to_dict() if hasattr(config, "to_dict") else None

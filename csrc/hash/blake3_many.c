@@ -14,14 +14,18 @@
 
 #include <stdlib.h>
 
-#define LANES         MLP_BLAKE3_LANES_MAX
+#define LANES MLP_BLAKE3_LANES_MAX
+
+/* Figures: docs/hashing.md, "Bounds". A longer input fills the lanes by itself: half as much costs 0.87 of
+ * the rate at 60,000 bytes, twice as much 0.97 at 100,000 [measured]. */
 #define LONGEST_INPUT (64 * MLP_BLAKE3_CHUNK_LEN)
 
-/* What is gathered stays in the second-level cache until it is hashed. */
+/* What is gathered stays in the second-level cache until it is hashed. A quarter costs 0.94 of the rate,
+ * more gains 1 % [measured]. */
 #define GATHERED_MAX (4 * LONGEST_INPUT)
 
 /* How many chunks on lies what is fetched from memory while a chunk is compressed: two rounds of sixteen
- * lanes. */
+ * lanes. Half a round comes too late: 0.68 of the rate; four rounds are no better [measured]. */
 #define AHEAD_CHUNKS 32
 
 struct bucket {

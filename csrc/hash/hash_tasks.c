@@ -8,8 +8,13 @@
 
 #include <stdlib.h>
 
-#define INPUT_COST 64 /* what an input costs beside its bytes, in bytes */
-#define SHA2_COST  2  /* what a byte costs with SHA-2 beside BLAKE3, about */
+/* What an input costs beside its bytes, in bytes. [measured: 15 ns for 64 bytes of which 9 are theirs, or
+ * 45 bytes of a long input; an empty one 116 bytes of it. 0 to 1,024 here give the same rates] */
+#define INPUT_COST 64
+
+/* What a byte costs with SHA-2 beside BLAKE3, at least. [measured: 4.2 with SHA extensions and AVX-512. But 4
+ * here gives 0.92 of the rate, as BLAKE3's tasks become longer; 1 gives 1.00 to 1.05] */
+#define SHA2_COST 2
 
 struct task {
     const struct mlp_hash_request *request;

@@ -9,20 +9,37 @@ from typing import Any
 from mlprov import stored_runs, stores
 from mlprov.cli import arguments as shared
 from mlprov.cli import output
+from mlprov.cli.timeline import timeline
 
 Record = dict[str, Any]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
+    parser.description = (
+        "Show a run: name, owner, head, code, and each record in one line; or the same as a tree "
+        "of digests (data, model, training), or as a timeline."
+    )
     shared.add_run(parser)
+    picture = parser.add_mutually_exclusive_group()
+    picture.add_argument(
+        "--tree", action="store_true", help="data, model and training as a tree, with digests"
+    )
+    picture.add_argument(
+        "--timeline", action="store_true", help="what came when, and how long it took (as claimed)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Show name, head, code, data, model, epochs and end of a run."""
     with stores.open_store(arguments.store, read_only=True) as store:
         stored = stored_runs.read_run(store, stores.find_run(store, arguments.run).id)
+    if arguments.tree:
+        return _show_tree(stored, as_json=arguments.json)
     row, records, heads = stored.row, stored.records, stored.heads
+    if arguments.timeline and not arguments.json:
+        output.table(timeline(records, describe))
+        return 0
     logged = sum(1 for head in heads if head.log_index is not None)
     if arguments.json:
         facts = {"heads": len(heads), "imported": row.imported, "in_log": logged}
@@ -43,6 +60,17 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _show_tree(stored: stored_runs.StoredRun, *, as_json: bool) -> int:
+    from mlprov.cli import run_tree
+
+    tree = run_tree.tree_of(stored)
+    if as_json:
+        output.emit_json({"run": stored.row.id, "tree": tree.json()})
+    else:
+        output.table(run_tree.draw(tree))
+    return 0
+
+
 def _start(row: stores.RunRow, start: Record) -> list[tuple[str, str]]:
     made = f"by mlprov {start.get('mlprov')}, digests {start.get('algorithm')}"
     lines = [
@@ -52,7 +80,7 @@ def _start(row: stores.RunRow, start: Record) -> list[tuple[str, str]]:
     ]
     config = start.get("config")
     if config:
-        lines.append(("config", _pairs(config) if isinstance(config, dict) else str(config)))
+        lines.append(("config", pairs(config) if isinstance(config, dict) else str(config)))
     return lines
 
 
@@ -80,7 +108,8 @@ def _root(reference: Any) -> str:
     return f"{str(reference['root'])[:19]}…" if isinstance(reference, dict) else "none"
 
 
-def _pairs(values: Any) -> str:
+def pairs(values: Any) -> str:
+    """Names and values in one line."""
     return "  ".join(f"{name} {_value(value)}" for name, value in (values or {}).items())
 
 
@@ -88,7 +117,8 @@ def _value(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def _count(value: Any, thing: str) -> str:
+def count(value: Any, thing: str) -> str:
+    """A number of things; what is no number as it is."""
     return output.plural(value, thing) if isinstance(value, int) else f"{value} {thing}s"
 
 
@@ -99,23 +129,23 @@ def _describe_start(record: Record) -> str:
 def _describe_data(record: Record) -> str:
     samples = output.plural(int(record.get("count") or 0), "sample")
     return (
-        f"{record.get('role')}: {samples}, {_count(record.get('bytes'), 'byte')}, "
+        f"{record.get('role')}: {samples}, {count(record.get('bytes'), 'byte')}, "
         f"{_root(record.get('tree'))}"
     )
 
 
 def _describe_model(record: Record) -> str:
     weights = f"weights {_root(record.get('weights'))}"
-    return f"{record.get('class')}, {_count(record.get('parameters'), 'parameter')}, {weights}"
+    return f"{record.get('class')}, {count(record.get('parameters'), 'parameter')}, {weights}"
 
 
 def _describe_epoch(record: Record) -> str:
     mark = " (interrupted)" if record.get("interrupted") else ""
     batches = sum(stream.get("batches") or 0 for stream in record.get("streams") or ())
     steps = record.get("steps")
-    counted = [output.plural(batches, "batch"), *([] if steps is None else [_count(steps, "step")])]
+    counted = [output.plural(batches, "batch"), *([] if steps is None else [count(steps, "step")])]
     facts = f"{', '.join(counted)}, weights {_root(record.get('weights'))}"
-    return f"{record.get('epoch')}{mark}: {facts}  {_pairs(record.get('metrics'))}".rstrip()
+    return f"{record.get('epoch')}{mark}: {facts}  {pairs(record.get('metrics'))}".rstrip()
 
 
 def _describe_step(record: Record) -> str:
@@ -127,7 +157,7 @@ def _describe_batches(record: Record) -> str:
     streams = record.get("streams") or ()
     where = "left open" if any(s.get("stopped") for s in streams) else "outside epochs"
     return f"{where}: " + ", ".join(
-        f"{stream.get('role')} {_count(stream.get('batches'), 'batch')}"
+        f"{stream.get('role')} {count(stream.get('batches'), 'batch')}"
         + ("" if stream.get("epoch") is None else f" of epoch {stream['epoch']}")
         for stream in streams
     )
@@ -135,7 +165,7 @@ def _describe_batches(record: Record) -> str:
 
 def _describe_metrics(record: Record) -> str:
     step = "" if record.get("step") is None else f"step {record.get('step')}: "
-    return step + _pairs(record.get("metrics"))
+    return step + pairs(record.get("metrics"))
 
 
 def _describe_checkpoint(record: Record) -> str:

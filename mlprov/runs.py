@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
 
-from mlprov import configuration, optimizers, records, saved_models
+from mlprov import configuration, optimizers, records
 from mlprov.barriers import Barrier, PendingRecord
 from mlprov.captures import Capture, Guard
 from mlprov.configuration import Settings
@@ -22,6 +22,7 @@ from mlprov.errors import ConfigError
 from mlprov.items import class_name
 from mlprov.recorded_runs import RecordedRun
 from mlprov.run_records import EpochCapture, RunRecords
+from mlprov.saved_files import SavedFile
 from mlprov.streams import Tracked
 from mlprov.wording import plural
 
@@ -348,15 +349,16 @@ class Run(RecordedRun):
     def save(self, path: str | os.PathLike[str]) -> pathlib.Path:
         """Write the model's persistent state dict as safetensors, and record the file.
 
-        The file appears whole or not at all. Of tied tensors one copy is written. The user asked
-        for a file, so what goes wrong with it is never a gap.
+        The file appears whole or not at all, and is not read again: its digests are taken as it is
+        written, as :func:`mlprov.save_file` takes them. Of tied tensors one copy is written. The
+        user asked for a file, so what goes wrong with it is never a gap.
 
         Args:
             path: ``NAME.safetensors``, in a directory that is there.
 
         Raises:
-            ConfigError: the run has no model, the path is none of these, a tensor is of another
-                kind, or the ``safetensors`` package is missing.
+            ConfigError: the run has no model, the path is none of these, or safetensors has no
+                place for a tensor.
             StoreError: the file cannot be written; the run has ended.
             UnsupportedTensorError: a tensor has no values.
         """
@@ -365,10 +367,10 @@ class Run(RecordedRun):
             "cannot save: this run has no model; give it to mlprov.start(model=...), or save it "
             "yourself and call run.checkpoint(path)",
         )
-        saved = saved_models.save_model(self._model, pathlib.Path(path))
-        self.checkpoint(saved)
+        saved = self._make.save(pathlib.Path(path))
+        self._record_checkpoint(saved.path, saved)
         self._saved = os.fspath(path)
-        return saved
+        return saved.path
 
     def checkpoint(self, path: str | os.PathLike[str]) -> None:
         """Record a file or directory that something else wrote.
@@ -379,9 +381,11 @@ class Run(RecordedRun):
             StoreError: the run has ended, or this is a forked child.
             Exception: there is no such file, or whatever else failed, with ``on_error="raise"``.
         """
+        self._record_checkpoint(path, None)
 
+    def _record_checkpoint(self, path: str | os.PathLike[str], saved: SavedFile | None) -> None:
         def record() -> None:
-            self._make.checkpoint(path, self._last_epoch)
+            self._make.checkpoint(path, self._last_epoch, saved)
             self._recorded = os.fspath(path)
 
         self.recorder.attempt("checkpoint", record)

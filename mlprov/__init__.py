@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from mlprov.proofs import Proof
     from mlprov.recorder import RecordingWarning
     from mlprov.runs import Run, start
+    from mlprov.saved_files import SavedFile, save_file
     from mlprov.threads import get_threads, set_threads
     from mlprov.trees import (
         ConsistencyProof,
@@ -73,6 +74,7 @@ _HOMES = {
     "proofs": ("Proof",),
     "recorder": ("RecordingWarning",),
     "runs": ("Run", "start"),
+    "saved_files": ("SavedFile", "save_file"),
     "threads": ("get_threads", "set_threads"),
     "trees": (
         "ConsistencyProof",
@@ -104,6 +106,7 @@ __all__ = [
     "Proof",
     "RecordingWarning",
     "Run",
+    "SavedFile",
     "StoreError",
     "TensorDigest",
     "UnsupportedTensorError",
@@ -118,6 +121,7 @@ __all__ = [
     "digest_model",
     "get_threads",
     "integrations",
+    "save_file",
     "set_threads",
     "start",
     "verify",

@@ -388,6 +388,48 @@ def safetensors_entries(
     a regular file.
     """
 
+def save_safetensors(
+    fd: int,
+    what: str,
+    names: Sequence[str],
+    tensors: Sequence[object],
+    /,
+    algorithm: str = "blake3",
+    *,
+    metadata: Sequence[tuple[str, str]] | None = None,
+    threads: int | None = None,
+) -> tuple[list[tuple[str, str, tuple[int, ...], int, int, bytes]], bytes, bytes, int]:
+    """Writes a safetensors file at the descriptor's position: ([(name, dtype, shape, begin, end,
+    digest) in the order of the file], BLAKE3 and SHA-256 of all bytes, their number).
+
+    Each tensor's memory is read once; strided ones are gathered block by block, views that overlap
+    are each written whole. ``what`` names the file in errors. Nothing is synced.
+
+    UnsupportedTensorError, ConfigError: a tensor that has no values, or of a type that the format
+    lacks, with its ``index``. StoreError: the file cannot be written.
+    """
+
+def load_safetensors(
+    path: _Path,
+    allocate: Callable[
+        [list[tuple[str, str, tuple[int, ...], int, int]], dict[str, str]], Sequence[object]
+    ],
+    /,
+    algorithm: str = "blake3",
+    *,
+    whole: str | None = None,
+    threads: int | None = None,
+) -> tuple[list[bytes], bytes | None, int]:
+    """Reads a safetensors file into tensors: (digest of each, that of the file by ``whole``, its
+    length).
+
+    ``allocate`` is given what safetensors_entries answers and returns, in that order, a dense
+    tensor or array for each entry, as long as it and writable, that nobody else has. They are
+    written, and hashed from there.
+
+    EvidenceError: malformed, or changed while it was read; StoreError: cannot be read.
+    """
+
 # ---- sign ----
 def verify_note(note: Buffer, vkey: str, /) -> str:
     """The text of a note signed by that key.

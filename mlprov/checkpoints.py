@@ -11,8 +11,9 @@ from mlprov.digests import TensorDigest
 from mlprov.errors import ConfigError, EvidenceError
 from mlprov.file_sets import list_model_files
 from mlprov.model_digests import ModelDigest
-from mlprov.model_files import read_file
+from mlprov.model_files import FileTensors, read_file
 from mlprov.records import Json
+from mlprov.saved_files import SavedFile
 
 __all__ = ["Checkpoint", "capture_checkpoint", "map_to_live"]
 
@@ -29,16 +30,25 @@ class Checkpoint:
 
 
 def capture_checkpoint(
-    path: pathlib.Path, live: ModelDigest | None, *, algorithm: str = "blake3"
+    saved: pathlib.Path | SavedFile, live: ModelDigest | None, *, algorithm: str = "blake3"
 ) -> Checkpoint:
     """Hash a saved model, a file or a directory, and compare its tensors with the live model's.
+
+    Args:
+        saved: where it is; or what mlprov wrote, which is not read again.
+        live: the model as it is now.
+        algorithm: of the tensors' digests: the run's.
 
     Raises:
         ConfigError: there is nothing at ``path``, the directory holds no file, or a link to a
             directory, a dangling link or a special file.
         EvidenceError: two shards hold a tensor of the same name.
     """
-    files = [read_file(file, shown, algorithm=algorithm) for file, shown in _files_of(path)]
+    if isinstance(saved, SavedFile):
+        path, files = saved.path, [FileTensors.of_saved(saved)]
+    else:
+        path = saved
+        files = [read_file(file, shown, algorithm=algorithm) for file, shown in _files_of(path)]
     shards = [file.tensors for file in files if file.tensors is not None]
     listed = [file.as_record() for file in files]
     if not shards:

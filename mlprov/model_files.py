@@ -19,6 +19,7 @@ from mlprov.digests import Digest, TensorDigest
 from mlprov.errors import ConfigError, EvidenceError
 from mlprov.records import Json, json_text
 from mlprov.regular_files import identity
+from mlprov.saved_files import SavedFile
 
 __all__ = ["FileTensors", "read_file", "read_header", "read_model", "tied_names"]
 
@@ -42,6 +43,12 @@ class FileTensors:
     blake3: str
     sha256: str
     tensors: tuple[TensorDigest, ...] | None
+
+    @classmethod
+    def of_saved(cls, saved: SavedFile) -> FileTensors:
+        """What mlprov itself wrote, by the digests that were taken then."""
+        of_file = (saved.blake3.hex(), saved.sha256.hex())
+        return cls(saved.path.name, saved.len, *of_file, saved.tensors)
 
     def as_record(self) -> Json:
         """The file as a ``checkpoint`` record lists it."""

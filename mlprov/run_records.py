@@ -23,6 +23,7 @@ from mlprov import (
     records,
     redaction,
     resumption,
+    saved_models,
     torch_flags,
 )
 from mlprov._version import __version__
@@ -37,6 +38,7 @@ from mlprov.plans import CapturePlan, plan_of_model
 from mlprov.recorder import Owner, Recorder
 from mlprov.records import Json
 from mlprov.resumption import Past
+from mlprov.saved_files import SavedFile
 from mlprov.tree_references import TreeReference
 
 __all__ = ["EpochCapture", "RunRecords", "guard_of"]
@@ -417,13 +419,28 @@ class RunRecords:
         number = None if step is None else records.json_number(operator.index(step))
         self._recorder.append("metrics", step=number, metrics=metric_values(values))
 
-    def checkpoint(self, path: str | os.PathLike[str], epoch: int | None) -> None:
-        """``checkpoint``: a saved model beside the live one; ``epoch`` is the last complete one."""
+    def save(self, path: pathlib.Path) -> SavedFile:
+        """Write the model as safetensors; its tensors' digests are by the run's algorithm."""
+        return saved_models.save_model(self._model, path, algorithm=self._algorithm)
+
+    def checkpoint(
+        self,
+        path: str | os.PathLike[str],
+        epoch: int | None,
+        saved: SavedFile | None = None,
+    ) -> None:
+        """``checkpoint``: a saved model beside the live one.
+
+        Args:
+            path: of the file or directory.
+            epoch: the last complete one.
+            saved: what mlprov wrote there, which is not read again.
+        """
         live = None
         if self._model is not None:
             live = self._model_plan.digest()
         captured = checkpoints.capture_checkpoint(
-            pathlib.Path(path), live, algorithm=self._algorithm
+            saved or pathlib.Path(path), live, algorithm=self._algorithm
         )
         self._recorder.append(
             "checkpoint",

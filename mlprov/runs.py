@@ -10,10 +10,11 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from mlprov import configuration, optimizers, pytrees, records, saved_models
+from mlprov import configuration, optimizers, pytrees, records
 from mlprov.epochs import Epoch
 from mlprov.errors import ConfigError
 from mlprov.run_lives import RunLife
+from mlprov.saved_files import SavedFile
 from mlprov.streams import Tracked
 
 __all__ = ["Run", "start"]
@@ -299,15 +300,16 @@ class Run(RunLife):
     def save(self, path: str | os.PathLike[str]) -> pathlib.Path:
         """Write the model's persistent state dict as safetensors, and record the file.
 
-        The file appears whole or not at all. Of tied tensors one copy is written. The user asked
-        for a file, so what goes wrong with it is never a gap.
+        The file appears whole or not at all, and is not read again: its digests are taken as it is
+        written, as :func:`mlprov.save_file` takes them. Of tied tensors one copy is written. The
+        user asked for a file, so what goes wrong with it is never a gap.
 
         Args:
             path: ``NAME.safetensors``, in a directory that is there.
 
         Raises:
-            ConfigError: the run has no model, the path is none of these, a tensor is of another
-                kind, or the ``safetensors`` package is missing.
+            ConfigError: the run has no model, the path is none of these, or safetensors has no
+                place for a tensor.
             StoreError: the file cannot be written; the run has ended.
             UnsupportedTensorError: a tensor has no values.
         """
@@ -316,10 +318,10 @@ class Run(RunLife):
             "cannot save: this run has no model",
             "give it to mlprov.start(model=...), or save it yourself and call run.checkpoint(path)",
         )
-        saved = saved_models.save_model(self._model, pathlib.Path(path))
-        self.checkpoint(saved)
+        saved = self._make.save(pathlib.Path(path))
+        self._record_checkpoint(saved.path, saved)
         self._saved = os.fspath(path)
-        return saved
+        return saved.path
 
     def checkpoint(self, path: str | os.PathLike[str]) -> None:
         """Record a file or directory that something else wrote.
@@ -330,9 +332,11 @@ class Run(RunLife):
             StoreError: the run has ended, or this is a forked child.
             Exception: there is no such file, or whatever else failed, with ``on_error="raise"``.
         """
+        self._record_checkpoint(path, None)
 
+    def _record_checkpoint(self, path: str | os.PathLike[str], saved: SavedFile | None) -> None:
         def record() -> None:
-            self._make.checkpoint(path, self.last_epoch)
+            self._make.checkpoint(path, self.last_epoch, saved)
             self._recorded = os.fspath(path)
 
         self.recorder.attempt("checkpoint", record)

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Callable, Mapping
 from typing import Any
 
-from mlprov import _core, models
-from mlprov.digests import is_numpy_array, is_torch_tensor
-from mlprov.errors import ConfigError, StoreError
-from mlprov.items import class_name
-from mlprov.whole_files import replacing
+from mlprov import models
+from mlprov.digests import is_torch_tensor
+from mlprov.errors import ConfigError
+from mlprov.model_digests import identify
+from mlprov.saved_files import SavedFile, write_tensors
 
 __all__ = ["check_path", "save_model"]
-
-_Save = Callable[[dict[str, Any], pathlib.Path, dict[str, str]], None]
 
 
 def check_path(path: pathlib.Path) -> None:
@@ -43,7 +40,7 @@ def check_path(path: pathlib.Path) -> None:
         )
 
 
-def save_model(model: Any, path: pathlib.Path) -> pathlib.Path:
+def save_model(model: Any, path: pathlib.Path, *, algorithm: str = "blake3") -> SavedFile:
     """Write a model's persistent state dict as safetensors, whole or not at all.
 
     Of tensors that share memory exactly one copy is written, under the first name of the alias
@@ -51,99 +48,26 @@ def save_model(model: Any, path: pathlib.Path) -> pathlib.Path:
     writes it; tensors that overlap in part are written whole, each on its own.
 
     Args:
-        model: a torch module, or a state dict of torch tensors or of NumPy arrays.
+        model: a torch module, or a state dict of tensors and arrays.
         path: ``NAME.safetensors``.
+        algorithm: of the tensors' digests.
 
     Raises:
-        ConfigError: as :func:`check_path`; a tensor of another kind; the safetensors package is
-            missing.
+        ConfigError: as :func:`check_path`; a tensor that safetensors has no place for.
+        UnsupportedTensorError: a tensor without values.
         StoreError: the file cannot be written.
     """
     check_path(path)
     tensors = models.persistent_tensors(model)
-    save = _writer(tensors)
-    identities = _core.tensor_identities(list(tensors.values()))
-    metadata = {"format": "pt"} if save is _save_tensors else {}  # what loaders of torch ask for
+    of_torch = all(map(is_torch_tensor, tensors.values()))
+    metadata = {"format": "pt"} if of_torch else {}  # what loaders of torch ask for
     written: dict[str, Any] = {}
     first: dict[object, str] = {}
-    for (name, tensor), identity in sorted(zip(tensors.items(), identities, strict=True)):
-        kept = name if identity is None else first.setdefault(identity, name)
+    for name, identity in zip(tensors, identify([*tensors], [*tensors.values()]), strict=True):
+        kept = first.setdefault(identity, name)
         if kept == name:
-            written[name] = tensor
+            written[name] = tensors[name]
         else:
             metadata.setdefault(name, kept)
-    try:
-        with replacing(path) as temporary:
-            save(written, temporary, metadata)
-    except OSError as error:
-        reason = error.strerror or error
-        raise StoreError(
-            f"cannot write the model {path}: {reason}", "save it elsewhere, or make room there"
-        ) from error
-    return path
-
-
-def _writer(tensors: Mapping[str, Any]) -> _Save:
-    """What writes tensors of their kind: all of torch, or all of NumPy."""
-    if tensors and all(is_numpy_array(tensor) for tensor in tensors.values()):
-        return _save_arrays
-    foreign = next((name for name, tensor in tensors.items() if not is_torch_tensor(tensor)), None)
-    if foreign is not None:
-        raise ConfigError(
-            f"cannot save as safetensors: {foreign!r} is {class_name(tensors[foreign])}",
-            "expected torch tensors alone or NumPy arrays alone; save them yourself and call"
-            " run.checkpoint(path)",
-        )
-    return _save_tensors
-
-
-def _missing(error: ImportError) -> ConfigError:
-    missing = error.name or "safetensors"
-    return ConfigError(
-        f"cannot save as safetensors: the package {missing.partition('.')[0]} is missing ({error})",
-        f"pip install {missing.partition('.')[0]}",
-    )
-
-
-def _save_arrays(arrays: dict[str, Any], path: pathlib.Path, metadata: dict[str, str]) -> None:
-    try:
-        import numpy as np
-        from safetensors.numpy import save_file
-    except ImportError as error:
-        raise _missing(error) from error
-    # Not ascontiguousarray, which gives an array of no dimensions one.
-    dense = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-    _write(lambda: save_file(dense, path, metadata=metadata))
-
-
-def _save_tensors(tensors: dict[str, Any], path: pathlib.Path, metadata: dict[str, str]) -> None:
-    try:
-        from safetensors.torch import save_file
-    except ImportError as error:
-        raise _missing(error) from error
-    dense = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
-    pointers: set[int] = set()
-    for name, tensor in dense.items():
-        pointer = tensor.untyped_storage().data_ptr()
-        if pointer in pointers:
-            dense[name] = tensor.clone()
-        pointers.add(pointer)
-    _write(lambda: save_file(dense, path, metadata=metadata))
-
-
-def _write(save: Callable[[], None]) -> None:
-    """Tell a file that cannot be written (OSError) from a tensor that the format has no place for.
-
-    safetensors has one exception for both, and says "I/O error" in the text of the first.
-    """
-    from safetensors import SafetensorError
-
-    try:
-        save()
-    except (KeyError, TypeError, ValueError, SafetensorError) as error:
-        if "I/O error" in str(error):
-            raise OSError(str(error)) from error
-        raise ConfigError(
-            f"cannot save as safetensors: {error}",
-            "save the tensors yourself and call run.checkpoint(path)",
-        ) from error
+    pairs = list(metadata.items()) or None
+    return write_tensors(written, path, pairs, algorithm=algorithm, what="the model ")

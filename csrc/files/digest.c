@@ -1,9 +1,7 @@
 #include "files/digest.h"
 
-#include "files/takers.h"
+#include "files/hashing.h"
 #include "hash/blake3_reading.h"
-
-#define TAKERS_MAX (MLP_FILE_ALGORITHMS_MAX + 1)
 
 /* ---- BLAKE3 alone: by parts ---- */
 
@@ -39,91 +37,38 @@ static int hash_by_parts(uint8_t digest32[32], const struct mlp_reader *reader, 
 
 /* ---- everything else: one piece after another ---- */
 
-/* The hashers of one reading, those of SHA-2 first: they are the slowest. */
-struct hashing {
-    struct mlp_hasher *hashers[MLP_FILE_ALGORITHMS_MAX];
-    uint8_t *digests[MLP_FILE_ALGORITHMS_MAX]; /* where theirs go */
-    size_t count;
-    struct mlp_ranges_hashing ranges;
+struct reading {
+    struct mlp_reader *reader;
+    struct mlp_files_watch *watch;
 };
 
-static int take_whole(void *context, const void *piece, size_t piece_len, size_t threads,
-                      struct mlp_error *error)
+static int read_next(void *context, size_t *got, void *out, size_t out_len, struct mlp_error *error)
 {
-    return mlp_hasher_update_by(context, piece, piece_len, threads, error);
-}
-
-static int take_ranges(void *context, const void *piece, size_t piece_len, size_t threads,
-                       struct mlp_error *error)
-{
-    (void)threads;
-    return mlp_ranges_take(context, piece, piece_len, error);
-}
-
-static int add_hashers(struct hashing *hashing, const struct mlp_hash_request *requests,
-                       size_t requests_count, bool of_blake3, struct mlp_error *error)
-{
-    for (size_t i = 0; i < requests_count; i++) {
-        if ((requests[i].algorithm == MLP_BLAKE3) != of_blake3)
-            continue;
-        int status =
-            mlp_hasher_new(&hashing->hashers[hashing->count], requests[i].algorithm, NULL, error);
-        if (status != MLP_OK)
-            return status;
-        hashing->digests[hashing->count++] = requests[i].digests;
-    }
-    return MLP_OK;
-}
-
-static int make_hashers(struct hashing *hashing, const struct mlp_hash_request *requests,
-                        size_t requests_count, struct mlp_error *error)
-{
-    int status = add_hashers(hashing, requests, requests_count, false, error);
-    return status != MLP_OK ? status : add_hashers(hashing, requests, requests_count, true, error);
-}
-
-/* Ranges by SHA-2 are slow too, and come last: the digest of the whole is as slow. */
-static size_t list_takers(struct mlp_taker *takers, struct hashing *hashing)
-{
-    size_t count = 0;
-    for (; count < hashing->count; count++)
-        takers[count] = (struct mlp_taker){take_whole, hashing->hashers[count]};
-    if (hashing->ranges.ranges != NULL && hashing->ranges.ranges->count > 0)
-        takers[count++] = (struct mlp_taker){take_ranges, &hashing->ranges};
-    return count;
-}
-
-static int write_digests(struct hashing *hashing, struct mlp_error *error)
-{
-    int status = MLP_OK;
-    for (size_t i = 0; status == MLP_OK && i < hashing->count; i++)
-        status = mlp_hasher_digest(hashing->hashers[i], hashing->digests[i], error);
-    if (status == MLP_OK && hashing->ranges.ranges != NULL)
-        status = mlp_ranges_finish(&hashing->ranges, error);
-    return status;
-}
-
-static void clear_hashing(struct hashing *hashing)
-{
-    for (size_t i = 0; i < hashing->count; i++)
-        mlp_hasher_free(hashing->hashers[i]);
-    mlp_ranges_clear(&hashing->ranges);
+    const struct reading *reading = context;
+    const struct mlp_reader_ask ask = mlp_files_watch_ask(reading->watch);
+    return mlp_reader_next(reading->reader, got, out, out_len, &ask, error);
 }
 
 static int hash_by_pieces(const struct mlp_hash_request *requests, size_t requests_count,
                           const struct mlp_file_ranges *ranges, struct mlp_reader *reader,
                           size_t threads, struct mlp_files_watch *watch, struct mlp_error *error)
 {
-    struct hashing hashing = {.ranges.ranges = ranges};
-    struct mlp_taker takers[TAKERS_MAX];
-    int status = make_hashers(&hashing, requests, requests_count, error);
+    struct mlp_hashing hashing;
+    struct mlp_taker takers[MLP_HASHING_TAKERS_MAX];
+    struct reading reading = {reader, watch};
+    /* A pipe may be long; a regular file that says that its length is 0 is not (/proc). */
+    const struct mlp_piece_source source = {read_next, &reading,
+                                            reader->is_regular ? reader->facts.len : UINT64_MAX,
+                                            reader->is_regular};
+    int status = mlp_hashing_init(&hashing, requests, requests_count, ranges, error);
     if (status == MLP_OK) {
-        size_t count = list_takers(takers, &hashing);
-        status = mlp_takers_run(takers, count, reader, threads, watch, error);
+        mlp_reader_expect_sequence(reader);
+        size_t count = mlp_hashing_takers(&hashing, takers);
+        status = mlp_takers_run(takers, count, &source, threads, watch, error);
     }
     if (status == MLP_OK)
-        status = write_digests(&hashing, error);
-    clear_hashing(&hashing);
+        status = mlp_hashing_finish(&hashing, error);
+    mlp_hashing_clear(&hashing);
     return status;
 }
 

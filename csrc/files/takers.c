@@ -17,7 +17,8 @@
 struct reading {
     const struct mlp_taker *takers;
     size_t takers_count;
-    struct mlp_reader *reader;
+    const struct mlp_piece_source *source;
+    uint64_t done; /* bytes read */
     struct mlp_files_watch *watch;
     size_t threads;
     size_t room;   /* of a piece */
@@ -32,9 +33,11 @@ struct reading {
 
 static int read_next(struct reading *reading, struct mlp_error *error)
 {
-    const struct mlp_reader_ask ask = mlp_files_watch_ask(reading->watch);
-    return mlp_reader_next(reading->reader, &reading->next_len, reading->next, reading->room, &ask,
-                           error);
+    const struct mlp_piece_source *source = reading->source;
+    int status =
+        source->next(source->context, &reading->next_len, reading->next, reading->room, error);
+    reading->done += status == MLP_OK ? reading->next_len : 0;
+    return status;
 }
 
 static int give(const struct mlp_taker *taker, const uint8_t *piece, size_t piece_len,
@@ -82,8 +85,8 @@ static void run_task(void *context, size_t index)
 /* Returns: 0, the piece having been taken and the next been read. */
 static int take_one(struct reading *reading, struct mlp_error *error)
 {
-    const struct mlp_reader *reader = reading->reader;
-    bool reads_ahead = reader->is_regular && reader->at < reader->facts.len;
+    const struct mlp_piece_source *source = reading->source;
+    bool reads_ahead = source->any_thread && reading->done < source->len;
     mlp_pool_run(run_task, reading, reading->takers_count + (reads_ahead ? 1 : 0),
                  reading->threads);
     int status = mlp_first_failure_take(&reading->failure, error);
@@ -106,36 +109,35 @@ static int take_at_once(struct reading *reading, uint8_t *memory, struct mlp_err
 
 /* ---- the face ---- */
 
-/* A file that says how long it is needs no more room than that. */
-static size_t room_for(size_t piece_len, uint64_t file_len)
+/* A source that says how long it is needs no more room than that. */
+static size_t room_for(size_t piece_len, uint64_t source_len)
 {
-    if (file_len == 0 || file_len >= piece_len)
+    if (source_len == 0 || source_len >= piece_len)
         return piece_len;
-    return ((size_t)file_len + MLP_READ_BUFFER_ALIGN - 1) / MLP_READ_BUFFER_ALIGN *
+    return ((size_t)source_len + MLP_READ_BUFFER_ALIGN - 1) / MLP_READ_BUFFER_ALIGN *
            MLP_READ_BUFFER_ALIGN;
 }
 
-/* A pipe may be long; a regular file that says that its length is 0 is not (/proc). */
-static bool is_worth_threads(const struct mlp_reader *reader, size_t threads)
+static bool is_worth_threads(uint64_t source_len, size_t threads)
 {
-    uint64_t len = reader->is_regular ? reader->facts.len : SIZE_MAX;
-    return mlp_task_threads(len < SIZE_MAX ? (size_t)len : SIZE_MAX, threads) > 1;
+    return mlp_task_threads(source_len < SIZE_MAX ? (size_t)source_len : SIZE_MAX, threads) > 1;
 }
 
-int mlp_takers_run(const struct mlp_taker *takers, size_t takers_count, struct mlp_reader *reader,
-                   size_t threads, struct mlp_files_watch *watch, struct mlp_error *error)
+int mlp_takers_run(const struct mlp_taker *takers, size_t takers_count,
+                   const struct mlp_piece_source *source, size_t threads,
+                   struct mlp_files_watch *watch, struct mlp_error *error)
 {
-    bool at_once = (takers_count > 1 || reader->is_regular) && is_worth_threads(reader, threads);
+    bool at_once =
+        (takers_count > 1 || source->any_thread) && is_worth_threads(source->len, threads);
     size_t piece_len = takers_count == 1 ? PIECE_FOR_ONE : PIECE_IN_TURN;
-    size_t room = room_for(at_once ? PIECE_AT_ONCE : piece_len, reader->facts.len);
+    size_t room = room_for(at_once ? PIECE_AT_ONCE : piece_len, source->len);
     struct mlp_read_buffers buffers;
     int status = mlp_read_buffers_new(&buffers, room, at_once ? 2 : 1, error);
     if (status != MLP_OK)
         return status;
-    mlp_reader_expect_sequence(reader);
     struct reading reading = {.takers = takers,
                               .takers_count = takers_count,
-                              .reader = reader,
+                              .source = source,
                               .watch = watch,
                               .threads = threads,
                               .room = buffers.buffer_len,

@@ -2,33 +2,10 @@
 #include "files/digest.h"
 #include "hash/hash.h"
 #include "python/arguments.h"
-
-/* ---- looking in from time to time ---- */
-
-/* One call of the core, without the GIL but for the looks. */
-struct visit {
-    PyThreadState *released;
-    PyObject *progress; /* what to call with files and bytes, or None */
-};
-
-/* Lets Ctrl-C through, and says how far it is. */
-static int look(void *context, uint64_t files, uint64_t bytes)
-{
-    struct visit *visit = context;
-    PyEval_RestoreThread(visit->released);
-    int answer = PyErr_CheckSignals();
-    if (answer == 0 && !Py_IsNone(visit->progress)) {
-        PyObject *result = PyObject_CallFunction(visit->progress, "KK", (unsigned long long)files,
-                                                 (unsigned long long)bytes);
-        answer = result != NULL ? 0 : -1;
-        Py_XDECREF(result);
-    }
-    visit->released = PyEval_SaveThread();
-    return answer != 0 ? MLP_PY_RAISED : 0;
-}
+#include "python/visit.h"
 
 /* object: NULL, None or what can be called. */
-static int read_progress(struct visit *visit, PyObject *object, const char *what)
+static int read_progress(struct mlp_py_visit *visit, PyObject *object, const char *what)
 {
     visit->progress = object != NULL ? object : Py_None;
     if (Py_IsNone(visit->progress) || PyCallable_Check(visit->progress))
@@ -47,7 +24,7 @@ struct one_file {
     struct mlp_file_range *items;
     struct mlp_file_ranges ranges;
     size_t threads;
-    struct visit visit;
+    struct mlp_py_visit visit;
     uint64_t len;
 };
 
@@ -146,14 +123,14 @@ static int hash_path(struct mlp_py_state *state, struct one_file *file, PyObject
     PyObject *path;
     if (mlp_py_path(&path, path_object) != 0)
         return -1;
-    const struct mlp_files_look looks = {look, &file->visit};
+    const struct mlp_files_look looks = {mlp_py_visit_look, &file->visit};
     struct mlp_error error;
     const char *name = PyBytes_AsString(path);
-    file->visit.released = PyEval_SaveThread();
+    mlp_py_visit_begin(&file->visit);
     int status = mlp_file_digest(file->requests, file->requests_count,
                                  file->ranges.items != NULL ? &file->ranges : NULL, &file->len,
                                  name, file->threads, &looks, &error);
-    PyEval_RestoreThread(file->visit.released);
+    mlp_py_visit_end(&file->visit);
     Py_DECREF(path);
     if (status != 0)
         mlp_py_raise(&state->exceptions, &error);
@@ -217,7 +194,7 @@ struct many_files {
     size_t count;
     int algorithm;
     size_t threads;
-    struct visit visit;
+    struct mlp_py_visit visit;
 };
 
 static int add_path(struct many_files *files, PyObject *object)
@@ -250,12 +227,12 @@ static int read_paths(struct many_files *files, PyObject *sequence)
 
 static int hash_paths(struct mlp_py_state *state, struct many_files *files)
 {
-    const struct mlp_files_look looks = {look, &files->visit};
+    const struct mlp_files_look looks = {mlp_py_visit_look, &files->visit};
     struct mlp_error error;
-    files->visit.released = PyEval_SaveThread();
+    mlp_py_visit_begin(&files->visit);
     int status = mlp_file_digest_many(files->entries, files->count, files->algorithm,
                                       files->threads, &looks, &error);
-    PyEval_RestoreThread(files->visit.released);
+    mlp_py_visit_end(&files->visit);
     if (status != 0)
         mlp_py_raise(&state->exceptions, &error);
     return status == 0 ? 0 : -1;

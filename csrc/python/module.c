@@ -61,7 +61,8 @@ static int MlpCore_exec(PyObject *module)
         mlp_py_tensors_add,          mlp_py_safetensors_add,    mlp_py_notes_add,
         mlp_py_signing_key_add,      mlp_py_store_add,          mlp_py_run_log_add,
         mlp_py_leaf_stream_add,      mlp_py_slices_add,         mlp_py_model_add,
-        mlp_py_module_tree_add,      mlp_py_ticket_add,
+        mlp_py_module_tree_add,      mlp_py_ticket_add,         mlp_py_safetensors_save_add,
+        mlp_py_safetensors_load_add,
     };
     if (refuse_subinterpreter() != 0 || refuse_wrong_environment() != 0)
         return -1;

@@ -69,6 +69,8 @@ int mlp_py_tensors_add(PyObject *module);
 int mlp_py_model_add(PyObject *module);
 int mlp_py_module_tree_add(PyObject *module);
 int mlp_py_safetensors_add(PyObject *module);
+int mlp_py_safetensors_save_add(PyObject *module);
+int mlp_py_safetensors_load_add(PyObject *module);
 int mlp_py_notes_add(PyObject *module);
 int mlp_py_signing_key_add(PyObject *module);
 int mlp_py_store_add(PyObject *module);

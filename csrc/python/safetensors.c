@@ -1,55 +1,21 @@
 /* safetensors.c - what a safetensors file says it holds. */
-#include "tensor/safetensors.h"
-#include "base/reader.h"
+#include "python/safetensors.h"
+#include "files/safetensors_head.h"
 #include "python/arguments.h"
 
-#include <stdlib.h>
-
 /* ---- reading, without the GIL ---- */
-
-static int parse_header(struct mlp_safetensors *file, struct mlp_reader *reader, uint8_t *header,
-                        size_t header_len, struct mlp_error *error)
-{
-    int status = mlp_reader_at(reader, MLP_SAFETENSORS_PREFIX_LEN, header, header_len, error);
-    if (status == 0)
-        status = mlp_reader_check(reader, error);
-    if (status != 0)
-        return status;
-    status = mlp_safetensors_parse(file, header, header_len, reader->facts.len, error);
-    return status == 0 ? 0 : mlp_fail_in(error, status, "%s", reader->path);
-}
-
-static int read_header(struct mlp_safetensors *file, struct mlp_reader *reader,
-                       struct mlp_error *error)
-{
-    uint8_t prefix[MLP_SAFETENSORS_PREFIX_LEN];
-    uint64_t file_len = reader->facts.len;
-    size_t prefix_len = file_len < sizeof prefix ? (size_t)file_len : sizeof prefix;
-    size_t header_len = 0;
-    int status = mlp_reader_at(reader, 0, prefix, prefix_len, error);
-    if (status != 0)
-        return status;
-    status = mlp_safetensors_header_len(&header_len, prefix, prefix_len, file_len, error);
-    if (status != 0)
-        return mlp_fail_in(error, status, "%s", reader->path);
-    uint8_t *header = malloc(header_len + 1);
-    if (header == NULL)
-        return mlp_fail(error, MLP_E_MEMORY, "reading the header of %s (%zu bytes): out of memory",
-                        reader->path, header_len);
-    status = parse_header(file, reader, header, header_len, error);
-    free(header);
-    return status;
-}
 
 static int read_file(struct mlp_safetensors *file, uint64_t *file_len, const char *path,
                      struct mlp_error *error)
 {
     struct mlp_reader reader = {.fd = -1};
+    struct mlp_buffer head = {0};
     int status = mlp_reader_open(&reader, path, true, NULL, error);
     if (status != 0)
         return status;
-    status = read_header(file, &reader, error);
+    status = mlp_file_safetensors_head(file, &head, &reader, error);
     *file_len = reader.facts.len;
+    mlp_buffer_clear(&head);
     mlp_reader_close(&reader);
     return status;
 }
@@ -69,7 +35,7 @@ static PyObject *entry_row(const struct mlp_safetensors_entry *entry)
                          (unsigned long long)entry->begin, (unsigned long long)entry->end);
 }
 
-static PyObject *entries_list(const struct mlp_safetensors *file)
+PyObject *mlp_py_safetensors_entries(const struct mlp_safetensors *file)
 {
     PyObject *list = PyList_New((Py_ssize_t)file->entries_count);
     for (size_t i = 0; list != NULL && i < file->entries_count; i++) {
@@ -80,7 +46,7 @@ static PyObject *entries_list(const struct mlp_safetensors *file)
     return list;
 }
 
-static PyObject *metadata_dict(const struct mlp_safetensors *file)
+PyObject *mlp_py_safetensors_metadata(const struct mlp_safetensors *file)
 {
     PyObject *dict = PyDict_New();
     for (size_t i = 0; dict != NULL && i < file->metadata_count; i++) {
@@ -97,8 +63,8 @@ static PyObject *metadata_dict(const struct mlp_safetensors *file)
 
 static PyObject *answer(const struct mlp_safetensors *file, uint64_t file_len)
 {
-    PyObject *entries = entries_list(file);
-    PyObject *metadata = entries != NULL ? metadata_dict(file) : NULL;
+    PyObject *entries = mlp_py_safetensors_entries(file);
+    PyObject *metadata = entries != NULL ? mlp_py_safetensors_metadata(file) : NULL;
     if (metadata != NULL)
         return Py_BuildValue("NNK", entries, metadata, (unsigned long long)file_len);
     Py_XDECREF(entries);

@@ -156,6 +156,15 @@ size_t mlp_canonical_piece_len(const struct mlp_canonical_reader *reader)
 
 /* ---- staging ---- */
 
+int mlp_canonical_stage_part(const struct mlp_view *view, uint64_t first, size_t count, void *out,
+                             struct mlp_error *error)
+{
+    int status = view->stage(view->stage_context, first, count, out, error);
+    if (status == 0)
+        transform(view, out, count * view->item_len);
+    return status;
+}
+
 static int stage_blocks(const struct mlp_view *view, uint64_t count, uint8_t *block,
                         size_t block_len, mlp_canonical_sink sink, void *sink_context,
                         struct mlp_error *error)
@@ -163,10 +172,9 @@ static int stage_blocks(const struct mlp_view *view, uint64_t count, uint8_t *bl
     uint64_t per_block = block_len / view->item_len;
     for (uint64_t first = 0; first < count;) {
         size_t now = (size_t)(count - first < per_block ? count - first : per_block);
-        int status = view->stage(view->stage_context, first, now, block, error);
+        int status = mlp_canonical_stage_part(view, first, now, block, error);
         if (status != 0)
             return status;
-        transform(view, block, now * view->item_len);
         status = sink(sink_context, block, now * view->item_len, error);
         if (status != 0)
             return status;

@@ -47,6 +47,12 @@ size_t mlp_canonical_piece_len(const struct mlp_canonical_reader *reader);
 
 /* ---- staged views ---- */
 
+/* Copies the canonical bytes of count elements of a staged view, from the first-th on, to out.
+ * Returns: 0 or what the stage returned.
+ */
+int mlp_canonical_stage_part(const struct mlp_view *view, uint64_t first, size_t count, void *out,
+                             struct mlp_error *error);
+
 #define MLP_CANONICAL_BLOCK 65536
 
 /* Takes the next bytes, at most MLP_CANONICAL_BLOCK; they are valid during the call only.

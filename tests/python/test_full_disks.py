@@ -152,7 +152,6 @@ def test_a_disk_that_fills_up_for_a_while_costs_its_epochs_and_no_others(
 
 
 def test_a_model_that_finds_no_room_is_no_file_and_an_error(small_disk: Path) -> None:
-    pytest.importorskip("safetensors")
     model = {"weight": np.zeros(1 << 20)}
     with mlprov.start("save", model=model, store=small_disk.parent / "elsewhere") as run:
         fill(small_disk)

@@ -82,7 +82,7 @@ static void run_task(void *context, size_t index)
 static int take_one(struct reading *reading, struct mlp_error *error)
 {
     const struct mlp_reader *reader = reading->reader;
-    bool reads_ahead = reader->is_regular && reader->at < reader->facts.len;
+    bool reads_ahead = reader->at < mlp_reader_len(reader);
     mlp_pool_run(run_task, reading, reading->takers_count + (reads_ahead ? 1 : 0),
                  reading->threads);
     int status = atomic_load(&reading->status);
@@ -115,7 +115,8 @@ static size_t room_for(size_t piece_len, uint64_t file_len)
     return ((size_t)file_len + MLP_PIECE_ALIGN - 1) / MLP_PIECE_ALIGN * MLP_PIECE_ALIGN;
 }
 
-/* A pipe may be long; a regular file that says that its length is 0 is not (/proc). */
+/* A pipe may be long; a regular file that does not say how long it is is not (/proc), but for one
+ * that is all holes. */
 static bool is_worth_threads(const struct mlp_reader *reader, size_t threads)
 {
     uint64_t len = reader->is_regular ? reader->facts.len : SIZE_MAX;
@@ -127,7 +128,7 @@ int mlp_takers_run(const struct mlp_taker *takers, size_t takers_count, struct m
 {
     bool at_once = (takers_count > 1 || reader->is_regular) && is_worth_threads(reader, threads);
     size_t piece_len = takers_count == 1 ? PIECE_FOR_ONE : PIECE_IN_TURN;
-    size_t room = room_for(at_once ? PIECE_AT_ONCE : piece_len, reader->facts.len);
+    size_t room = room_for(at_once ? PIECE_AT_ONCE : piece_len, mlp_reader_len(reader));
     struct mlp_pieces pieces;
     int status = mlp_pieces_new(&pieces, room, at_once ? 2 : 1, error);
     if (status != MLP_OK)

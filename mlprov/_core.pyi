@@ -2,16 +2,17 @@
 
 Conventions: digests, roots and hashes are raw ``bytes`` (32 long unless the algorithm says
 otherwise); notes and leaves are ``bytes``; every error is an exception of :mod:`mlprov.errors`
-(classes are handed to the core by that module at import), with ``.status`` (the core's name of
-the status, such as ``"MISMATCH"``) and ``.retryable``. The GIL is released around hashing, disk
-and cryptography above about 2 KiB of work. Arguments of a wrong type are TypeError; wrong
+(classes are handed to the core by that module at import), with ``.status`` (the core's name of the
+status, such as ``"MISMATCH"``), ``.retryable`` and ``.remedy``. The GIL is released around hashing,
+disk and cryptography above about 2 KiB of work. Arguments of a wrong type are TypeError; wrong
 lengths, signs and names are ValueError or IndexError, but EvidenceError where they can only come
-from evidence (``merkle_verify_*``, ``slice_verify``).
+from evidence (``merkle_verify_*``, ``slice_verify``). A file of the caller's that cannot be opened
+or read is the OSError that ``open`` raises.
 """
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Self, TypeAlias, final
+from typing import Any, Final, Self, TypeAlias, final
 
 from typing_extensions import Buffer
 
@@ -31,6 +32,9 @@ def openssl_version() -> str: ...
 def sqlite_version() -> str: ...
 
 # ---- hash ----
+MOST_ALGORITHMS: Final[int]
+"""How many one call may hash by."""
+
 def hash_kernels() -> list[tuple[str, bool]]:
     """(name, usable) in order of preference."""
 
@@ -76,7 +80,7 @@ def hash_file(
 
     ``progress`` is called with (0, bytes done) on this thread, about 20 times a second; what it
     raises ends the call, as Ctrl-C does. EvidenceError (CHANGED) if the file is written to,
-    truncated or replaced while it is read; StoreError if it cannot be read.
+    truncated or replaced while it is read; OSError, as ``open`` raises it, if it cannot be read.
     """
 
 def hash_files(
@@ -89,7 +93,7 @@ def hash_files(
 ) -> tuple[list[bytes | Exception | None], list[int]]:
     """What came of each regular file, and their lengths: the digest; the exception that
     ``hash_file`` would raise; or None: it is large, so that it is left to ``hash_file`` and all
-    threads. Other files are refused (StoreError) without waiting for them.
+    threads. Pipes and devices are refused (ConfigError) without waiting for them.
 
     ``progress`` is called with (files, bytes done), as ``hash_file`` does.
     """
@@ -98,15 +102,16 @@ def hash_file_ranges(
     path: _Path,
     ranges: Sequence[tuple[int, int]],
     /,
-    algorithms: Sequence[str],
+    algorithm: str,
+    whole: Sequence[str],
     *,
     threads: int | None = None,
 ) -> tuple[list[bytes], list[bytes], int]:
-    """(digest by algorithms[0] of each [begin, end), digests of the whole file by each
-    algorithm, length): one read.
+    """(digest by ``algorithm`` of each [begin, end), digests of the whole file by those of
+    ``whole``, length): one read. ``whole`` may be empty: then the ranges alone are hashed.
 
     Ranges are sorted and do not overlap (ValueError); IndexError where the last ends beyond the
-    file. Regular files only.
+    file. Regular files only (ConfigError).
     """
 
 def blake3_subtree(data: Buffer, chunk_offset: int, /, key: bytes | None = None) -> bytes:
@@ -384,8 +389,8 @@ def safetensors_entries(
     """([(name, dtype, shape, begin, end) sorted by name, offsets from the file's start],
     metadata, file length).
 
-    Reads the header alone. EvidenceError: malformed or changed; StoreError: cannot be read, not
-    a regular file.
+    Reads the header alone. EvidenceError: malformed or changed; OSError, as ``open`` raises
+    it: cannot be read; ConfigError: not a regular file.
     """
 
 def save_safetensors(

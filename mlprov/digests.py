@@ -20,6 +20,7 @@ from mlprov.errors import ConfigError, EvidenceError, UnsupportedTensorError
 from mlprov.file_digests import hash_files, hash_one
 from mlprov.records import canonical
 from mlprov.threads import check_threads
+from mlprov.wording import brief
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -41,6 +42,8 @@ __test__ = {
 }
 
 _LENGTHS: Final = {"blake3": 32, "sha256": 32, "sha384": 48, "sha512": 64}
+_MOST_ALGORITHMS: Final = _core.MOST_ALGORITHMS
+_LONG_VALUE = 200  # characters of a wrong argument in a message
 _DIGEST = re.compile(r"([a-z0-9]+):((?:[0-9a-f]{2})+)")
 
 
@@ -95,11 +98,14 @@ class Digest:
 
         Raises:
             EvidenceError: the text is anything else.
+            TypeError: it is no text.
 
         >>> Digest.parse("AF13")
         Traceback (most recent call last):
         mlprov.errors.EvidenceError: not a digest: 'AF13'; expected <algorithm>:<lower-case hex>
         """
+        if not isinstance(text, str):
+            raise TypeError(f"expected the text of a digest, not {type(text).__name__}")
         match = _DIGEST.fullmatch(text)
         if match is None:
             raise EvidenceError(
@@ -280,6 +286,8 @@ def digest(
             object that holds no values.
         UnsupportedTensorError: a tensor without values (meta, fake) or of objects.
         ConfigError: a directory, an unknown algorithm, ``threads`` that is none.
+        OSError: the file is not there or cannot be read, as ``open`` raises it
+            (``FileNotFoundError``, ``PermissionError`` …).
         EvidenceError: the file changed while it was read.
 
     >>> str(digest(b"abc"))
@@ -325,7 +333,9 @@ def digest_many(
         threads: as for :func:`digest`.
 
     Raises:
+        TypeError: ``objs`` is no collection of objects.
         UnsupportedTensorError: with the position of the object in its text and ``index``.
+        Exception: as :func:`digest`; of several files the first that cannot be hashed.
 
     >>> [d.hex()[:8] for d in digest_many([b"abc", b""])]
     ['6437b3ac', 'af1349b9']
@@ -335,12 +345,23 @@ def digest_many(
     check_options(algorithm, threads)
     names = (algorithm,) if algorithms is None else _check_algorithms(algorithm, algorithms)
     _refuse(objs)
-    items = list(objs)
+    items = _list_objects(objs)
     columns = [
         _make_digests(name, values)
         for name, values in zip(names, _hash_objects(items, names, threads), strict=True)
     ]
     return columns[0] if algorithms is None else list(zip(*columns, strict=True))
+
+
+def _list_objects(objs: Iterable[object]) -> list[object]:
+    try:
+        iterator = iter(objs)
+    except TypeError as error:
+        raise TypeError(
+            f"digest_many: expected a list or another collection of objects, not"
+            f" {type(objs).__name__}; mlprov.digest() takes one"
+        ) from error
+    return list(iterator)
 
 
 def _make_digests(algorithm: str, values: Sequence[bytes]) -> list[Digest]:
@@ -353,9 +374,10 @@ def _make_digests(algorithm: str, values: Sequence[bytes]) -> list[Digest]:
 
 
 def _check_algorithms(algorithm: str, algorithms: Sequence[str]) -> tuple[str, ...]:
-    if not isinstance(algorithms, (list, tuple)) or not algorithms:
+    if not isinstance(algorithms, (list, tuple)) or not 1 <= len(algorithms) <= _MOST_ALGORITHMS:
         raise ConfigError(
-            f"algorithms is {algorithms!r}", 'expected names such as ("blake3", "sha256")'
+            f"algorithms is {brief(repr(algorithms), _LONG_VALUE)}",
+            f'expected 1 to {_MOST_ALGORITHMS} names such as ("blake3", "sha256")',
         )
     if algorithm != "blake3":
         raise ConfigError("give algorithm or algorithms, not both")

@@ -48,7 +48,10 @@ class EvidenceError(Error):
 
 
 class StoreError(Error):
-    """The store could not be opened, read or written."""
+    """The store could not be opened, read or written.
+
+    Other files that cannot be opened or read are the OSError that ``open`` raises.
+    """
 
 
 class AnchorError(Error):

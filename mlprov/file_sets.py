@@ -175,7 +175,7 @@ def hash_entries(
 
     Raises:
         EvidenceError: one is not the file any more that was listed, or changed while it was read.
-        StoreError: one cannot be read.
+        OSError: one cannot be read.
     """
     names = [os.fsencode(entry.location) for entry in entries]
     outcomes = hash_files(names, algorithm, threads=threads)

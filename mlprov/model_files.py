@@ -25,6 +25,8 @@ __all__ = ["FileTensors", "read_file", "read_header", "read_model", "tied_names"
 
 _PICKLES = frozenset({".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"})
 
+_OF_FILE = ("blake3", "sha256")  # what a record has of a whole file
+
 
 @dataclass(frozen=True)
 class FileTensors:
@@ -97,13 +99,14 @@ def _read_ranges(
     path: pathlib.Path,
     entries: Sequence[_Entry],
     expected: int | None,
-    algorithms: Sequence[str],
+    algorithm: str,
+    whole: Sequence[str] = (),
     threads: int | None = None,
 ) -> tuple[tuple[TensorDigest, ...], dict[str, str], int]:
-    """Tensors by the first algorithm, the whole file by each (hex), its length: one read."""
+    """Tensors by an algorithm, the whole file by others (hex), its length: one read."""
     ranges = sorted({(entry.begin, entry.end) for entry in entries})
-    digests, whole, length = _core.hash_file_ranges(
-        os.fsencode(path), ranges, algorithms, threads=threads
+    digests, of_whole, length = _core.hash_file_ranges(
+        os.fsencode(path), ranges, algorithm, whole, threads=threads
     )
     if expected not in (None, length):
         raise _changed(path)
@@ -114,11 +117,11 @@ def _read_ranges(
             entry.dtype,
             entry.shape,
             entry.end - entry.begin,
-            Digest(algorithms[0], of_range[entry.begin, entry.end]),
+            Digest(algorithm, of_range[entry.begin, entry.end]),
         )
         for entry in entries
     )
-    of_file = {name: value.hex() for name, value in zip(algorithms, whole, strict=True)}
+    of_file = {name: value.hex() for name, value in zip(whole, of_whole, strict=True)}
     return tensors, of_file, length
 
 
@@ -127,7 +130,8 @@ def read_header(path: pathlib.Path) -> tuple[list[_Entry], dict[str, str], int]:
 
     Raises:
         EvidenceError: it is no safetensors file, or changed (status ``CHANGED``).
-        StoreError: it cannot be read, or is no regular file.
+        ConfigError: it is no regular file.
+        OSError: it is not there or cannot be read.
     """
     entries, metadata, length = _core.safetensors_entries(os.fsencode(path))
     return [_Entry(*entry) for entry in entries], metadata, length
@@ -146,8 +150,8 @@ def read_file(path: pathlib.Path, shown: str, *, algorithm: str = "blake3") -> F
 
     Raises:
         EvidenceError: the file changed while it was read (status ``CHANGED``).
-        StoreError: it cannot be read, or is no regular file.
-        OSError: there is none.
+        ConfigError: it is no regular file.
+        OSError: it is not there or cannot be read.
     """
     with _unchanged(path):
         try:
@@ -155,10 +159,9 @@ def read_file(path: pathlib.Path, shown: str, *, algorithm: str = "blake3") -> F
         except EvidenceError as error:
             if error.status == "CHANGED":
                 raise
-            _, of_file, length = _read_ranges(path, [], None, ["blake3", "sha256"])
+            _, of_file, length = _read_ranges(path, [], None, algorithm, _OF_FILE)
             return FileTensors(shown, length, of_file["blake3"], of_file["sha256"], None)
-        algorithms = list(dict.fromkeys((algorithm, "blake3", "sha256")))
-        tensors, of_file, length = _read_ranges(path, entries, expected, algorithms)
+        tensors, of_file, length = _read_ranges(path, entries, expected, algorithm, _OF_FILE)
         return FileTensors(shown, length, of_file["blake3"], of_file["sha256"], tensors)
 
 
@@ -168,11 +171,10 @@ def read_model(
     """The tensors of a safetensors file, or of a directory whose ``*.safetensors`` are its shards.
 
     Raises:
-        ConfigError: the directory has none, or the file is a pickle by its name.
+        ConfigError: the directory has none, or the file is a pickle by its name or no regular file.
         EvidenceError: a file is no safetensors file or changed while it was read (status
             ``CHANGED``), or two shards hold a tensor of one name.
-        StoreError: a file cannot be read.
-        OSError: there is none.
+        OSError: a file is not there or cannot be read.
     """
     if not path.is_dir():
         return list(_read_tensors(path, algorithm, threads))
@@ -212,7 +214,7 @@ def _read_tensors(
         )
     with _unchanged(path):
         entries, _, expected = read_header(path)
-        return _read_ranges(path, entries, expected, [algorithm], threads)[0]
+        return _read_ranges(path, entries, expected, algorithm, threads=threads)[0]
 
 
 def tied_names(path: pathlib.Path) -> list[list[str]]:
@@ -223,7 +225,7 @@ def tied_names(path: pathlib.Path) -> list[list[str]]:
     alone: no digest covers it.
 
     Raises:
-        EvidenceError, StoreError: as :func:`read_header`.
+        EvidenceError, ConfigError, OSError: as :func:`read_header`.
     """
     kept: dict[str, list[str]] = {}
     for file in _shards(path) if path.is_dir() else [path]:

@@ -6,6 +6,7 @@ UTF-8 bytes of the name.
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import pathlib
@@ -41,6 +42,8 @@ __all__ = [
 ]
 
 
+# What a text that is no path meets, or the path of nothing.
+_NO_FILE = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG}
 _LONG_PATH = 200  # characters of a path in a message
 _EXPECTED = "a torch.nn.Module, a state dict, or the path of a safetensors file or directory"
 
@@ -90,7 +93,8 @@ def digest_model(
     Raises:
         UnsupportedTensorError: a tensor without values (meta, fake), by name.
         ConfigError: something else than a model; two tensors of one name; a name that is not valid
-            Unicode; a path at which there is no file.
+            Unicode; a path at which there is no file, or none of safetensors.
+        OSError: the file cannot be read, as ``open`` raises it (``PermissionError`` …).
         EvidenceError: the file is no safetensors file, or changed while it was read.
 
     >>> str(digest_model({}).root)
@@ -107,6 +111,8 @@ def _read_file(path: pathlib.Path, algorithm: str, threads: int | None) -> list[
     try:
         return read_model(path, algorithm, threads)
     except (OSError, ValueError) as error:  # ValueError: a NUL or a lone surrogate in the name
+        if isinstance(error, OSError) and error.errno not in _NO_FILE:
+            raise
         reason = error.strerror if isinstance(error, OSError) else "it is no name of a file"
         raise ConfigError(
             f"cannot read the model {brief(repr(str(path)), _LONG_PATH)}: {reason}",

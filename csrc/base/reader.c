@@ -40,8 +40,11 @@ static int take_facts(struct mlp_reader *reader, bool only_regular, struct mlp_e
         return mlp_fail_errno(error, EISDIR, "cannot read %s as a file", reader->path);
     reader->is_regular = S_ISREG(found.st_mode);
     if (only_regular && !reader->is_regular)
-        return mlp_fail_errno(error, EINVAL, "cannot read %s: not a regular file", reader->path);
+        return mlp_fail(error, MLP_E_CONFIG,
+                        "cannot read %s: it is a pipe or device; name a regular file",
+                        reader->path);
     reader->facts = facts_of(&found);
+    reader->has_len = reader->is_regular && found.st_size > 0 && found.st_blocks > 0;
     return 0;
 }
 
@@ -148,7 +151,7 @@ static int read_once(struct mlp_reader *reader, size_t *got, void *out, size_t o
 /* How many of wanted bytes are still to come, where that is known. */
 static size_t bytes_to_come(const struct mlp_reader *reader, size_t wanted)
 {
-    if (!reader->is_regular || reader->facts.len == 0)
+    if (!reader->has_len)
         return wanted;
     uint64_t left = reader->facts.len - reader->at;
     return left < wanted ? (size_t)left : wanted;
@@ -164,7 +167,7 @@ int mlp_reader_next(struct mlp_reader *reader, size_t *got, void *out, size_t ou
         int status = read_once(reader, &count, next + done, wanted - done, ask, error);
         if (status != 0)
             return status;
-        if (count == 0 && reader->facts.len > 0)
+        if (count == 0 && reader->has_len)
             return fail_changed(reader, "it became shorter", error);
         if (count == 0)
             break;
@@ -173,6 +176,11 @@ int mlp_reader_next(struct mlp_reader *reader, size_t *got, void *out, size_t ou
     }
     *got = done;
     return 0;
+}
+
+uint64_t mlp_reader_len(const struct mlp_reader *reader)
+{
+    return reader->has_len ? reader->facts.len : 0;
 }
 
 int mlp_reader_at(const struct mlp_reader *reader, uint64_t offset, void *out, size_t out_len,

@@ -32,6 +32,7 @@ struct mlp_reader {
     int fd;           /* -1 when closed */
     const char *path; /* the caller's, as long as the reader is open */
     bool is_regular;  /* otherwise a pipe or device: no length, read once, from where it stands */
+    bool has_len;     /* facts.len is how many bytes will be read; otherwise only reading tells */
     struct mlp_reader_facts facts; /* at the opening */
     uint64_t at;                   /* what mlp_reader_next has read */
 };
@@ -47,18 +48,23 @@ struct mlp_reader_ask {
  * In:      only_regular: refuse pipes and devices without waiting; otherwise opening a FIFO waits
  *          for its writer.
  *          ask: NULL: a call that a signal ended is taken up again.
- * Returns: 0; MLP_E_IO with EINVAL (only_regular) or EISDIR (a directory); what ask returned.
+ * Returns: 0; MLP_E_CONFIG (a pipe or device, only_regular); MLP_E_IO with EISDIR (a directory);
+ *          what ask returned.
  */
 int mlp_reader_open(struct mlp_reader *reader, const char *path, bool only_regular,
                     const struct mlp_reader_ask *ask, struct mlp_error *error);
 
 /* The bytes after those that earlier calls read. A regular file is read to the length that it had at
- * the opening; one of length 0 (as those of /proc say) and everything else to the end.
+ * the opening; everything else to the end, and so is what has a length without a block to keep it in:
+ * 0 or 4096 is what the files of /proc and /sys say, whatever they hold (proc(5), sysfs(5)).
  * Returns: 0 and *got, which is less than out_len at the end alone; MLP_E_CHANGED (it became
  *          shorter); what ask returned.
  */
 int mlp_reader_next(struct mlp_reader *reader, size_t *got, void *out, size_t out_len,
                     const struct mlp_reader_ask *ask, struct mlp_error *error);
+
+/* Returns: how many bytes will be read; 0 where only reading tells. */
+uint64_t mlp_reader_len(const struct mlp_reader *reader);
 
 /* Exactly out_len bytes at offset of a regular file.
  * Returns: 0, MLP_E_CHANGED (it ends before).

@@ -32,7 +32,7 @@ static int hash_by_parts(uint8_t digest32[32], const struct mlp_reader *reader, 
     struct file_reading file = {reader, watch};
     const struct mlp_blake3_reading reading = {read_part, check_watch, &file};
     mlp_reader_expect_sequence(reader);
-    return mlp_blake3_of_reading(digest32, &reading, reader->facts.len, threads, error);
+    return mlp_blake3_of_reading(digest32, &reading, mlp_reader_len(reader), threads, error);
 }
 
 /* ---- everything else: one piece after another ---- */
@@ -56,10 +56,10 @@ static int hash_by_pieces(const struct mlp_hash_request *requests, size_t reques
     struct mlp_hashing hashing;
     struct mlp_taker takers[MLP_HASHING_TAKERS_MAX];
     struct reading reading = {reader, watch};
-    /* A pipe may be long; a regular file that says that its length is 0 is not (/proc). */
-    const struct mlp_piece_source source = {read_next, &reading,
-                                            reader->is_regular ? reader->facts.len : UINT64_MAX,
-                                            reader->is_regular};
+    /* A pipe may be long; a regular file that does not say how long it is is not (/proc), but for one
+     * that is all holes. */
+    const struct mlp_piece_source source = {
+        read_next, &reading, reader->is_regular ? reader->facts.len : UINT64_MAX, reader->has_len};
     int status = mlp_hashing_init(&hashing, requests, requests_count, ranges, error);
     if (status == MLP_OK) {
         mlp_reader_expect_sequence(reader);
@@ -74,46 +74,43 @@ static int hash_by_pieces(const struct mlp_hash_request *requests, size_t reques
 
 /* ---- the face ---- */
 
-static int check_ranges_inside(const struct mlp_file_ranges *ranges,
-                               const struct mlp_reader *reader, struct mlp_error *error)
+static int check_ranges_inside(const struct mlp_file_ranges *ranges, const char *path, uint64_t len,
+                               struct mlp_error *error)
 {
-    if (ranges == NULL || ranges->count == 0 ||
-        ranges->items[ranges->count - 1].end <= reader->facts.len)
+    if (ranges == NULL || ranges->count == 0 || ranges->items[ranges->count - 1].end <= len)
         return MLP_OK;
     return mlp_fail(error, MLP_E_RANGE, "the last range ends at byte %llu, %s has %llu bytes",
-                    (unsigned long long)ranges->items[ranges->count - 1].end, reader->path,
-                    (unsigned long long)reader->facts.len);
+                    (unsigned long long)ranges->items[ranges->count - 1].end, path,
+                    (unsigned long long)len);
 }
 
-/* A file that says that its length is 0 may have bytes (/proc). */
 static bool can_be_cut(const struct mlp_hash_request *requests, size_t requests_count,
                        const struct mlp_file_ranges *ranges, const struct mlp_reader *reader)
 {
-    return reader->is_regular && reader->facts.len > 0 && requests_count == 1 &&
-           requests[0].algorithm == MLP_BLAKE3 && (ranges == NULL || ranges->count == 0);
+    return reader->has_len && requests_count == 1 && requests[0].algorithm == MLP_BLAKE3 &&
+           (ranges == NULL || ranges->count == 0);
 }
 
 static int hash_opened(const struct mlp_hash_request *requests, size_t requests_count,
                        const struct mlp_file_ranges *ranges, struct mlp_reader *reader,
                        size_t threads, struct mlp_files_watch *watch, struct mlp_error *error)
 {
-    int status = check_ranges_inside(ranges, reader, error);
+    int status = check_ranges_inside(ranges, reader->path, reader->facts.len, error);
     if (status != MLP_OK)
         return status;
     if (can_be_cut(requests, requests_count, ranges, reader))
-        status = hash_by_parts(requests[0].digests, reader, threads, watch, error);
-    else
-        status = hash_by_pieces(requests, requests_count, ranges, reader, threads, watch, error);
-    return status != MLP_OK ? status : mlp_reader_check(reader, error);
+        return hash_by_parts(requests[0].digests, reader, threads, watch, error);
+    status = hash_by_pieces(requests, requests_count, ranges, reader, threads, watch, error);
+    return status != MLP_OK ? status : check_ranges_inside(ranges, reader->path, reader->at, error);
 }
 
 int mlp_file_digest(const struct mlp_hash_request *requests, size_t requests_count,
                     const struct mlp_file_ranges *ranges, uint64_t *len, const char *path,
                     size_t threads, const struct mlp_files_look *look, struct mlp_error *error)
 {
-    if (requests_count < 1 || requests_count > MLP_FILE_ALGORITHMS_MAX)
+    if (requests_count < (ranges == NULL ? 1 : 0) || requests_count > MLP_HASH_REQUESTS_MAX)
         return mlp_fail(error, MLP_E_ARGUMENT, "%zu algorithms: 1 to %d are needed", requests_count,
-                        MLP_FILE_ALGORITHMS_MAX);
+                        MLP_HASH_REQUESTS_MAX);
     struct mlp_files_watch watch;
     mlp_files_watch_init(&watch, look);
     const struct mlp_reader_ask ask = mlp_files_watch_ask(&watch);
@@ -123,7 +120,9 @@ int mlp_file_digest(const struct mlp_hash_request *requests, size_t requests_cou
         return status;
     status = hash_opened(requests, requests_count, ranges, &reader, threads, &watch, error);
     if (status == MLP_OK)
-        *len = reader.is_regular && reader.facts.len > 0 ? reader.facts.len : reader.at;
+        status = mlp_reader_check(&reader, error);
+    if (status == MLP_OK)
+        *len = reader.has_len ? reader.facts.len : reader.at;
     mlp_reader_close(&reader);
     return status;
 }

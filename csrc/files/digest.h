@@ -15,12 +15,10 @@
 
 /* ---- one ---- */
 
-#define MLP_FILE_ALGORITHMS_MAX 8
-
 /* A file, pipe or device by one algorithm or several, and byte ranges of it, in one reading (of a
  * regular file by BLAKE3 alone every thread reads its own part).
  * Out:     the digests of requests (a row each) and of ranges; len: how long it is.
- * In:      requests: 1 to MLP_FILE_ALGORITHMS_MAX.
+ * In:      requests: of the whole, 1 to MLP_HASH_REQUESTS_MAX; with ranges also none.
  *          ranges: NULL; then a FIFO is waited for. Otherwise only regular files are opened.
  *          threads: as mlp_pool_run.
  *          look: may be NULL.

@@ -8,16 +8,16 @@
 #include "files/digest.h"
 #include "files/takers.h"
 
-#define MLP_HASHING_TAKERS_MAX (MLP_FILE_ALGORITHMS_MAX + 1)
+#define MLP_HASHING_TAKERS_MAX (MLP_HASH_REQUESTS_MAX + 1)
 
 struct mlp_hashing {
-    struct mlp_hasher *hashers[MLP_FILE_ALGORITHMS_MAX]; /* those of SHA-2 first: the slowest */
-    uint8_t *digests[MLP_FILE_ALGORITHMS_MAX];           /* where theirs go */
+    struct mlp_hasher *hashers[MLP_HASH_REQUESTS_MAX]; /* those of SHA-2 first: the slowest */
+    uint8_t *digests[MLP_HASH_REQUESTS_MAX];           /* where theirs go */
     size_t count;
     struct mlp_ranges_hashing ranges;
 };
 
-/* In:      requests: at most MLP_FILE_ALGORITHMS_MAX, a row each.
+/* In:      requests: at most MLP_HASH_REQUESTS_MAX, a row each.
  *          ranges: may be NULL.
  * Returns: 0 or as mlp_hasher_new. mlp_hashing_clear also after a failure.
  */

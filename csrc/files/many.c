@@ -99,7 +99,7 @@ static void hash_batch(struct batch *batch)
 static int add_to_batch(struct batch *batch, struct mlp_file_entry *entry,
                         const struct mlp_reader *reader, struct mlp_error *error)
 {
-    size_t len = (size_t)reader->facts.len;
+    size_t len = (size_t)mlp_reader_len(reader);
     if (batch->piece_used + len > PIECE_LEN || batch->count == TASK_FILES_MAX)
         hash_batch(batch);
     uint8_t *bytes = batch->piece + batch->piece_used;
@@ -117,7 +117,7 @@ static int add_to_batch(struct batch *batch, struct mlp_file_entry *entry,
 
 /* ---- longer ones, and those that do not say how long they are ---- */
 
-/* Whether a file that says so is empty: those of /proc say it too. It will be read from the start. */
+/* Of a file that does not say how long it is. It will be read from the start. */
 static int find_empty(bool *is_empty, struct mlp_reader *reader, struct mlp_error *error)
 {
     uint8_t byte;
@@ -172,7 +172,7 @@ static int hash_opened(struct batch *batch, struct mlp_file_entry *entry, struct
 {
     uint64_t len = reader->facts.len;
     bool fits = len <= PIECE_LEN;
-    int status = len > 0 ? MLP_OK : find_empty(&fits, reader, error);
+    int status = reader->has_len ? MLP_OK : find_empty(&fits, reader, error);
     if (status != MLP_OK)
         return status;
     if (fits)

@@ -26,7 +26,7 @@ struct mlp_file_image {
  * Out:     requests: the digests of all bytes, a row each.
  *          tensors: the digests of the tensors, a row each, in their order in the file.
  *          len: bytes written.
- * In:      requests: at most MLP_FILE_ALGORITHMS_MAX (digest.h).
+ * In:      requests: at most MLP_HASH_REQUESTS_MAX.
  *          what: names the file in errors.
  *          threads: as mlp_pool_run.
  *          look: may be NULL.

@@ -133,6 +133,9 @@ int mlp_hash_many(int algorithm, uint8_t *digests, const struct mlp_hash_input *
 int mlp_hash_many_alone(int algorithm, uint8_t *digests, const struct mlp_hash_input *inputs,
                         size_t inputs_count, struct mlp_error *error);
 
+/* How many algorithms one reading of a file or of tensors may be hashed by: twice as many as there are. */
+#define MLP_HASH_REQUESTS_MAX 8
+
 /* An algorithm, and where its digests go: inputs_count rows of mlp_algorithm_digest_len bytes. */
 struct mlp_hash_request {
     int algorithm;

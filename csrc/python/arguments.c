@@ -119,6 +119,29 @@ int mlp_py_algorithm(struct mlp_py_state *state, int *algorithm, PyObject *objec
     return fail_value(state, &error);
 }
 
+int mlp_py_algorithms(struct mlp_py_state *state, struct mlp_hash_request *requests, size_t *count,
+                      size_t count_min, PyObject *sequence, const char *what)
+{
+    PyObject *items;
+    struct mlp_error error;
+    if (mlp_py_items(&items, sequence, what) != 0)
+        return -1;
+    int result = 0;
+    size_t seen = (size_t)PyTuple_Size(items);
+    if (seen < count_min || seen > MLP_HASH_REQUESTS_MAX) {
+        mlp_fail(&error, MLP_E_ARGUMENT, "%s has %zu names: %zu to %d are possible", what, seen,
+                 count_min, MLP_HASH_REQUESTS_MAX);
+        result = fail_value(state, &error);
+    }
+    for (size_t i = 0; result == 0 && i < seen; i++)
+        result = mlp_py_algorithm(state, &requests[i].algorithm,
+                                  PyTuple_GetItem(items, (Py_ssize_t)i), what);
+    Py_DECREF(items);
+    if (result == 0)
+        *count = seen;
+    return result;
+}
+
 int mlp_py_threads(struct mlp_py_state *state, size_t *threads, PyObject *object, const char *what)
 {
     *threads = 0;

@@ -12,6 +12,7 @@
 #define MLP_PYTHON_ARGUMENTS_H
 
 #include "base/bytes.h"
+#include "hash/hash.h"
 #include "python/module.h"
 
 /* ---- the GIL ---- */
@@ -55,6 +56,11 @@ int mlp_py_optional_text(const char **text, size_t *text_len, PyObject *object, 
 /* object: NULL (BLAKE3) or a str. */
 int mlp_py_algorithm(struct mlp_py_state *state, int *algorithm, PyObject *object,
                      const char *what);
+
+/* The algorithms of a sequence of names, with no place for digests yet: at least count_min, at most
+ * MLP_HASH_REQUESTS_MAX. */
+int mlp_py_algorithms(struct mlp_py_state *state, struct mlp_hash_request *requests, size_t *count,
+                      size_t count_min, PyObject *sequence, const char *what);
 
 /* object: NULL or None (0, the setting), or an int from 1 to MLP_THREADS_MAX; ConfigError for other
  * numbers. */

@@ -143,15 +143,9 @@ static PyObject *decode(const char *text)
     return PyUnicode_DecodeUTF8(text, (Py_ssize_t)strlen(text), "surrogateescape");
 }
 
-/* Returns: a new exception object, or NULL with an exception set. */
-static PyObject *make_exception(PyObject *class, const struct mlp_error *error)
+/* Steals exception. Returns: it with the attributes that all have, or NULL with another one set. */
+static PyObject *describe(PyObject *exception, const struct mlp_error *error)
 {
-    const char *text = error->message[0] != 0 ? error->message : mlp_status_text(error->status);
-    PyObject *message = decode(text);
-    if (message == NULL)
-        return NULL;
-    PyObject *exception = PyObject_CallFunctionObjArgs(class, message, NULL);
-    Py_DECREF(message);
     if (exception == NULL)
         return NULL;
     PyObject *retryable = mlp_status_retryable(error->status) ? Py_True : Py_False;
@@ -164,6 +158,18 @@ static PyObject *make_exception(PyObject *class, const struct mlp_error *error)
     return exception;
 }
 
+/* Returns: a new exception object, or NULL with an exception set. */
+static PyObject *make_exception(PyObject *class, const struct mlp_error *error)
+{
+    const char *text = error->message[0] != 0 ? error->message : mlp_status_text(error->status);
+    PyObject *message = decode(text);
+    if (message == NULL)
+        return NULL;
+    PyObject *exception = PyObject_CallFunctionObjArgs(class, message, NULL);
+    Py_DECREF(message);
+    return describe(exception, error);
+}
+
 PyObject *mlp_py_exception(struct mlp_py_exceptions *exceptions, const struct mlp_error *error)
 {
     PyObject *class = class_of_status(exceptions, error->status);
@@ -172,23 +178,25 @@ PyObject *mlp_py_exception(struct mlp_py_exceptions *exceptions, const struct ml
     return exception;
 }
 
-void *mlp_py_raise_class(PyObject *class, const struct mlp_error *error)
+PyObject *mlp_py_exception_of_file(struct mlp_py_exceptions *exceptions,
+                                   const struct mlp_error *error, const char *path)
 {
-    PyObject *exception = make_exception(class, error);
-    if (exception != NULL)
-        PyErr_SetObject(class, exception);
-    Py_XDECREF(exception);
-    return NULL;
+    if (error->system_errno == 0 || error->status == MLP_E_MEMORY)
+        return mlp_py_exception(exceptions, error);
+    PyObject *name = PyUnicode_DecodeFSDefault(path);
+    PyObject *reason = name != NULL ? decode(strerror(error->system_errno)) : NULL;
+    PyObject *exception = reason != NULL ? PyObject_CallFunction(PyExc_OSError, "iOO",
+                                                                 error->system_errno, reason, name)
+                                         : NULL;
+    Py_XDECREF(reason);
+    Py_XDECREF(name);
+    return describe(exception, error);
 }
 
-static void *raise_with(struct mlp_py_exceptions *exceptions, const struct mlp_error *error,
-                        const Py_ssize_t *index)
+/* Steals exception, which may be NULL with another one set. */
+static void *raise_it(PyObject *exception)
 {
-    if (PyErr_Occurred())
-        return NULL;
-    PyObject *exception = mlp_py_exception(exceptions, error);
-    if (exception != NULL &&
-        (index == NULL || set_attribute(exception, "index", PyLong_FromSsize_t(*index)) == 0))
+    if (exception != NULL)
         PyErr_SetObject((PyObject *)Py_TYPE(exception), exception);
     Py_XDECREF(exception);
     return NULL;
@@ -196,11 +204,27 @@ static void *raise_with(struct mlp_py_exceptions *exceptions, const struct mlp_e
 
 void *mlp_py_raise(struct mlp_py_exceptions *exceptions, const struct mlp_error *error)
 {
-    return raise_with(exceptions, error, NULL);
+    return PyErr_Occurred() ? NULL : raise_it(mlp_py_exception(exceptions, error));
+}
+
+void *mlp_py_raise_of_file(struct mlp_py_exceptions *exceptions, const struct mlp_error *error,
+                           const char *path)
+{
+    return PyErr_Occurred() ? NULL : raise_it(mlp_py_exception_of_file(exceptions, error, path));
+}
+
+void *mlp_py_raise_class(PyObject *class, const struct mlp_error *error)
+{
+    return PyErr_Occurred() ? NULL : raise_it(make_exception(class, error));
 }
 
 void *mlp_py_raise_at(struct mlp_py_exceptions *exceptions, const struct mlp_error *error,
                       Py_ssize_t index)
 {
-    return raise_with(exceptions, error, &index);
+    if (PyErr_Occurred())
+        return NULL;
+    PyObject *exception = mlp_py_exception(exceptions, error);
+    if (exception != NULL && set_attribute(exception, "index", PyLong_FromSsize_t(index)) != 0)
+        Py_CLEAR(exception);
+    return raise_it(exception);
 }

@@ -38,7 +38,21 @@ PyObject *mlp_py_exception(struct mlp_py_exceptions *exceptions, const struct ml
  */
 void *mlp_py_raise(struct mlp_py_exceptions *exceptions, const struct mlp_error *error);
 
-/* The same as an exception of another class.
+/* mlp_py_exception for what failed with a file of the caller's: a failed system call is the OSError that
+ * open() would raise (FileNotFoundError, PermissionError ...), with errno and filename; the store's
+ * own files are StoreError.
+ * In:      path: the file.
+ */
+PyObject *mlp_py_exception_of_file(struct mlp_py_exceptions *exceptions,
+                                   const struct mlp_error *error, const char *path);
+
+/* Raises it, as mlp_py_raise does.
+ * Returns: NULL.
+ */
+void *mlp_py_raise_of_file(struct mlp_py_exceptions *exceptions, const struct mlp_error *error,
+                           const char *path);
+
+/* mlp_py_raise with an exception of another class.
  * Returns: NULL.
  */
 void *mlp_py_raise_class(PyObject *class, const struct mlp_error *error);

@@ -18,8 +18,8 @@ static int read_progress(struct mlp_py_visit *visit, PyObject *object, const cha
 /* ---- one file: arguments ---- */
 
 struct one_file {
-    struct mlp_hash_request requests[MLP_FILE_ALGORITHMS_MAX];
-    uint8_t digests[MLP_FILE_ALGORITHMS_MAX][MLP_HASH_MAX_LEN];
+    struct mlp_hash_request requests[MLP_HASH_REQUESTS_MAX];
+    uint8_t digests[MLP_HASH_REQUESTS_MAX][MLP_HASH_MAX_LEN];
     size_t requests_count;
     struct mlp_file_range *items;
     struct mlp_file_ranges ranges;
@@ -34,29 +34,14 @@ static void clear(struct one_file *file)
     PyMem_Free(file->items);
 }
 
-static int read_algorithms(struct mlp_py_state *state, struct one_file *file, PyObject *sequence,
-                           const char *what)
+/* Of the whole file. */
+static int read_algorithms(struct mlp_py_state *state, struct one_file *file, size_t count_min,
+                           PyObject *sequence, const char *what)
 {
-    PyObject *items;
-    if (mlp_py_items(&items, sequence, what) != 0)
-        return -1;
-    struct mlp_error error;
-    Py_ssize_t count = PyTuple_Size(items);
-    if (count < 1 || count > MLP_FILE_ALGORITHMS_MAX) {
-        mlp_fail(&error, MLP_E_ARGUMENT, "%s has %zd names: 1 to %d are needed", what, count,
-                 MLP_FILE_ALGORITHMS_MAX);
-        mlp_py_raise(&state->exceptions, &error);
-        count = 0;
-    }
-    for (Py_ssize_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < MLP_HASH_REQUESTS_MAX; i++)
         file->requests[i].digests = file->digests[i];
-        if (mlp_py_algorithm(state, &file->requests[i].algorithm, PyTuple_GetItem(items, i),
-                             what) != 0)
-            break;
-    }
-    file->requests_count = (size_t)count;
-    Py_DECREF(items);
-    return PyErr_Occurred() ? -1 : 0;
+    return mlp_py_algorithms(state, file->requests, &file->requests_count, count_min, sequence,
+                             what);
 }
 
 static int read_range(struct mlp_py_state *state, struct mlp_file_range *range, PyObject *pair,
@@ -86,7 +71,6 @@ static int read_range(struct mlp_py_state *state, struct mlp_file_range *range, 
 static int read_each_range(struct mlp_py_state *state, struct one_file *file, PyObject *items)
 {
     size_t count = (size_t)PyTuple_Size(items);
-    file->ranges.algorithm = file->requests[0].algorithm;
     file->items = PyMem_Calloc(count + 1, sizeof *file->items);
     file->ranges.digests =
         PyMem_Calloc(count + 1, mlp_algorithm_digest_len(file->ranges.algorithm));
@@ -131,9 +115,9 @@ static int hash_path(struct mlp_py_state *state, struct one_file *file, PyObject
                                  file->ranges.items != NULL ? &file->ranges : NULL, &file->len,
                                  name, file->threads, &looks, &error);
     mlp_py_visit_end(&file->visit);
-    Py_DECREF(path);
     if (status != 0)
-        mlp_py_raise(&state->exceptions, &error);
+        mlp_py_raise_of_file(&state->exceptions, &error, name);
+    Py_DECREF(path);
     return status == 0 ? 0 : -1;
 }
 
@@ -157,7 +141,7 @@ static PyObject *MlpCore_hash_file(PyObject *module, PyObject *args, PyObject *k
     struct one_file file = {0};
     if (PyArg_ParseTupleAndKeywords(args, kwargs, "OO|$OO:hash_file", names, &path, &algorithms,
                                     &threads, &progress) &&
-        read_algorithms(state, &file, algorithms, "hash_file: algorithms") == 0 &&
+        read_algorithms(state, &file, 1, algorithms, "hash_file: algorithms") == 0 &&
         mlp_py_threads(state, &file.threads, threads, "hash_file: threads") == 0 &&
         read_progress(&file.visit, progress, "hash_file: progress") == 0 &&
         hash_path(state, &file, path) == 0)
@@ -168,13 +152,15 @@ static PyObject *MlpCore_hash_file(PyObject *module, PyObject *args, PyObject *k
 
 static PyObject *MlpCore_hash_file_ranges(PyObject *module, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"", "", "algorithms", "threads", NULL};
+    static char *names[] = {"", "", "algorithm", "whole", "threads", NULL};
     struct mlp_py_state *state = mlp_py_state_of_module(module);
-    PyObject *path, *ranges, *algorithms, *threads = NULL, *answer = NULL;
+    PyObject *path, *ranges, *algorithm, *whole, *threads = NULL, *answer = NULL;
     struct one_file file = {.visit.progress = Py_None};
-    if (PyArg_ParseTupleAndKeywords(args, kwargs, "OOO|$O:hash_file_ranges", names, &path, &ranges,
-                                    &algorithms, &threads) &&
-        read_algorithms(state, &file, algorithms, "hash_file_ranges: algorithms") == 0 &&
+    if (PyArg_ParseTupleAndKeywords(args, kwargs, "OOOO|$O:hash_file_ranges", names, &path, &ranges,
+                                    &algorithm, &whole, &threads) &&
+        mlp_py_algorithm(state, &file.ranges.algorithm, algorithm, "hash_file_ranges: algorithm") ==
+            0 &&
+        read_algorithms(state, &file, 0, whole, "hash_file_ranges: whole") == 0 &&
         read_ranges(state, &file, ranges) == 0 &&
         mlp_py_threads(state, &file.threads, threads, "hash_file_ranges: threads") == 0 &&
         hash_path(state, &file, path) == 0)
@@ -249,7 +235,7 @@ static PyObject *outcome_of(struct mlp_py_state *state, const struct many_files 
     if (entry->outcome == MLP_FILE_LARGE)
         return Py_NewRef(Py_None);
     if (entry->error != NULL)
-        return mlp_py_exception(&state->exceptions, entry->error);
+        return mlp_py_exception_of_file(&state->exceptions, entry->error, entry->path);
     mlp_fail(&error, MLP_E_MEMORY, "cannot hash %s: out of memory", entry->path);
     return mlp_py_exception(&state->exceptions, &error);
 }
@@ -307,8 +293,9 @@ static PyMethodDef functions[] = {
                "Digests of a file in one read, and its length.")},
     {"hash_file_ranges", MLP_PY_WITH_KEYWORDS(MlpCore_hash_file_ranges),
      METH_VARARGS | METH_KEYWORDS,
-     PyDoc_STR("hash_file_ranges($module, path, ranges, /, algorithms, *, threads=None)\n--\n\n"
-               "Digests of byte ranges by algorithms[0] and of the whole file, in one read.")},
+     PyDoc_STR("hash_file_ranges($module, path, ranges, /, algorithm, whole, *, threads=None)\n"
+               "--\n\n"
+               "Digests of byte ranges, and of the whole file by others, in one read.")},
     {"hash_files", MLP_PY_WITH_KEYWORDS(MlpCore_hash_files), METH_VARARGS | METH_KEYWORDS,
      PyDoc_STR("hash_files($module, paths, /, algorithm='blake3', *, threads=None, "
                "progress=None)\n--\n\n"

@@ -321,5 +321,7 @@ static PyMethodDef functions[] = {
 
 int mlp_py_hash_functions_add(PyObject *module)
 {
+    if (PyModule_AddIntConstant(module, "MOST_ALGORITHMS", MLP_HASH_REQUESTS_MAX) != 0)
+        return -1;
     return PyModule_AddFunctions(module, functions);
 }

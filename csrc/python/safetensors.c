@@ -82,9 +82,10 @@ static PyObject *MlpCore_safetensors_entries(PyObject *module, PyObject *path_ob
     PyThreadState *released = mlp_py_gil_release(MLP_PY_LONG_WORK);
     int status = read_file(&file, &file_len, PyBytes_AsString(path), &error);
     mlp_py_gil_take(released);
-    Py_DECREF(path);
     PyObject *row = status == 0 ? answer(&file, file_len)
-                                : mlp_py_raise(&mlp_py_state_of_module(module)->exceptions, &error);
+                                : mlp_py_raise_of_file(&mlp_py_state_of_module(module)->exceptions,
+                                                       &error, PyBytes_AsString(path));
+    Py_DECREF(path);
     mlp_safetensors_clear(&file);
     return row;
 }

@@ -186,6 +186,9 @@ int mlp_py_leaf_hashes(struct mlp_py_state *state, struct mlp_buffer *hashes, Py
                        const char *what)
 {
     PyObject *iterator = PyObject_GetIter(leaves);
+    if (iterator == NULL && PyErr_ExceptionMatches(PyExc_TypeError))
+        PyErr_Format(PyExc_TypeError, "%s must be buffers, one after another, not %R", what,
+                     (PyObject *)Py_TYPE(leaves));
     if (iterator == NULL)
         return -1;
     struct leaf_batch *batch = PyMem_Malloc(sizeof *batch);

@@ -9,7 +9,7 @@
 
 /* How to hash, and what comes of it: a row for each view of a set and each request. */
 struct digests {
-    struct mlp_hash_request requests[MLP_DIGEST_REQUESTS_MAX];
+    struct mlp_hash_request requests[MLP_HASH_REQUESTS_MAX];
     size_t requests_count;
     size_t threads; /* 0: the setting */
 };
@@ -115,28 +115,6 @@ static PyObject *MlpCore_tensor_digest_staged(PyObject *module, PyObject *args, 
 
 /* ---- digests alone, by several algorithms ---- */
 
-static int read_algorithms(struct mlp_py_state *state, struct digests *digests, PyObject *names)
-{
-    PyObject *items;
-    if (mlp_py_items(&items, names, "digest_values: algorithms") != 0)
-        return -1;
-    size_t count = (size_t)PyTuple_Size(items);
-    int result = 0;
-    if (count == 0 || count > MLP_DIGEST_REQUESTS_MAX) {
-        PyErr_Format(PyExc_ValueError, "digest_values: %zu algorithms: 1 to %d are possible", count,
-                     MLP_DIGEST_REQUESTS_MAX);
-        result = -1;
-    }
-    for (size_t i = 0; i < count && result == 0; i++) {
-        result =
-            mlp_py_algorithm(state, &digests->requests[i].algorithm,
-                             PyTuple_GetItem(items, (Py_ssize_t)i), "digest_values: algorithms");
-        digests->requests_count += result == 0;
-    }
-    Py_DECREF(items);
-    return result;
-}
-
 /* A list for each algorithm. */
 static PyObject *list_values(const struct digests *digests, const struct mlp_py_held_views *held)
 {
@@ -159,7 +137,8 @@ static PyObject *MlpCore_digest_values(PyObject *module, PyObject *args, PyObjec
     struct digests digests = {.requests_count = 0};
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|$O:digest_values", names, &objects,
                                      &algorithms, &threads) ||
-        read_algorithms(state, &digests, algorithms) != 0 ||
+        mlp_py_algorithms(state, digests.requests, &digests.requests_count, 1, algorithms,
+                          "digest_values: algorithms") != 0 ||
         mlp_py_threads(state, &digests.threads, threads, "digest_values: threads") != 0 ||
         mlp_py_tensor_items(state, &items, objects, "digest_values: objects") != 0)
         return NULL;

@@ -7,7 +7,7 @@
 
 /* A hasher for each request. */
 struct hashers {
-    struct mlp_hasher *each[MLP_DIGEST_REQUESTS_MAX];
+    struct mlp_hasher *each[MLP_HASH_REQUESTS_MAX];
     size_t count;
 };
 
@@ -74,9 +74,9 @@ static int hash_staged_views(const struct mlp_hash_request *requests, size_t req
 static int check_requests(const struct mlp_hash_request *requests, size_t requests_count,
                           struct mlp_error *error)
 {
-    if (requests_count == 0 || requests_count > MLP_DIGEST_REQUESTS_MAX)
+    if (requests_count == 0 || requests_count > MLP_HASH_REQUESTS_MAX)
         return mlp_fail(error, MLP_E_ARGUMENT, "%zu algorithms: 1 to %d are possible",
-                        requests_count, MLP_DIGEST_REQUESTS_MAX);
+                        requests_count, MLP_HASH_REQUESTS_MAX);
     for (size_t i = 0; i < requests_count; i++) {
         if (mlp_algorithm_digest_len(requests[i].algorithm) == 0)
             return mlp_fail(error, MLP_E_ARGUMENT, "unknown digest algorithm %d",

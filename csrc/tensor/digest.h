@@ -11,7 +11,7 @@
 /* The digests of every view of a set, by several algorithms, in one call. Views in host memory go through
  * mlp_hash_many_by together (inputs.h), those with strides as sources, which are gathered piece by piece, once
  * for each algorithm; a view's stage is called on the calling thread, once for all of them.
- * In:      requests: 1 to MLP_DIGEST_REQUESTS_MAX algorithms; each has room for views->count rows.
+ * In:      requests: 1 to MLP_HASH_REQUESTS_MAX algorithms; each has room for views->count rows.
  *          threads: as mlp_hash_many_by.
  * Out:     failed: the index of a view that failed, views->count where it was none; may be NULL.
  *          The requests' rows are of no use after a failure.
@@ -21,7 +21,5 @@
 int mlp_tensor_digest_many(const struct mlp_hash_request *requests, size_t requests_count,
                            const struct mlp_view_set *views, size_t threads, size_t *failed,
                            struct mlp_error *error);
-
-#define MLP_DIGEST_REQUESTS_MAX 8
 
 #endif

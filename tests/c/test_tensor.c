@@ -365,7 +365,7 @@ static void several_algorithms_hash_what_each_hashes_alone(void)
     struct mlp_view strided = dense;
     struct mlp_view staged = dense;
     struct stage_source source = {.bytes = arena, .item_len = 4};
-    struct mlp_hash_request requests[MLP_DIGEST_REQUESTS_MAX + 1] = {{0}};
+    struct mlp_hash_request requests[MLP_HASH_REQUESTS_MAX + 1] = {{0}};
     uint8_t digests[4][3 * MLP_HASH_MAX_LEN];
     uint8_t alone[MLP_HASH_MAX_LEN];
     struct mlp_view_set set;
@@ -390,7 +390,7 @@ static void several_algorithms_hash_what_each_hashes_alone(void)
         CHECK(memcmp(digests[i] + len, alone, len) == 0);
     }
     CHECK(mlp_tensor_digest_many(requests, 0, &set, 2, NULL, NULL) == MLP_E_ARGUMENT);
-    CHECK(mlp_tensor_digest_many(requests, MLP_DIGEST_REQUESTS_MAX + 1, &set, 2, NULL, NULL) ==
+    CHECK(mlp_tensor_digest_many(requests, MLP_HASH_REQUESTS_MAX + 1, &set, 2, NULL, NULL) ==
           MLP_E_ARGUMENT);
     mlp_view_set_clear(&set);
 }

@@ -113,7 +113,7 @@ CALLS = [
         "hash_file_ranges",
         ("FILE", [(0, 1)]),
         ("path", "ranges"),
-        {"algorithms": (["blake3"], "names"), **THREADS},
+        {**BY, "whole": (["blake3"], "names"), **THREADS},
     ),
     Call("blake3_subtree", (b"data", 0), ("buffer", "int"), KEYED),
     Call("blake3_groups", (b"data",), ("object",), THREADS),

@@ -73,7 +73,7 @@ def test_a_file_that_vanishes_after_it_was_listed_is_said(mlp, tmp_path, monkeyp
     result = mlp("hash", ".")
     assert result.code == 2
     assert [line[-3:] for line in result.out.splitlines()] == ["./a", "./c"]
-    assert result.err.startswith("mlprov: cannot open ./b: No such file or directory")
+    assert result.err.startswith("mlprov: cannot hash ./b: No such file or directory")
 
 
 def test_a_pipe_without_a_name_is_read_as_the_shell_gives_it(tmp_path):

@@ -19,7 +19,7 @@ import pytest
 from conftest import BOUNDARY_LENGTHS, pattern
 
 from mlprov import _core
-from mlprov.errors import EvidenceError, StoreError
+from mlprov.errors import ConfigError, EvidenceError
 
 ALL = ["blake3", "sha256", "sha384", "sha512"]
 
@@ -62,18 +62,42 @@ def test_a_pipe_is_read_to_its_end(tmp_path: Path) -> None:
         writer.join()
 
 
-@pytest.mark.skipif(not Path("/proc/version").exists(), reason="there is no /proc")
-def test_a_file_of_proc_that_says_length_0_is_read_to_its_end() -> None:
-    data = Path("/proc/version").read_bytes()
-    assert _core.hash_file("/proc/version", ["blake3"]) == ([reference(data, "blake3")], len(data))
+@pytest.mark.parametrize(
+    "name",
+    [
+        "/proc/version",  # says that it has 0 bytes
+        "/sys/devices/system/cpu/online",  # 4096, and has some
+        "/sys/kernel/notes",
+        "/sys/kernel/btf/vmlinux",  # MiB
+    ],
+)
+def test_a_file_that_only_claims_a_length_is_read_to_its_end(name: str) -> None:
+    if not os.access(name, os.R_OK):
+        pytest.skip(f"there is no {name}")
+    data = Path(name).read_bytes()
+    expected = [reference(data, algorithm) for algorithm in ("blake3", "sha256")]
+    assert _core.hash_file(name, ["blake3", "sha256"]) == (expected, len(data))
+    assert _core.hash_file(name, ["blake3"]) == (expected[:1], len(data))
+    (outcome,), (length,) = _core.hash_files([name])
+    assert outcome is None or (outcome, length) == (expected[0], len(data))
+
+
+def test_a_range_that_a_file_claims_and_does_not_have_is_refused() -> None:
+    name = "/sys/devices/system/cpu/online"
+    if not os.access(name, os.R_OK):
+        pytest.skip(f"there is no {name}")
+    with pytest.raises(IndexError, match="the last range ends at byte 4000"):
+        _core.hash_file_ranges(name, [(0, 4000)], "blake3", [])
 
 
 def test_what_cannot_be_read_is_named_with_the_reason(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match=r"missing.*No such file") as missing:
-        _core.hash_file(tmp_path / "missing", ["blake3"])
-    assert missing.value.status == "NOT_FOUND"
-    with pytest.raises(StoreError, match=r"(?i)directory"):
-        _core.hash_file(tmp_path, ["blake3"])
+    for name, expected in (("missing", FileNotFoundError), ("", IsADirectoryError)):
+        path = tmp_path / name
+        with pytest.raises(expected) as ours:
+            _core.hash_file(path, ["blake3"])
+        with pytest.raises(expected) as theirs:
+            path.open()
+        assert (ours.value.args, ours.value.filename) == (theirs.value.args, str(path))
 
 
 # ---- ranges ----
@@ -90,7 +114,9 @@ def test_ranges_have_the_digests_of_their_bytes(tmp_path: Path, algorithm: str) 
             generator.choices([0, len(data), *generator.sample(range(len(data)), 20)], k=24)
         )
         ranges = list(zip(ends[::2], ends[1::2], strict=True))
-        digests, whole, size = _core.hash_file_ranges(path, ranges, [algorithm, "blake3"])
+        digests, whole, size = _core.hash_file_ranges(
+            path, ranges, algorithm, [algorithm, "blake3"]
+        )
         assert digests == [reference(data[begin:end], algorithm) for begin, end in ranges]
         assert whole == [reference(data, algorithm), reference(data, "blake3")]
         assert size == len(data)
@@ -121,7 +147,8 @@ def test_ranges_may_touch_be_empty_and_cross_the_pieces_of_reading(
     data = pattern(600_000)
     path = tmp_path / "data"
     path.write_bytes(data)
-    digests, _, _ = _core.hash_file_ranges(path, ranges, ["blake3"])
+    digests, whole, length = _core.hash_file_ranges(path, ranges, "blake3", [])
+    assert (whole, length) == ([], len(data))
     assert digests == [reference(data[begin:end], "blake3") for begin, end in ranges]
 
 
@@ -129,7 +156,7 @@ def test_empty_ranges_of_an_empty_file_are_hashed(tmp_path: Path) -> None:
     path = tmp_path / "empty"
     path.touch()
     empty = reference(b"", "blake3")
-    assert _core.hash_file_ranges(path, [(0, 0), (0, 0)], ["blake3"]) == (
+    assert _core.hash_file_ranges(path, [(0, 0), (0, 0)], "blake3", ["blake3"]) == (
         [empty, empty],
         [empty],
         0,
@@ -162,14 +189,14 @@ def test_ranges_that_are_none_are_refused(
     path = tmp_path / "data"
     path.write_bytes(b"0123456789")
     with pytest.raises(error):
-        _core.hash_file_ranges(path, ranges, ["blake3"])  # type: ignore[arg-type]
+        _core.hash_file_ranges(path, ranges, "blake3", [])  # type: ignore[arg-type]
 
 
 def test_ranges_of_a_pipe_are_refused_without_waiting(tmp_path: Path) -> None:
     path = tmp_path / "pipe"
     os.mkfifo(path)
-    with pytest.raises(StoreError, match="not a regular file"):
-        _core.hash_file_ranges(path, [], ["blake3"])
+    with pytest.raises(ConfigError, match="it is a pipe or device"):
+        _core.hash_file_ranges(path, [], "blake3", ["blake3"])
 
 
 # ---- files that change ----
@@ -245,7 +272,7 @@ def test_a_file_that_changes_while_it_is_read_is_refused(
             assert re.search("changed while it was read|before it should", str(error))
             ranges = [(0, 1000)]
             changer.refusal(
-                partial(_core.hash_file_ranges, path, ranges, algorithms, threads=threads)
+                partial(_core.hash_file_ranges, path, ranges, "blake3", algorithms, threads=threads)
             )
     _core.hash_file(path, algorithms)
 
@@ -349,5 +376,5 @@ def test_a_safetensors_link_is_followed_and_a_pipe_is_refused(tmp_path: Path) ->
     (tmp_path / "model.safetensors").symlink_to("blob")
     assert _core.safetensors_entries(tmp_path / "model.safetensors")[:2] == ([], {})
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(StoreError, match="not a regular file"):
+    with pytest.raises(ConfigError, match="it is a pipe or device"):
         _core.safetensors_entries(tmp_path / "pipe")

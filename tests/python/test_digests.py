@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 import mlprov
 from mlprov import _core
 from mlprov.digests import Digest, Hasher, TensorDigest, digest, digest_many
-from mlprov.errors import ConfigError, EvidenceError, StoreError, UnsupportedTensorError
+from mlprov.errors import ConfigError, EvidenceError, UnsupportedTensorError
 
 np = pytest.importorskip("numpy")
 
@@ -155,8 +155,23 @@ def test_the_first_file_that_cannot_be_hashed_is_raised(tmp_path, monkeypatch):
         return real(names, algorithm, **options)
 
     monkeypatch.setattr(_core, "hash_files", without_b)
-    with pytest.raises(StoreError, match="b: No such file"):
+    with pytest.raises(FileNotFoundError) as error:
         digest_many(paths)
+    assert error.value.filename == str(paths[1])
+
+
+@pytest.mark.parametrize("options", [{}, {"algorithms": ("blake3", "sha256")}], ids=str)
+def test_a_file_that_cannot_be_opened_is_the_error_of_open(tmp_path, options):
+    (tmp_path / "circle").symlink_to("circle")
+    (tmp_path / "file").touch()
+    for name in ("missing", "circle", "file/x", "x" * 300):
+        path = tmp_path / name
+        with pytest.raises(OSError, match="Errno") as theirs:
+            path.open()
+        with pytest.raises(type(theirs.value)) as ours:
+            digest(path, **options)
+        assert ours.value.errno == theirs.value.errno
+        assert str(ours.value.filename) == str(path)
 
 
 def test_a_file_with_a_name_that_is_not_text_is_read(tmp_path):
@@ -287,8 +302,11 @@ def test_several_algorithms_give_a_tuple_in_their_order(torch, tmp_path):
     ("options", "reason"),
     [
         ({"algorithms": ("blake3", "md5")}, "'md5'"),
-        ({"algorithms": "sha256"}, 'expected names such as .*"blake3"'),
-        ({"algorithms": ()}, "expected names"),
+        ({"algorithms": "sha256"}, '"?sha256.*expected 1 to 8 names such as .*"blake3"'),
+        ({"algorithms": ()}, r"is \(\); expected 1 to 8 names"),
+        ({"algorithms": 5}, "is 5; expected 1 to 8 names"),
+        ({"algorithms": ["blake3"] * 9}, "expected 1 to 8 names"),
+        ({"algorithms": ["blake3", 5]}, "unknown algorithm 5"),
         ({"algorithms": ("blake3",), "algorithm": "sha256"}, "not both"),
         ({"algorithms": ("blake3",), "threads": -1}, "threads"),
     ],
@@ -297,6 +315,15 @@ def test_algorithms_that_are_none_are_refused(options, reason):
     for call in (lambda: digest(b"", **options), lambda: digest_many([b""], **options)):
         with pytest.raises(ConfigError, match=reason):
             call()
+
+
+def test_what_is_no_collection_of_objects_is_said(torch):
+    for wrong in (5, None, torch.zeros(()), digest):
+        with pytest.raises(TypeError, match=f"expected a list .*not {type(wrong).__name__}"):
+            digest_many(wrong)
+    for call in (Digest.parse, mlprov.MerkleTree().extend):
+        with pytest.raises(TypeError, match=r"(expected|must be) .*not .*int"):
+            call(5)
 
 
 # ---- buffers that change ----

@@ -36,6 +36,22 @@ def test_a_safetensors_file_has_the_root_of_what_was_saved(net, tmp_path):
         assert model.aliases == ()
 
 
+def test_nothing_but_the_tensors_of_a_file_is_hashed(net, tmp_path, monkeypatch):
+    path = tmp_path / "model.safetensors"
+    state = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    safetensors_torch.save_file(state, path)
+    real = _core.hash_file_ranges
+    asked = []
+
+    def note(name, ranges, algorithm, whole, **options):
+        asked.append((algorithm, list(whole), len(ranges)))
+        return real(name, ranges, algorithm, whole, **options)
+
+    monkeypatch.setattr(_core, "hash_file_ranges", note)
+    model = digest_model(path, algorithm="sha256")
+    assert asked == [("sha256", [], model.size)]
+
+
 def test_the_shards_of_a_directory_are_one_model(net, tmp_path):
     state = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     ordered = sorted(state)

@@ -26,7 +26,8 @@ static void compress_groups(const struct mlp_blake3_kernel *kernel, uint8_t *cvs
         kernel->compress_run(cvs, data, chunks_count, counter, mlp_blake3_iv, 0);
         chunks_count = MLP_BLAKE3_RUN_CVS;
     } else {
-        mlp_blake3_compress_chunks(kernel, cvs, data, chunks_count, counter, mlp_blake3_iv, 0);
+        mlp_blake3_compress_chunks(kernel, cvs, data, data + MLP_BLAKE3_CHUNK_LEN, chunks_count,
+                                   counter, mlp_blake3_iv, 0);
     }
     mlp_blake3_reduce_to(kernel, cvs, chunks_count, groups_count, mlp_blake3_iv, 0);
 }

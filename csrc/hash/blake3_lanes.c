@@ -6,8 +6,8 @@ static size_t smaller(size_t left, size_t right)
 }
 
 void mlp_blake3_compress_chunks(const struct mlp_blake3_kernel *kernel, uint8_t *cvs,
-                                const uint8_t *data, size_t count, uint64_t counter,
-                                const uint32_t key[8], uint32_t flags)
+                                const uint8_t *first, const uint8_t *others, size_t count,
+                                uint64_t counter, const uint32_t key[8], uint32_t flags)
 {
     struct mlp_blake3_work work;
     work.blocks_count = MLP_BLAKE3_CHUNK_BLOCKS;
@@ -22,7 +22,9 @@ void mlp_blake3_compress_chunks(const struct mlp_blake3_kernel *kernel, uint8_t 
     for (size_t done = 0; done < count; done += work.count) {
         work.count = smaller(count - done, MLP_BLAKE3_LANES_MAX);
         for (size_t i = 0; i < work.count; i++) {
-            const uint8_t *chunk = data + (done + i) * MLP_BLAKE3_CHUNK_LEN;
+            const uint8_t *chunk = first;
+            if (done + i > 0)
+                chunk = others + (done + i - 1) * MLP_BLAKE3_CHUNK_LEN;
             work.blocks[i] = chunk;
             work.last_block[i] = chunk + MLP_BLAKE3_CHUNK_LEN - MLP_BLAKE3_BLOCK_LEN;
             work.cvs[i] = cvs + (done + i) * MLP_BLAKE3_OUT_LEN;

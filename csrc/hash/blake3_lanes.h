@@ -9,12 +9,13 @@
 
 #include "hash/blake3_kernel.h"
 
-/* Chaining values of count whole chunks that lie one after another, count * 32 bytes.
- * In:      counter: of the first chunk. flags: of the mode.
+/* Chaining values of count whole chunks, count * 32 bytes.
+ * In:      first: the first chunk. others: those after it, one after another.
+ *          counter: of the first chunk. flags: of the mode.
  */
 void mlp_blake3_compress_chunks(const struct mlp_blake3_kernel *kernel, uint8_t *cvs,
-                                const uint8_t *data, size_t count, uint64_t counter,
-                                const uint32_t key[8], uint32_t flags);
+                                const uint8_t *first, const uint8_t *others, size_t count,
+                                uint64_t counter, const uint32_t key[8], uint32_t flags);
 
 /* Reduces chaining values of count subtrees to those of wanted ones, at the front of the same memory;
  * count is wanted times a power of two, or less than wanted: then nothing is done. */

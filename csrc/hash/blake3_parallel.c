@@ -69,26 +69,30 @@ static size_t align(struct mlp_blake3_state *state, const uint8_t *data, size_t 
     return wanted < data_len ? mlp_blake3_add_chunks(state, data, wanted) : 0;
 }
 
-/* Returns: bytes taken, of which the rest is too short to be shared. */
-static size_t share(struct mlp_blake3_state *state, struct subtrees *subtrees, const uint8_t *data,
-                    size_t data_len, size_t threads)
+/* Returns: bytes taken; the rest is too short to be shared, or there was no memory. */
+static size_t share(struct mlp_blake3_state *state, const uint8_t *data, size_t data_len,
+                    size_t threads)
 {
+    struct subtrees *subtrees = malloc(sizeof *subtrees);
+    if (subtrees == NULL)
+        return 0;
     size_t done = mlp_blake3_finish_chunk(state, data, data_len);
     done += align(state, data + done, data_len - done);
     while (data_len - done >= MLP_TASKS_TOTAL_MIN)
         done += add_subtrees(state, subtrees, data + done, data_len - done, threads);
+    free(subtrees);
     return done;
 }
 
 void mlp_blake3_update_parallel(struct mlp_blake3_state *state, const void *data, size_t data_len,
                                 size_t threads)
 {
-    size_t shared = 0;
+    const uint8_t *next = data;
     threads = mlp_task_threads(data_len, threads);
-    struct subtrees *subtrees = threads > 1 ? malloc(sizeof *subtrees) : NULL;
-    if (subtrees != NULL)
-        shared = share(state, subtrees, data, data_len, threads);
-    free(subtrees);
-    if (shared < data_len)
-        mlp_blake3_update(state, (const uint8_t *)data + shared, data_len - shared);
+    if (threads > 1) {
+        size_t shared = share(state, next, data_len, threads);
+        next += shared;
+        data_len -= shared;
+    }
+    mlp_blake3_update(state, next, data_len);
 }

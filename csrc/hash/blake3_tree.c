@@ -37,16 +37,26 @@ static void node_chaining_value(const struct node *node, uint8_t cv32[32])
     memcpy(cv32, words, MLP_BLAKE3_OUT_LEN);
 }
 
+/* All blocks but the last of the chunk being filled are compressed here. */
 static void chunk_node(const struct mlp_blake3_state *state, struct node *node)
 {
-    memcpy(node->cv, state->chunk_cv, sizeof node->cv);
-    memcpy(node->block, state->block, state->block_len);
-    memset(node->block + state->block_len, 0, sizeof node->block - state->block_len);
+    const struct mlp_blake3_kernel *kernel = mlp_blake3_kernel();
+    const uint8_t *block = state->chunk;
+    size_t left = state->chunk_len;
+    uint32_t words[16];
     node->counter = state->first_chunk + state->chunks_done;
-    node->block_len = (uint32_t)state->block_len;
-    node->flags = state->flags | MLP_BLAKE3_CHUNK_END;
-    if (state->blocks_done == 0)
-        node->flags |= MLP_BLAKE3_CHUNK_START;
+    node->flags = state->flags | MLP_BLAKE3_CHUNK_START;
+    memcpy(words, state->key, sizeof state->key);
+    for (; left > MLP_BLAKE3_BLOCK_LEN; left -= MLP_BLAKE3_BLOCK_LEN) {
+        kernel->compress(words, words, block, node->counter, MLP_BLAKE3_BLOCK_LEN, node->flags);
+        block += MLP_BLAKE3_BLOCK_LEN;
+        node->flags = state->flags;
+    }
+    memcpy(node->cv, words, sizeof node->cv);
+    memcpy(node->block, block, left);
+    memset(node->block + left, 0, sizeof node->block - left);
+    node->block_len = (uint32_t)left;
+    node->flags |= MLP_BLAKE3_CHUNK_END;
 }
 
 static void parent_node(struct node *node, const uint8_t left32[32], const uint8_t right32[32],
@@ -58,51 +68,6 @@ static void parent_node(struct node *node, const uint8_t left32[32], const uint8
     node->counter = 0;
     node->block_len = MLP_BLAKE3_BLOCK_LEN;
     node->flags = flags | MLP_BLAKE3_PARENT;
-}
-
-/* ---- the chunk being filled ---- */
-
-static void start_chunk(struct mlp_blake3_state *state)
-{
-    memcpy(state->chunk_cv, state->key, sizeof state->chunk_cv);
-    state->block_len = 0;
-    state->blocks_done = 0;
-}
-
-static size_t chunk_len(const struct mlp_blake3_state *state)
-{
-    return state->blocks_done * MLP_BLAKE3_BLOCK_LEN + state->block_len;
-}
-
-static void compress_block(struct mlp_blake3_state *state, const uint8_t *block)
-{
-    uint32_t words[16];
-    uint32_t flags = state->flags | (state->blocks_done == 0 ? MLP_BLAKE3_CHUNK_START : 0U);
-    mlp_blake3_kernel()->compress(words, state->chunk_cv, block,
-                                  state->first_chunk + state->chunks_done, MLP_BLAKE3_BLOCK_LEN,
-                                  flags);
-    memcpy(state->chunk_cv, words, sizeof state->chunk_cv);
-    state->blocks_done++;
-    state->block_len = 0;
-}
-
-/* data_len: at most what the chunk has room for. The last block is kept: it may end the chunk. */
-static void fill_chunk(struct mlp_blake3_state *state, const uint8_t *data, size_t data_len)
-{
-    while (data_len > 0) {
-        if (state->block_len == MLP_BLAKE3_BLOCK_LEN)
-            compress_block(state, state->block);
-        while (state->block_len == 0 && data_len > MLP_BLAKE3_BLOCK_LEN) {
-            compress_block(state, data);
-            data += MLP_BLAKE3_BLOCK_LEN;
-            data_len -= MLP_BLAKE3_BLOCK_LEN;
-        }
-        size_t taken = smaller(data_len, MLP_BLAKE3_BLOCK_LEN - state->block_len);
-        memcpy(state->block + state->block_len, data, taken);
-        state->block_len += taken;
-        data += taken;
-        data_len -= taken;
-    }
 }
 
 /* ---- the stack ---- */
@@ -171,23 +136,33 @@ static size_t run_chunks(const struct mlp_blake3_kernel *kernel, uint64_t chunks
     return run >= MLP_BLAKE3_RUN_MIN ? run : 0;
 }
 
+/* Adds the chunk at first and those that begin at others, count of them or as many as are computed
+ * together. Returns: how many, at least one. */
+static size_t add_by_lanes(struct mlp_blake3_state *state, const struct mlp_blake3_kernel *kernel,
+                           const uint8_t *first, const uint8_t *others, size_t count)
+{
+    uint8_t cvs[BATCH_CHUNKS * MLP_BLAKE3_OUT_LEN];
+    size_t aligned = kernel->compress_run != NULL ? MLP_BLAKE3_RUN_MIN : BATCH_CHUNKS;
+    count = smaller(count, aligned - (size_t)(state->chunks_done % aligned));
+    mlp_blake3_compress_chunks(kernel, cvs, first, others, count,
+                               state->first_chunk + state->chunks_done, state->key, state->flags);
+    push_values(state, kernel, cvs, count, 1);
+    return count;
+}
+
 size_t mlp_blake3_add_chunks(struct mlp_blake3_state *state, const uint8_t *data, size_t data_len)
 {
     const struct mlp_blake3_kernel *kernel = mlp_blake3_kernel();
-    uint8_t cvs[BATCH_CHUNKS * MLP_BLAKE3_OUT_LEN];
-    uint64_t counter = state->first_chunk + state->chunks_done;
+    uint8_t cvs[MLP_BLAKE3_RUN_CVS * MLP_BLAKE3_OUT_LEN];
     size_t count = data_len / MLP_BLAKE3_CHUNK_LEN;
     size_t run = run_chunks(kernel, state->chunks_done, count);
-    if (run > 0) {
-        kernel->compress_run(cvs, data, run, counter, state->key, state->flags);
-        push_values(state, kernel, cvs, MLP_BLAKE3_RUN_CVS, run / MLP_BLAKE3_RUN_CVS);
-        return run * MLP_BLAKE3_CHUNK_LEN;
-    }
-    size_t aligned = kernel->compress_run != NULL ? MLP_BLAKE3_RUN_MIN : BATCH_CHUNKS;
-    count = smaller(count, aligned - (size_t)(state->chunks_done % aligned));
-    mlp_blake3_compress_chunks(kernel, cvs, data, count, counter, state->key, state->flags);
-    push_values(state, kernel, cvs, count, 1);
-    return count * MLP_BLAKE3_CHUNK_LEN;
+    if (run == 0)
+        return add_by_lanes(state, kernel, data, data + MLP_BLAKE3_CHUNK_LEN, count) *
+               MLP_BLAKE3_CHUNK_LEN;
+    kernel->compress_run(cvs, data, run, state->first_chunk + state->chunks_done, state->key,
+                         state->flags);
+    push_values(state, kernel, cvs, MLP_BLAKE3_RUN_CVS, run / MLP_BLAKE3_RUN_CVS);
+    return run * MLP_BLAKE3_CHUNK_LEN;
 }
 
 void mlp_blake3_add_subtrees(struct mlp_blake3_state *state, const uint8_t *cvs, size_t count,
@@ -209,7 +184,7 @@ static void top_node(const struct mlp_blake3_state *state, struct node *node)
 {
     size_t left_count = state->stack_count;
     const uint8_t *left = state->stack + left_count * MLP_BLAKE3_OUT_LEN;
-    if (chunk_len(state) > 0 || left_count == 0) {
+    if (state->chunk_len > 0 || left_count == 0) {
         chunk_node(state, node);
     } else {
         /* At least two: update leaves a lone whole chunk in the state and not on the stack. */
@@ -245,7 +220,7 @@ void mlp_blake3_init(struct mlp_blake3_state *state, const uint32_t key[8], uint
     state->first_chunk = first_chunk;
     state->chunks_done = 0;
     state->stack_count = 0;
-    start_chunk(state);
+    state->chunk_len = 0;
 }
 
 void mlp_blake3_init_derive_key(struct mlp_blake3_state *state, const void *context,
@@ -266,34 +241,55 @@ void mlp_blake3_end_chunk(struct mlp_blake3_state *state)
 {
     struct node node;
     uint8_t cv32[32];
-    if (chunk_len(state) == 0)
+    if (state->chunk_len == 0)
         return;
     chunk_node(state, &node);
     node_chaining_value(&node, cv32);
     mlp_blake3_push_subtree(state, cv32, 1);
-    start_chunk(state);
+    state->chunk_len = 0;
+}
+
+/* Returns: bytes taken, as many as the chunk has room for. */
+static size_t fill_chunk(struct mlp_blake3_state *state, const uint8_t *data, size_t data_len)
+{
+    size_t taken = smaller(data_len, MLP_BLAKE3_CHUNK_LEN - state->chunk_len);
+    memcpy(state->chunk + state->chunk_len, data, taken);
+    state->chunk_len += taken;
+    return taken;
 }
 
 size_t mlp_blake3_finish_chunk(struct mlp_blake3_state *state, const uint8_t *data, size_t data_len)
 {
-    size_t filled = chunk_len(state);
-    if (filled == 0)
+    if (state->chunk_len == 0)
         return 0;
-    size_t taken = smaller(data_len, MLP_BLAKE3_CHUNK_LEN - filled);
-    fill_chunk(state, data, taken);
+    size_t taken = fill_chunk(state, data, data_len);
     if (taken < data_len) /* else the chunk, even if full, may be the root */
         mlp_blake3_end_chunk(state);
     return taken;
 }
 
+/* The chunk being filled, and whole chunks after it beside it in the lanes. Returns: bytes taken; all, or the
+ * chunk has ended. */
+static size_t finish_among_others(struct mlp_blake3_state *state, const uint8_t *data,
+                                  size_t data_len)
+{
+    size_t taken = fill_chunk(state, data, data_len);
+    if (taken == data_len) /* the chunk, even if full, may be the root */
+        return taken;
+    size_t others = (data_len - taken) / MLP_BLAKE3_CHUNK_LEN;
+    state->chunk_len = 0;
+    others = add_by_lanes(state, mlp_blake3_kernel(), state->chunk, data + taken, 1 + others) - 1;
+    return taken + others * MLP_BLAKE3_CHUNK_LEN;
+}
+
 void mlp_blake3_update(struct mlp_blake3_state *state, const void *data, size_t data_len)
 {
     const uint8_t *next = data;
-    if (data_len == 0)
-        return;
-    size_t finished = mlp_blake3_finish_chunk(state, next, data_len);
-    next += finished;
-    data_len -= finished;
+    if (data_len > 0 && state->chunk_len > 0) {
+        size_t taken = finish_among_others(state, next, data_len);
+        next += taken;
+        data_len -= taken;
+    }
     while (data_len > MLP_BLAKE3_CHUNK_LEN) {
         size_t taken = mlp_blake3_add_chunks(state, next, data_len);
         next += taken;
@@ -301,7 +297,7 @@ void mlp_blake3_update(struct mlp_blake3_state *state, const void *data, size_t 
     }
     if (data_len > 0) {
         merge_stack(state);
-        fill_chunk(state, next, data_len);
+        (void)fill_chunk(state, next, data_len);
     }
 }
 

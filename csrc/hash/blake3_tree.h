@@ -8,7 +8,7 @@
  * Threads: a state belongs to one thread at a time. Nothing here allocates or fails. A state holds
  * the key and input bytes: its owner wipes it.
  * Stack: 18 KiB for an update: 8 KiB of chaining values, and the AVX-512 kernels' run of chunks. A state
- * is 2 KiB.
+ * is 3 KiB.
  */
 #ifndef MLP_HASH_BLAKE3_TREE_H
 #define MLP_HASH_BLAKE3_TREE_H
@@ -23,11 +23,9 @@ struct mlp_blake3_state {
     uint32_t key[8];
     uint32_t flags; /* of the mode, in every compression */
 
-    /* The chunk being filled: block holds its last 0 to 64 bytes, not yet compressed. */
-    uint32_t chunk_cv[8];
-    uint8_t block[MLP_BLAKE3_BLOCK_LEN];
-    size_t block_len;
-    size_t blocks_done;
+    /* The chunk being filled, kept whole: it is compressed beside those that follow, if any do. */
+    uint8_t chunk[MLP_BLAKE3_CHUNK_LEN];
+    size_t chunk_len;
 
     /* Chaining values of complete subtrees on the left. */
     uint64_t first_chunk; /* the counter where this tree begins; 0 for a whole input */

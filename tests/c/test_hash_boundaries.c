@@ -131,6 +131,39 @@ static void lengths_around_powers_of_two_agree(void)
     }
 }
 
+/* In two updates, of which the second ends at the unmapped page. */
+static void check_updates(enum mode mode, size_t first_len, size_t len)
+{
+    uint8_t expected[32], seen[32];
+    const uint8_t *data = input.end - len;
+    reference_hash(expected, 32, data, len, &modes[mode]);
+    for (size_t k = 0; next_kernel(&k); k++) {
+        struct mlp_hasher *hasher = NULL;
+        CHECK(mlp_hasher_new(&hasher, MLP_BLAKE3, mode == KEYED ? key32 : NULL, NULL) == 0);
+        CHECK(mlp_hasher_update(hasher, data, first_len, NULL) == 0);
+        CHECK(mlp_hasher_update(hasher, data + first_len, len - first_len, NULL) == 0);
+        CHECK(mlp_hasher_digest(hasher, seen, NULL) == 0);
+        mlp_hasher_free(hasher);
+        if (!CHECK(memcmp(seen, expected, 32) == 0))
+            printf("  kernel %s, mode %d, %zu bytes and %zu\n", names[k], (int)mode, first_len,
+                   len - first_len);
+    }
+}
+
+static void a_chunk_that_one_update_begins_is_ended_by_the_next_beside_others(void)
+{
+    static const size_t first_lens[] = {
+        1,         64,           1023, 1024, 1025, 2048, 3000, 15 * 1024 + 1, 31 * 1024 + 7,
+        32 * 1024, 33 * 1024 - 1};
+    static const size_t second_lens[] = {
+        0, 1, 1023, 1024, 1025, 2047, 2048, 3072, 16 * 1024, 31 * 1024 + 1, 65 * 1024, 300 * 1024};
+    for (size_t i = 0; i < sizeof first_lens / sizeof first_lens[0]; i++)
+        for (size_t j = 0; j < sizeof second_lens / sizeof second_lens[0]; j++)
+            for (int mode = PLAIN; mode <= KEYED && first_lens[i] + second_lens[j] <= largest;
+                 mode++)
+                check_updates((enum mode)mode, first_lens[i], first_lens[i] + second_lens[j]);
+}
+
 static void check_subtree(const uint8_t *data, size_t len, uint64_t chunk, const uint8_t *key)
 {
     uint8_t expected[32], seen[32];
@@ -185,6 +218,7 @@ int main(void)
     RUN(every_length_to_4100_that_ends_at_an_unmapped_page_agrees);
     RUN(every_alignment_after_an_unmapped_page_agrees);
     RUN(lengths_around_powers_of_two_agree);
+    RUN(a_chunk_that_one_update_begins_is_ended_by_the_next_beside_others);
     RUN(subtrees_up_to_chunk_2_to_the_54_agree);
     return check_finish();
 }

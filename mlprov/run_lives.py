@@ -24,6 +24,9 @@ from mlprov.wording import plural
 
 __all__ = ["RunLife"]
 
+_EXIT_PATIENCE = 1.2  # seconds; nobody waits long for an interpreter to end
+_LEAST_PATIENCE = 0.2  # seconds for another process that holds the store
+
 L = TypeVar("L", bound="RunLife")
 
 
@@ -242,6 +245,10 @@ class RunLife(RecordedRun):
         self._say_gaps()
 
     def _end(self, timeout: float, status: str, kind: str | None) -> None:
+        began = time.monotonic()
+        # What is pending is committed first: a store that another process holds must not hold up
+        # that commit for longer, either.
+        self.recorder.wait_at_most(timeout if self._patience is None else timeout / 2)
         if self.current_epoch is not None:  # its loop was left; its generator is still held
             self._end_epoch(self.current_epoch, interrupted=True)
         self.barrier.settle(self._patience)
@@ -250,8 +257,10 @@ class RunLife(RecordedRun):
         status = "interrupted" if laid_down else status
         if not self._end_is_recorded:  # else an earlier call raised behind it
             self.recorder.attempt("end", lambda: self._record_end(status, kind, laid_down))
-        ends = time.monotonic() + timeout
-        self.recorder.wait_at_most(timeout)
+        if self._patience is None and not self.recorder.unwritten:  # hashing took its own time
+            began = time.monotonic()
+        ends = max(began + timeout, time.monotonic() + _LEAST_PATIENCE)
+        self.recorder.wait_at_most(ends - time.monotonic())
         self._commit(status)
         if self.wait(ends - time.monotonic()) and not laid_down:
             self.recorder.attempt("key", self.recorder.log.destroy_key)
@@ -291,8 +300,10 @@ class RunLife(RecordedRun):
         error = getattr(sys, "last_value", None)
         if id(error) == self._old_failure:  # an interactive session keeps it from before this run
             error = None
-        self._patience = 1.0  # nobody waits long for an interpreter to end
-        self.finish(timeout=2, status="finished" if error is None else "failed", error=error)
+        self._patience = _EXIT_PATIENCE / 2  # the other half is for the store
+        self.finish(
+            timeout=_EXIT_PATIENCE, status="finished" if error is None else "failed", error=error
+        )
 
     def __enter__(self: L) -> L:
         return self

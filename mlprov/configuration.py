@@ -223,6 +223,7 @@ def resolve(arguments: Mapping[str, Any]) -> Settings:
     if settings.run_id is not None and settings.resume != "must":
         raise ConfigError(
             f"cannot use run_id={settings.run_id!r} with resume={settings.resume!r}: it names the"
-            " run that resume='must' goes on with; add that, or leave it out"
+            " run that resume='must' goes on with",
+            "add resume='must', or leave run_id out",
         )
     return settings

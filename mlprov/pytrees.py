@@ -45,7 +45,8 @@ def named_state(state: Any) -> Any:
         if name in named:
             raise ConfigError(
                 f"cannot read the state of type {class_name(state)}: two of its arrays are called"
-                f" {name!r}; rename a key that holds a dot"
+                f" {name!r}",
+                "rename a key that holds a dot",
             )
         named[name] = array
     return named

@@ -130,15 +130,15 @@ def _named(store: Store, row: stores.RunRow, wanted: Wanted) -> Past:
     attempt = f"cannot resume the run {row.id}"
     if row.name != wanted.name:
         raise ConfigError(
-            f"{attempt}: it is called {row.name!r}, not {wanted.name!r}; start it by its name"
+            f"{attempt}: it is called {row.name!r}, not {wanted.name!r}", "start it by its name"
         )
     if row.imported:
         raise StoreError(f"{attempt}: it was imported, and its key is elsewhere")
     run = stored_runs.read_run(store, row.id)
     if not run.records or not _is_unfinished(run):
-        raise StoreError(f"{attempt}: it has ended ({row.status}); start another run")
+        raise StoreError(f"{attempt}: it has ended ({row.status})", "start another run")
     if is_free(run) is False:
-        raise StoreError(f"{attempt}: {_who(run)} still records it; end that process first")
+        raise StoreError(f"{attempt}: {_who(run)} still records it", "end that process first")
     return Past(run)
 
 
@@ -169,15 +169,16 @@ def refuse_none(store: Store, wanted: Wanted) -> StoreError:
     where = f"in {store.path}"
     if wanted.run_id is not None:
         return StoreError(
-            f"cannot resume the run {wanted.run_id}: {where} there is none of that id; 'mlprov ls'"
-            " lists them"
+            f"cannot resume the run {wanted.run_id}: {where} there is none of that id",
+            "'mlprov ls' lists them",
         )
     same = [row for row in stores.read_runs(store) if row.name == wanted.name]
     seen = ", ".join(f"{row.id} ({row.status})" for row in same[:3]) or "none of that name"
     return StoreError(
         f"cannot resume {wanted.name!r}: no unfinished run of that name and project {where} is"
-        f" free (seen {seen}); of another machine name it with run_id=, or use resume='auto' to"
-        " begin a new one where there is none"
+        f" free (seen {seen})",
+        "of another machine name it with run_id=, or use resume='auto' to begin a new one where"
+        " there is none",
     )
 
 

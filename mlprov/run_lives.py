@@ -131,7 +131,8 @@ class RunLife(RecordedRun):
         if past.algorithm != self.algorithm:
             raise ConfigError(
                 f"cannot resume the run {past.run.row.id} with algorithm={self.algorithm!r}: its"
-                f" digests are {past.algorithm}; start it with algorithm={past.algorithm!r}"
+                f" digests are {past.algorithm}",
+                f"start it with algorithm={past.algorithm!r}",
             )
         size = past.run.heads[-1].size
         if not self.recorder.reopen(past.run.row.id, size):

@@ -42,14 +42,14 @@ def load(integration: str, *modules: str, install: str | None = None) -> Any:
             raise _cannot_import(integration, module, error) from error
     package = modules[0].partition(".")[0]
     raise MissingFrameworkError(
-        f"cannot use mlprov.integrations.{integration}: the package {package} is missing; pip"
-        f" install {install or package}"
+        f"cannot use mlprov.integrations.{integration}: the package {package} is missing",
+        f"pip install {install or package}",
     )
 
 
 def _cannot_import(integration: str, module: str, error: ImportError) -> MissingFrameworkError:
     package = module.partition(".")[0]
     return MissingFrameworkError(
-        f"cannot use mlprov.integrations.{integration}: {module} cannot be imported ({error});"
-        f" install {package} again, or what it needs"
+        f"cannot use mlprov.integrations.{integration}: {module} cannot be imported ({error})",
+        f"install {package} again, or what it needs",
     )

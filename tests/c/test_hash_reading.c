@@ -134,6 +134,39 @@ static void a_check_ends_it_before_the_next_piece_is_read(void)
     }
 }
 
+/* ---- no memory ---- */
+
+#if THREADS_ARE_WATCHED || defined(__SANITIZE_ADDRESS__)
+#define MEMORY_CAN_FAIL 0 /* the sanitizer's own allocator stands there */
+#else
+#define MEMORY_CAN_FAIL 1
+static atomic_bool no_memory;
+extern void *__libc_malloc(size_t size);
+
+/* Buffers come from aligned_alloc. */
+__attribute__((visibility("default"))) void *malloc(size_t size)
+{
+    return atomic_load(&no_memory) ? NULL : __libc_malloc(size);
+}
+#endif
+
+static void without_memory_for_a_job_that_is_said(void)
+{
+#if MEMORY_CAN_FAIL
+    struct memory memory = {.len = 8 * MIB, .fail_at = SIZE_MAX, .checks_to_go = -1};
+    uint8_t digest[32];
+    struct mlp_error error;
+    atomic_store(&no_memory, true);
+    int status = hash_memory(digest, &memory, 2, &error);
+    atomic_store(&no_memory, false);
+    CHECK(status == MLP_E_MEMORY && strstr(error.message, "hash by pieces") != NULL);
+    CHECK(atomic_load(&memory.taken) == 0);
+    CHECK(equals_memory(8 * MIB, 2));
+#else
+    SKIP("the sanitizer's own allocator stands there");
+#endif
+}
+
 /* ---- buffers ---- */
 
 struct borrowing {
@@ -205,6 +238,7 @@ int main(void)
     RUN(an_input_of_several_jobs_is_joined_from_all_of_them);
     RUN(a_byte_that_cannot_be_read_ends_it_with_its_error);
     RUN(a_check_ends_it_before_the_next_piece_is_read);
+    RUN(without_memory_for_a_job_that_is_said);
     RUN(a_buffer_is_one_threads_alone);
     RUN(where_memory_is_short_there_are_fewer_buffers_or_none);
     free(input);

@@ -136,7 +136,7 @@ static void append_remedy(struct mlp_error *error, const char *remedy, size_t re
 {
     if (remedy_len == 0)
         return;
-    (void)strcat(error->message, SEPARATOR); /* MLP_ERROR_MAX has room for it */
+    append_ends(error, SEPARATOR, strlen(SEPARATOR), strlen(SEPARATOR));
     error->remedy = strlen(error->message);
     append_ends(error, remedy, remedy_len, MLP_ERROR_REMEDY_MAX);
 }

@@ -2,17 +2,23 @@
 
 PYTHON_VENV := .venv/bin/python
 .DEFAULT_GOAL := help
+comma := ,
 .PHONY: help setup build demo test lint bench sanitize tsan coverage wheel test-torchfree test-neon fuzz property clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1@\2/' | column -t -s@ 2>/dev/null \
 		|| grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST)
 
+# The last line of what was asked for; within something else there is none.
+say_next = $(if $(filter $@,$(lastword $(MAKECMDGOALS))),@echo 'Next: $(1)',@:)
+
 setup: ## install what is missing: system libraries, .venv, pinned requirements
 	@bash scripts/setup.sh
+	$(call say_next,make demo$(comma) make test)
 
 build: setup ## build the extension modules in place
 	@$(PYTHON_VENV) setup.py -q build_ext --inplace
+	$(call say_next,make demo$(comma) make test)
 
 demo: build ## train, record, export, verify, tamper: the whole story in about a minute
 	@bash scripts/test_tools.sh b3sum

@@ -20,6 +20,8 @@ The names below are the public interface; importing this package imports neither
 from __future__ import annotations
 
 import importlib
+import os
+import threading
 from typing import TYPE_CHECKING, Any
 
 from mlprov._version import __version__
@@ -130,6 +132,11 @@ __all__ = [
 ]
 
 
+_loading = threading.RLock()
+_held_for_fork: dict[int, bool] = {}
+_LONGEST_WAIT = 10  # seconds; who forks within an import that a loading thread waits for gets on
+
+
 def __getattr__(name: str) -> Any:
     """Load a public name when it is first used, so that ``import mlprov`` stays fast (PEP 562)."""
     if name == "integrations":  # a package: each framework's module is imported when it is used
@@ -137,9 +144,27 @@ def __getattr__(name: str) -> Any:
     module = _HOME_OF.get(name)
     if module is None:
         raise AttributeError(f"module 'mlprov' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"mlprov.{module}"), name)
+    with _loading:
+        value = getattr(importlib.import_module(f"mlprov.{module}"), name)
     globals()[name] = value
     return value
+
+
+def _before_fork() -> None:
+    """Wait until no other thread loads a name.
+
+    A child would inherit the lock of the module that is being imported, which nobody in it holds
+    and CPython does not make anew, and would wait for it for ever.
+    """
+    _held_for_fork[threading.get_ident()] = _loading.acquire(timeout=_LONGEST_WAIT)
+
+
+def _after_fork() -> None:
+    if _held_for_fork.pop(threading.get_ident(), False):
+        _loading.release()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
 
 
 def __dir__() -> list[str]:

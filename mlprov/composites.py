@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-from mlprov import _core
+from mlprov import _core, _parts
 from mlprov.errors import UnsupportedTensorError
 from mlprov.records import Json, canonical
 
@@ -151,8 +151,6 @@ def split_refused(
 
 
 def _split(tensor: object, place: int, describe: Describe) -> Split:
-    from mlprov import _parts
-
     try:
         split = _parts.split(tensor)
         if split is None:

@@ -15,8 +15,14 @@ _UNSAFE = {"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"}
 def escape(text: object) -> str:
     r"""A text that is safe to print on a terminal, on one line.
 
-    >>> print(escape("a\x1b[31mb\u202e\n"))
-    a\x1b[31mb\u202e\x0a
+    A byte of a name that is no UTF-8 is what :func:`os.fsdecode` and Python's own messages make of
+    it, U+DC80 to U+DCFF, and :func:`os.fsencode` gives it back.
+
+    >>> import os
+    >>> print(escape("a\x1b[31mb\u202e\n"), escape(os.fsdecode(b"\xff")))
+    a\x1b[31mb\u202e\x0a \udcff
+    >>> os.fsencode("\udcff")
+    b'\xff'
     """
     return "".join(map(_escape, str(text)))
 

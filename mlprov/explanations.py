@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 
-__all__ = ["Explained", "explain"]
+__all__ = ["Explained", "explain", "in_words"]
 
 _SEPARATOR = "; "  # in the text of an exception, which is both parts; nobody looks for it there
 
@@ -40,13 +40,26 @@ class Explained(Exception):  # noqa: N818 - a base; errors are called so
     remedy: str = ""
 
     def __init__(self, what: str = "", remedy: str = "") -> None:
-        super().__init__(f"{what}{_SEPARATOR}{remedy}" if remedy else what)
+        super().__init__(_both(what, remedy))
         self.remedy = remedy
 
     @property
     def what(self) -> str:
         """What was attempted, seen and expected: the text without the remedy."""
         return explain(self)[0]
+
+
+def _both(what: str, remedy: str) -> str:
+    return f"{what}{_SEPARATOR}{remedy}" if remedy else what
+
+
+def in_words(error: BaseException, attempt: str = "read or write") -> str:
+    """Both parts of :func:`explain` as one sentence.
+
+    >>> in_words(Explained("cannot read a", "name it")), in_words(ValueError("odd"))
+    ('cannot read a; name it', 'odd')
+    """
+    return _both(*explain(error, attempt))
 
 
 def explain(error: BaseException, attempt: str = "read or write") -> tuple[str, str]:

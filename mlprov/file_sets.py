@@ -151,7 +151,7 @@ def check_file_name(location: pathlib.Path) -> str:
         location.name.encode("utf-8")
     except UnicodeEncodeError as error:
         raise ConfigError(
-            f"cannot list the file {os.fsencode(location)!r}: its name is not UTF-8", "rename it"
+            f"cannot list the file {location}: its name is not UTF-8", "rename it"
         ) from error
     return location.name
 

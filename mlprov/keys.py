@@ -123,7 +123,8 @@ def trusted_keys() -> tuple[TrustedKey, ...]:
     except FileNotFoundError:
         return ()
     except (OSError, UnicodeError) as error:
-        raise ConfigError(f"cannot read the trusted keys {_trusted_path()}: {error}") from error
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ConfigError(f"cannot read the trusted keys {_trusted_path()}: {reason}") from error
     keys = []
     for number, line in enumerate(text.split("\n"), start=1):
         vkey, _, label = line.strip().partition(" ")

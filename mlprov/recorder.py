@@ -22,6 +22,7 @@ from typing import TypeVar
 from mlprov import keys, records, redaction, stores
 from mlprov._core import RunLog, Store
 from mlprov.errors import ConfigError, Error, StoreError
+from mlprov.explanations import in_words
 from mlprov.records import Json
 
 __all__ = ["Owner", "Recorder", "RecordingWarning", "describe_error"]
@@ -304,7 +305,7 @@ class Recorder:
                     "gap", what=what, epoch=epoch, role=role, count=count, error=kind, reason=reason
                 )
         named = what if role is None else f"{what} {role!r}"
-        self.warn(f"not recorded: {named}: {error}", once=f"{named} {kind}")
+        self.warn(f"not recorded: {named}: {in_words(error, 'read')}", once=f"{named} {kind}")
 
     def warn(self, message: str, *, once: str) -> None:
         """Warn the user, once for each kind of trouble."""

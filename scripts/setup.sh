@@ -101,4 +101,4 @@ step "extension modules" .venv/bin/python setup.py -q build_ext --inplace
 step "mlprov in development mode" "${pip[@]}" --no-build-isolation --no-deps -e .
 
 printf '%s\n' "$project" >.venv/mlprov-project.stamp
-printf 'Set up in %d s. Next: make demo, make test\n' "$SECONDS"
+printf 'Set up in %d s\n' "$SECONDS"

@@ -78,7 +78,8 @@ static size_t length_of_what(size_t len, const char *format, va_list arguments)
     memcpy(what, format, (size_t)(separator - format));
     what[separator - format] = '\0';
     int what_len = vsnprintf(NULL, 0, what, arguments);
-    return what_len >= 0 && (size_t)what_len < len ? (size_t)what_len : len;
+    bool is_whole = what_len >= 0 && (size_t)what_len + strlen(SEPARATOR) <= len;
+    return is_whole ? (size_t)what_len : len;
 }
 
 /* Give the text to free. */
@@ -102,8 +103,8 @@ static void make_text(struct text *text, const char *format, va_list arguments)
     text->what_len = length_of_what(text->len, format, arguments);
 }
 
-/* Whether a character begins at this byte; bytes that are no UTF-8 begin none and are never waited
- * for longer than a character has. */
+/* Whether the byte goes on with a character of UTF-8. (Where it does not, because the name is none, no
+ * more is left out than a character has.) */
 static bool is_inside(const char *at)
 {
     return ((unsigned char)*at & 0xC0) == 0x80;
@@ -135,7 +136,7 @@ static void append_remedy(struct mlp_error *error, const char *remedy, size_t re
 {
     if (remedy_len == 0)
         return;
-    (void)strcat(error->message, SEPARATOR); /* MLP_ERROR_MAX has room for it */
+    append_ends(error, SEPARATOR, strlen(SEPARATOR), strlen(SEPARATOR));
     error->remedy = strlen(error->message);
     append_ends(error, remedy, remedy_len, MLP_ERROR_REMEDY_MAX);
 }

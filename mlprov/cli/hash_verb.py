@@ -83,7 +83,7 @@ def _set_threads(threads: int) -> None:
 def _note(failures: list[dict[str, str]], what: str, remedy: str) -> None:
     """Say what is wrong with one file; the others go on."""
     output.error(what, remedy)
-    failures.append({"remedy": remedy, "what": what})
+    failures.append(output.in_json(what, remedy))
 
 
 # ---- files ----

@@ -22,6 +22,7 @@ __all__ = [
     "error",
     "escape",
     "fail",
+    "in_json",
     "plural",
     "progress",
     "table",
@@ -134,7 +135,12 @@ def fail(problem: BaseException, *, as_json: bool, expected: bool) -> None:
         remedy = "run it again with --debug, and please report the traceback"
     error(what, remedy)
     if as_json:
-        emit_json({"error": {"class": type(problem).__name__, "remedy": remedy, "what": what}})
+        emit_json({"error": {"class": type(problem).__name__, **in_json(what, remedy)}})
+
+
+def in_json(what: str, remedy: str) -> dict[str, str]:
+    """An error as JSON has it: its lines as they are printed, whole."""
+    return {"remedy": escape(remedy), "what": escape(what)}
 
 
 # ---- progress ----

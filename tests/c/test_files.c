@@ -90,8 +90,8 @@ static void a_call_names_one_to_eight_algorithms(void)
     put_input("one", 1);
     CHECK(mlp_file_digest(requests, 0, NULL, &len, path_of("one"), 0, NULL, &error) ==
           MLP_E_ARGUMENT);
-    CHECK(mlp_file_digest(requests, MLP_HASH_REQUESTS_MAX + 1, NULL, &len, path_of("one"), 0,
-                          NULL, &error) == MLP_E_ARGUMENT);
+    CHECK(mlp_file_digest(requests, MLP_HASH_REQUESTS_MAX + 1, NULL, &len, path_of("one"), 0, NULL,
+                          &error) == MLP_E_ARGUMENT);
     requests[0] = (struct mlp_hash_request){99, NULL};
     CHECK(mlp_file_digest(requests, 1, NULL, &len, path_of("one"), 0, NULL, &error) ==
           MLP_E_ARGUMENT);

@@ -1,6 +1,7 @@
 /* Errors: what was seen and what to do stay apart, whatever the names in them hold. */
 #include "base/status.h"
 #include "check.h"
+#include "system_faults.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -64,6 +65,25 @@ static void a_long_name_swallows_neither_reason_nor_remedy(void)
     CHECK(strlen(error.message) < MLP_ERROR_MAX);
 }
 
+/* Then the end is lost, wherever it falls: before, within or behind what separates the two. */
+static void without_memory_a_long_text_keeps_its_beginning(void)
+{
+    if (!ALLOCATIONS_CAN_FAIL) {
+        SKIP("the sanitizer's allocator stands where allocations would be made to fail");
+        return;
+    }
+    for (int len = MLP_ERROR_MAX - 8; len < MLP_ERROR_MAX + 8; len++) {
+        struct mlp_error error;
+        failing = ALLOCATIONS;
+        calls_to_go = 0;
+        (void)mlp_fail(&error, MLP_E_IO, "%.*s; again", len, long_path());
+        failing = NOTHING;
+        CHECK(strncmp(error.message, "/first/", 7) == 0);
+        CHECK(mlp_error_what_len(&error) > MLP_ERROR_WHAT_MAX - 8);
+        CHECK(strncmp(mlp_error_remedy(&error), "again", strlen(mlp_error_remedy(&error))) == 0);
+    }
+}
+
 static void a_text_is_never_cut_within_a_character(void)
 {
     static const char *const characters[] = {"\xC3\xA4", "\xE2\x82\xAC", "\xF0\x9F\xA6\x8A"};
@@ -108,6 +128,7 @@ int main(void)
     RUN(a_semicolon_in_a_name_separates_nothing);
     RUN(an_empty_remedy_is_none);
     RUN(a_long_name_swallows_neither_reason_nor_remedy);
+    RUN(without_memory_a_long_text_keeps_its_beginning);
     RUN(a_text_is_never_cut_within_a_character);
     RUN(bytes_that_are_no_characters_are_cut_like_others);
     RUN(an_error_may_be_put_into_the_place_where_it_happened);

@@ -244,6 +244,32 @@ def test_a_long_path_swallows_neither_reason_nor_remedy(mlp, tmp_path, monkeypat
     assert "mlprov init" in remedy(store)
 
 
+def test_a_name_that_is_no_utf_8_has_one_spelling(mlp, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file, folder = (os.fsdecode(name) for name in (b"file\xff", b"folder\xff"))
+    Path(file).write_bytes(b"no safetensors")
+    for command in (
+        ["hash", "--tensors", file],  # said by the core
+        ["hash", f"{file}/x"],
+        ["verify", file],
+        ["diff", file, file],
+        ["trust", file],
+        ["ls", "--store", folder],
+        ["init", "--store", f"{folder}/x/store"],
+    ):
+        result = mlp(*command)
+        assert result.code == 2
+        assert r"\udcff" in result.err
+        assert "\ufffd" not in result.err
+        if command[0] == "hash":
+            (error,) = mlp(*command, "--json").json["errors"]
+            assert f"mlprov: {error['what']}" == result.err.splitlines()[0]
+    with pytest.raises(mlprov.EvidenceError) as caught:
+        mlprov.digest_model(file)
+    assert os.fsencode(file) in os.fsencode(str(caught.value))
+    assert r"\udcff" in repr(caught.value)
+
+
 def test_an_exception_keeps_its_remedy_when_it_is_pickled_or_copied():
     error = mlprov.StoreError("cannot read a; b", "try again")
     error.status = "BUSY"

@@ -426,7 +426,7 @@ def test_a_name_that_is_not_utf_8_is_refused_by_name(tmp_path):
     path = pathlib.Path(os.fsdecode(os.fsencode(tmp_path) + b"/a\xff"))
     path.write_bytes(b"x")
     for data in (tmp_path, path):
-        with pytest.raises(ConfigError, match=r"a\\xff.*not UTF-8"):
+        with pytest.raises(ConfigError, match=r"a\udcff.*not UTF-8"):
             capture_dataset(data)
 
 

@@ -48,6 +48,42 @@ def in_child(action: Callable[[], Any]) -> Any:
     return json.loads(text)
 
 
+FORK_WHILE_LOADING = """
+import importlib.abc, os, select, sys, threading
+import mlprov
+
+loading, about_to_fork, forked = threading.Event(), threading.Event(), threading.Event()
+
+class Slow(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, *_):
+        if name == "mlprov.digests":
+            loading.set()
+            about_to_fork.wait()
+            forked.wait(1)  # never, where the fork waits for this import
+
+sys.meta_path.insert(0, Slow())
+os.register_at_fork(before=about_to_fork.set, after_in_parent=forked.set)
+thread = threading.Thread(target=lambda: mlprov.digest(b""))
+thread.start()
+loading.wait()
+child = os.fork()
+if child == 0:
+    os._exit(mlprov.digest(b"abc").hex()[:2] != "64")
+thread.join()
+if not select.select([os.pidfd_open(child)], [], [], 20)[0]:
+    os.kill(child, 9)
+    sys.exit("the child hangs")
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_a_child_forked_while_another_thread_loads_a_name_can_use_it() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FORK_WHILE_LOADING], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_forked_child_is_refused_with_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(b"x")
     with mlprov.start("fork", model=state(), store=tmp_path / "s") as run:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import warnings
 from pathlib import Path
@@ -338,3 +339,12 @@ def test_data_sets_are_recorded_under_their_roles(tmp_path: Path) -> None:
         assert is_tree(record["tree"])
         assert is_tree(record["sorted"])
         assert record["weak"] == []
+
+
+def test_an_error_of_the_system_is_warned_of_in_a_sentence(tmp_path: Path) -> None:
+    run = mlprov.start("warns", store=tmp_path / "s")
+    with pytest.warns(
+        RecordingWarning, match="not recorded: data: cannot read a; b: Denied; check whose it is"
+    ):
+        run.recorder.gap("data", PermissionError(errno.EACCES, "Denied", "a; b"))
+    run.finish()

@@ -278,3 +278,13 @@ def test_where_ci_is_true_a_test_without_vectors_fails(
         vectors_folder("blake3", root=tmp_path)
     (tmp_path / "blake3").mkdir()
     assert vectors_folder("blake3", root=tmp_path) == tmp_path / "blake3"
+
+
+@pytest.mark.parametrize("goals", [["setup"], ["build"], ["demo"], ["test"], ["build", "demo"]])
+def test_what_comes_next_is_said_at_the_end_or_not_at_all(goals: list[str]) -> None:
+    done = subprocess.run(
+        ["make", "--dry-run", *goals], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    lines = done.stdout.splitlines()
+    said = [number for number, line in enumerate(lines, start=1) if "Next:" in line]
+    assert said == ([len(lines)] if goals[-1] in ("setup", "build") else [])

@@ -613,6 +613,20 @@ class LeafStream:
     """
 
     def append(self, leaf: Buffer, /) -> int: ...
+    def append_batch(self, batch: object, algorithm: str, most: int, /) -> tuple[int, int] | None:
+        """Hash a plain batch and append its leaf, numbered by its place: (samples, bytes).
+
+        None where the batch is not plain, and where its tensors have more than ``most`` bytes:
+        nothing was hashed then. Plain are lists, tuples and dicts with ASCII keys, of torch
+        tensors, NumPy arrays (once one was hashed), text, integers within ±(2^53 - 1), bool and
+        None, of these very types; there is a tensor, and all agree in their first dimension.
+        """
+
+    def append_indices(self, indices: object, /) -> bool:
+        """Append the index leaf of a list, numbered by its place. False, and nothing was done,
+        where its items are other than integers within ±(2^53 - 1), text, and lists of them.
+        """
+
     def sync(self) -> None: ...
     @property
     def size(self) -> int: ...

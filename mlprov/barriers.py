@@ -130,6 +130,8 @@ class Barrier:
 
     def between_batches(self) -> None:
         """No optimizer is in the middle of a step: what is due is captured."""
+        if not self._due and self.watch.is_watching:
+            return
         if not self._is_live:
             return
         self.watch.start()
@@ -148,6 +150,10 @@ class Barrier:
         self.put(self._capture_step(inline))
 
     # ---- steps (mlprov.optimizer_steps.StepListener) ----
+
+    def is_busy(self) -> bool:
+        """Whether a step has to be told of before it writes."""
+        return self._due or self._pending is not None
 
     def concerns(self, optimizer: Any) -> bool:
         """Whether it is the run's optimizer, or has a parameter of its model."""

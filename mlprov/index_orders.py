@@ -36,8 +36,17 @@ class IndexOrder:
         # Some samplers fill one list again and again.
         self._given.append(list(indices) if type(indices) is list else indices)
 
+    @property
+    def next(self) -> object:
+        """What the sampler gave for the batch that the loader gives next, as it is; IndexError."""
+        return self._given[0]
+
+    def drop(self) -> None:
+        """Leave that behind."""
+        self._given.popleft()
+
     def take(self) -> list[Any]:
-        """The indices of the batch that the loader gives next.
+        """The same as a list, left behind.
 
         Raises:
             LookupError: the loader gives a batch that its sampler did not ask for.
@@ -145,19 +154,9 @@ def index_leaf(number: int, indices: list[Any], algorithm: str) -> bytes:
     >>> index_leaf(3, [5, 0, 12], "blake3")
     b'{"batch":3,"indices":[5,0,12]}'
     """
-    if set(map(type, indices)) <= {int}:
-        text = _integers_text(indices)
-    else:
-        items = Items([_integer(index) for index in indices])
-        items.hash(algorithm)
-        text = items.text()
-    return f'{{"batch":{number},"indices":{text}}}'.encode()
-
-
-def _integers_text(indices: list[int]) -> str:
-    if indices and not -(2**53) < min(indices) <= max(indices) < 2**53:
-        return Items(indices).text()
-    return str(indices).replace(" ", "")
+    items = Items([_integer(index) for index in indices])
+    items.hash(algorithm)
+    return f'{{"batch":{number},"indices":{items.text()}}}'.encode()
 
 
 def _integer(index: Any) -> Any:

@@ -35,6 +35,9 @@ class StepListener(Protocol):
     def concerns(self, optimizer: Any) -> bool:
         """Whether an optimizer that was not seen before is of interest."""
 
+    def is_busy(self) -> bool:
+        """Whether :meth:`before_step`, or :meth:`must_wait`, would do anything: mostly not."""
+
     def must_wait(self) -> bool:
         """Whether :meth:`barrier` has to be called before any optimizer writes."""
 
@@ -54,20 +57,17 @@ class StepWatch:
     Attributes:
         steps: how often the optimizer that stepped most has stepped. Several that step one after
             another (one for each parameter, generator and discriminator) make one step together.
+        is_watching: whether steps are reported to this watch.
     """
 
     def __init__(self, listener: StepListener) -> None:
         self.steps = 0
+        self.is_watching = False
         self.listener = listener
         self._counts: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
         self._others: weakref.WeakSet[Any] = weakref.WeakSet()
         self._skipped = 0
         self._flags: list[Any] = []
-
-    @property
-    def is_watching(self) -> bool:
-        """Whether steps are reported to this watch."""
-        return any(watch is self for watch in _watches)
 
     def start(self) -> None:
         """Watch from now on, as soon as there can be a step; to be called again until then."""
@@ -78,11 +78,13 @@ class StepWatch:
                 if not _handles:
                     _register()
                 _watches.append(self)
+                self.is_watching = True
 
     def stop(self) -> None:
         """Watch no more; a second call does nothing."""
         with _changing:
             _watches[:] = [watch for watch in _watches if watch is not self]
+            self.is_watching = False
             if not _watches:
                 while _handles:
                     _handles.pop().remove()
@@ -115,27 +117,27 @@ class StepWatch:
         flags, self._flags = self._flags, []
         self._skipped += sum(1 for flag in flags if float(flag) > 0)
 
-    def concerns(self, optimizer: Any) -> bool:
-        """Whether an optimizer is of interest; asked of the listener once."""
-        if optimizer in self._counts:
-            return True
-        if optimizer in self._others:
-            return False
+    def _count_of(self, optimizer: Any) -> int | None:
+        """How often it has stepped; None: it is of no interest. The listener is asked once."""
+        count = self._counts.get(optimizer)
+        if count is not None or optimizer in self._others:
+            return count
         if self.listener.concerns(optimizer):
             self._counts[optimizer] = 0
-            return True
+            return 0
         self._others.add(optimizer)
-        return False
+        return None
 
     def before(self, optimizer: Any) -> None:
         """A step begins."""
-        if self.concerns(optimizer) and not _is_nested(optimizer):
-            is_next = 0 < self.steps == self._counts[optimizer]
-            self.listener.before_step(is_next=is_next)
+        count = self._count_of(optimizer)
+        if count is not None and not _is_nested(optimizer):
+            self.listener.before_step(is_next=0 < self.steps == count)
 
     def after(self, optimizer: Any) -> None:
         """A step has ended."""
-        if not self.concerns(optimizer) or _is_nested(optimizer):
+        count = self._count_of(optimizer)
+        if count is None or _is_nested(optimizer):
             return
         # Optimizers that take part in scaling step also where they write nothing
         # (torch/amp/grad_scaler.py, _maybe_opt_step). The flag may be on a device: to read it now
@@ -145,9 +147,9 @@ class StepWatch:
             self._flags.append(flag)
             if len(self._flags) > _MAX_FLAGS:
                 self._count_flags()
-        self._counts[optimizer] += 1
-        is_next = self._counts[optimizer] > self.steps
-        self.steps = max(self.steps, self._counts[optimizer])
+        self._counts[optimizer] = count + 1
+        is_next = count + 1 > self.steps
+        self.steps = max(self.steps, count + 1)
         self.listener.after_step(optimizer, is_next=is_next)
 
 
@@ -197,7 +199,7 @@ def _register() -> None:
 
 
 def _before_step(optimizer: Any, arguments: Any, keywords: Any) -> Any:
-    watches = list(_watches)
+    watches = [watch for watch in _watches if watch.listener.is_busy()]
     for watch in watches:
         watch.before(optimizer)
     waiting = [watch.listener for watch in watches if watch.listener.must_wait()]

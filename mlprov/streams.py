@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
@@ -27,6 +28,8 @@ T = TypeVar("T")
 
 MAX_QUEUED: Final = 4  # batches: what is hashed within a step needs one
 MAX_BYTES: Final = 64 << 20  # of their tensors
+_AT_ONCE: Final = (64 << 10) - 1  # bytes; csrc/capture/ticket.h, MLP_TICKET_LEN_MIN
+_ANY: Final = 1 << 62
 
 
 class Streams:
@@ -140,6 +143,7 @@ class BatchStream:
         self._indices: LeafStream | None = None
         self._queue: collections.deque[BatchInHand] = collections.deque()
         self._probe: WriteProbe | None = None
+        self._short: LeafStream | None = None  # _leaves while the next batch may take the short way
         self._attempt("batches", self._open)
 
     def _attempt(self, what: str, action: Callable[[], None]) -> None:
@@ -161,6 +165,7 @@ class BatchStream:
     def _lose_all(self, error: Exception) -> None:
         """The stream ends here; a gap will say how many batches are lost."""
         self._lost = error
+        self._short = None
         self._queue.clear()
         for leaves in (self._leaves, self._indices):
             if leaves is not None:
@@ -171,7 +176,38 @@ class BatchStream:
 
     def add(self, batch: object) -> None:
         """Hash a batch, or begin to; its leaf is appended behind those before it."""
-        self._attempt("batch", lambda: self._take(batch))
+        if self._short is None or not self._add_plain(self._short, batch):
+            self._attempt("batch", lambda: self._take(batch))
+
+    def _add_plain(self, leaves: LeafStream, batch: object) -> bool:
+        """Hash and append a small batch in one call; false: nothing was done.
+
+        This is what most steps of a training with small batches do, so it has no more parts than
+        it needs: between two steps of a training nothing of them is left in the caches.
+        """
+        began = time.perf_counter()
+        streams = self._streams
+        most = _AT_ONCE if streams.beside else _ANY
+        try:
+            taken = leaves.append_batch(batch, streams.algorithm, most)
+        except Exception:  # noqa: BLE001  (the longer way says what it is, and to whom)
+            return False
+        if taken is None:
+            return False
+        self.count += 1
+        self._samples += taken[0]
+        self._bytes += taken[1]
+        if self._order is not None:
+            self._add_indices(self._order)
+        self._recorder.seconds += time.perf_counter() - began
+        return True
+
+    def _add_indices(self, order: IndexOrder) -> None:
+        with contextlib.suppress(Exception):  # the longer way says what it is
+            if self._indices is not None and self._indices.append_indices(order.next):
+                order.drop()
+                return
+        self._attempt("indices", lambda: self._take_indices(order))
 
     def _take(self, batch: object) -> None:
         if self._order is not None:
@@ -181,14 +217,20 @@ class BatchStream:
         self.count += 1
         self._settle_done()
         self._make_room()
+        # The short way is open once the first batch was watched, and past none that is queued.
+        watched = self._probe is None and (self.count > 1 or not self._streams.beside)
+        self._short = self._leaves if watched and not self._queue else None
 
     def _take_indices(self, order: IndexOrder) -> None:
         """Append the index leaf of the next batch. Once one is missing there is no tree."""
         try:
             indices = order.take()  # also where they are lost: the next stream goes on from here
-            if self._indices is not None:
-                self._indices.append(index_leaf(self.count, indices, self._streams.algorithm))
-                self._samples += len(indices) if self._hash == "index" else 0
+            if self._indices is None:
+                return
+            if not self._indices.append_indices(indices):
+                number = self._indices.size
+                self._indices.append(index_leaf(number, indices, self._streams.algorithm))
+            self._samples += len(indices) if self._hash == "index" else 0
         except Exception as error:
             leaves, self._indices = self._indices, None
             if leaves is None:  # said before
@@ -284,6 +326,9 @@ class BatchStream:
     def _finish(self) -> None:
         self._streams.drop(self)
         self._probe = None
+        self._short = None
+        if self._leaves is not None:  # a batch of another thread that came at the last moment
+            self.count = max(self.count, self._leaves.size)
         self._streams.batches += self.count
         tree = self._close_leaves(self._leaves)
         indices = self._close_leaves(self._indices)

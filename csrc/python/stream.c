@@ -3,6 +3,7 @@
 
 #include "merkle/merkle.h"
 #include "python/arguments.h"
+#include "python/batch_leaf.h"
 #include "python/lock.h"
 #include "python/store_object.h"
 
@@ -83,6 +84,85 @@ static PyObject *MlpCore_LeafStream_append(PyObject *self, PyObject *leaf)
     return status == 0 ? PyLong_FromUnsignedLongLong(index) : fail(self, &error);
 }
 
+/* Without the GIL, with the lock: hashes and appends. */
+static int append_batch(struct mlp_stream *stream, const struct mlp_py_batch *batch, int algorithm,
+                        struct mlp_error *error)
+{
+    struct mlp_buffer leaf = {0};
+    int status = mlp_py_batch_hash(&leaf, batch, mlp_stream_size(stream), algorithm, error);
+    if (status == 0)
+        status = mlp_stream_append(stream, NULL, leaf.data, leaf.len, error);
+    mlp_buffer_clear(&leaf);
+    return status;
+}
+
+/* Returns: (samples, bytes), or NULL with an exception set. */
+static PyObject *take_batch(PyObject *self, const struct mlp_py_batch *batch, int algorithm)
+{
+    if (enter(self) != 0)
+        return NULL;
+    struct mlp_error error;
+    PyThreadState *released = mlp_py_gil_release(MLP_PY_LONG_WORK);
+    int status = append_batch(as_stream(self)->stream, batch, algorithm, &error);
+    mlp_py_gil_take(released);
+    mlp_py_lock_give(&as_stream(self)->lock);
+    if (status != 0)
+        return fail(self, &error);
+    return Py_BuildValue("LK", (long long)batch->samples, (unsigned long long)batch->len);
+}
+
+static PyObject *MlpCore_LeafStream_append_batch(PyObject *self, PyObject *args)
+{
+    struct mlp_py_state *state = mlp_py_state_of(self);
+    PyObject *value, *algorithm_name, *most_object;
+    int algorithm;
+    uint64_t most;
+    if (!PyArg_ParseTuple(args, "OOO:append_batch", &value, &algorithm_name, &most_object) ||
+        mlp_py_algorithm(state, &algorithm, algorithm_name, "LeafStream.append_batch: algorithm") !=
+            0 ||
+        mlp_py_uint64(state, &most, most_object, "LeafStream.append_batch: most", MLP_E_ARGUMENT) !=
+            0)
+        return NULL;
+    struct mlp_py_batch batch;
+    int plain = mlp_py_batch_take(state, &batch, value);
+    PyObject *answer = NULL;
+    if (plain == 1 && batch.len <= most)
+        answer = take_batch(self, &batch, algorithm);
+    else if (plain >= 0)
+        answer = Py_NewRef(Py_None);
+    mlp_py_batch_release(&batch);
+    return answer;
+}
+
+/* With the lock. Returns: 1, 0 where the list is not plain, or -1 with an exception set. */
+static int append_indices(PyObject *self, PyObject *indices)
+{
+    struct mlp_stream *stream = as_stream(self)->stream;
+    struct mlp_buffer leaf = {0};
+    struct mlp_error error;
+    int plain = mlp_py_index_leaf(&leaf, mlp_stream_size(stream), indices);
+    int status = 0;
+    if (plain == 1) {
+        PyThreadState *released = mlp_py_gil_release(MLP_PY_LONG_WORK);
+        status = mlp_stream_append(stream, NULL, leaf.data, leaf.len, &error);
+        mlp_py_gil_take(released);
+    }
+    mlp_buffer_clear(&leaf);
+    if (status == 0)
+        return plain;
+    fail(self, &error);
+    return -1;
+}
+
+static PyObject *MlpCore_LeafStream_append_indices(PyObject *self, PyObject *indices)
+{
+    if (enter(self) != 0)
+        return NULL;
+    int plain = append_indices(self, indices);
+    mlp_py_lock_give(&as_stream(self)->lock);
+    return plain < 0 ? NULL : PyBool_FromLong(plain);
+}
+
 static PyObject *MlpCore_LeafStream_sync(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
     if (enter(self) != 0)
@@ -144,6 +224,12 @@ static PyObject *MlpCore_LeafStream_root(PyObject *self, void *Py_UNUSED(closure
 static PyMethodDef methods[] = {
     {"append", MlpCore_LeafStream_append, METH_O,
      PyDoc_STR("append($self, leaf, /)\n--\n\nAdd a leaf; returns its index.")},
+    {"append_batch", MlpCore_LeafStream_append_batch, METH_VARARGS,
+     PyDoc_STR("append_batch($self, batch, algorithm, most, /)\n--\n\n"
+               "Hash a plain batch and add its leaf; (samples, bytes), None of any other.")},
+    {"append_indices", MlpCore_LeafStream_append_indices, METH_O,
+     PyDoc_STR("append_indices($self, indices, /)\n--\n\n"
+               "Add the leaf of a plain list of indices; False of any other.")},
     {"sync", MlpCore_LeafStream_sync, METH_NOARGS,
      PyDoc_STR("sync($self, /)\n--\n\nWrite and fsync what was appended.")},
     {"close", MlpCore_LeafStream_close, METH_NOARGS,

@@ -213,6 +213,8 @@ CALLS = [
     ),
     Call("log.commit", (None,), ("text?",)),
     Call("stream.append", (b"leaf",), ("buffer",)),
+    Call("stream.append_indices", ([1, 2],), ("any",)),
+    Call("stream.append_batch", (["text"], "blake3", 9), ("any", "text", "int")),
 ]
 
 WITHOUT_ARGUMENTS = [

@@ -192,17 +192,18 @@ def test_a_training_that_is_killed_leaves_the_leaves_of_its_running_epoch(tmp_pa
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=60)
 
+    batches, indices = "0-0-train", "indices.0-0-train"
     with stores.open_store(tmp_path / "s") as store:
-        streams = {name: store.open_stream(run_id, name) for name in ("0", "indices.0")}
+        streams = {name: store.open_stream(run_id, name) for name in (batches, indices)}
         sizes = {name: stream.size for name, stream in streams.items()}
         leaves = {name: store.get_leaves(stream.close()) for name, stream in streams.items()}
     old = sum(moment < times[-1] - 5.5 for moment in times)
     assert old > 0
     assert min(sizes.values()) >= old, "what is more than five seconds old is there"
-    for number, leaf in enumerate(leaves["indices.0"]):
+    for number, leaf in enumerate(leaves[indices]):
         expected = {"batch": number, "indices": [2 * number, 2 * number + 1]}
         assert json.loads(leaf) == expected
-    for number, leaf in enumerate(leaves["0"]):
+    for number, leaf in enumerate(leaves[batches]):
         read = json.loads(leaf)
         assert (read["batch"], read["items"][0]["$tensor"]["shape"]) == (number, [2, 4])
     assert_log_holds(tmp_path / "s", run_id, tmp_path)

@@ -1,0 +1,160 @@
+"""What ``track`` and the step hooks cost a training of many small steps.
+
+A small model at some 2,000 steps a second, on batches of 16 KiB that lie in memory. Steps with and
+without it take turns; what one costs is the difference of the medians. Beside it stands a loop that
+passes over the same batches and does nothing.
+
+    python benchmarks/track_cost.py [--rounds N] [--quick]
+    python benchmarks/track_cost.py flat [--steps N]    # memory and descriptors over many steps
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+import statistics
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from _measure import processor, table
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import mlprov
+
+STEPS = 400  # of a round
+BLOCK = 20  # until the other side has its turn
+FEATURES = 64
+ROWS = 64  # of float32: 16 KiB, labels aside
+
+
+class Training:
+    """A model of two layers whose step takes some 300 to 500 µs."""
+
+    def __init__(self) -> None:
+        torch.manual_seed(0)
+        self.model = nn.Sequential(nn.Linear(FEATURES, 64), nn.ReLU(), nn.Linear(64, 10))
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-3)
+        self.batches = [
+            (torch.randn(ROWS, FEATURES), torch.randint(0, 10, (ROWS,))) for _ in range(STEPS)
+        ]
+
+    def step(self, batch: Any) -> None:
+        """Forward, backward, step."""
+        inputs, targets = batch
+        self.optimizer.zero_grad()
+        nn.functional.cross_entropy(self.model(inputs), targets).backward()
+        self.optimizer.step()
+
+
+def nothing(_: Any) -> None:
+    """No step at all."""
+
+
+def time_steps(batches: Iterator[Any], work: Callable[[Any], None]) -> list[float]:
+    """µs of each of the next steps; what comes with a change of sides is left out."""
+    times = []
+    for _ in range(BLOCK):
+        began = time.perf_counter()
+        work(next(batches))
+        times.append((time.perf_counter() - began) * 1e6)
+    return times[2:]
+
+
+def compare(
+    run: mlprov.Run, batches: Iterable[Any], work: Callable[[Any], None], rounds: int
+) -> list[str]:
+    """Median µs of a step without mlprov, and how many more it takes with it (quartiles of rounds).
+
+    Sides change every few steps, so that a slow spell of the machine meets both.
+    """
+    alone: list[float] = []
+    lost: list[float] = []
+    for _ in range(rounds):
+        times: dict[bool, list[float]] = {False: [], True: []}
+        passes = {False: iter(batches), True: iter(run.track(batches))}
+        for block in range(STEPS // BLOCK * 2):
+            is_recorded = block % 2 == 0
+            if is_recorded:
+                run.barrier.watch.start()
+            else:
+                run.barrier.watch.stop()
+            times[is_recorded] += time_steps(passes[is_recorded], work)
+        run.barrier.watch.start()
+        alone.append(statistics.median(times[False]))
+        lost.append(statistics.median(times[True]) - alone[-1])
+    low, middle, high = statistics.quantiles(lost, n=4)
+    return [f"{statistics.median(alone):.1f}", f"{middle:.1f}", f"{low:.1f} to {high:.1f}"]
+
+
+def measure(rounds: int) -> None:
+    """Print the table of costs."""
+    training = Training()
+    inputs = torch.cat([one for one, _ in training.batches])
+    targets = torch.cat([one for _, one in training.batches])
+    loader = DataLoader(TensorDataset(inputs, targets), batch_size=ROWS, shuffle=True)
+    cases: dict[str, tuple[Iterable[Any], Callable[[Any], None]]] = {
+        "batches in memory, training": (training.batches, training.step),
+        "batches in memory, no step": (training.batches, nothing),
+        "DataLoader, training": (loader, training.step),
+    }
+    rows = []
+    with mlprov.start("cost", model=training.model, optimizer=training.optimizer) as run:
+        for _ in run.epochs(1):
+            rows = [
+                [name, *compare(run, batches, work, rounds)]
+                for name, (batches, work) in cases.items()
+            ]
+    table(["loop", "µs a step", "more with mlprov", "quartiles"], rows)
+
+
+def resident() -> int:
+    """Memory in use, in KiB."""
+    text = Path("/proc/self/status").read_text(encoding="ascii")
+    return next(int(line.split()[1]) for line in text.splitlines() if line.startswith("VmRSS:"))
+
+
+def measure_flat(steps: int) -> None:
+    """Print memory and descriptors at ten moments of a long epoch."""
+    training = Training()
+    rows = []
+    with mlprov.start("flat", model=training.model, optimizer=training.optimizer) as run:
+        for _ in run.epochs(1):
+            batches = itertools.islice(itertools.cycle(training.batches), steps)
+            for number, batch in enumerate(run.track(batches), 1):
+                training.step(batch)
+                if number % (steps // 10) == 0:
+                    descriptors = sum(1 for _ in Path("/proc/self/fd").iterdir())
+                    rows.append([str(number), f"{resident() / 1024:.1f} MiB", str(descriptors)])
+    table(["step", "memory", "descriptors"], rows)
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description="cost of tracking small batches")
+    parser.add_argument("case", nargs="?", choices=("flat",))
+    parser.add_argument("--rounds", type=int, default=25)
+    parser.add_argument("--steps", type=int, default=100_000)
+    parser.add_argument("--quick", action="store_true")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    print("## Small steps\n")
+    print(f"{processor()}; torch {torch.__version__}, 1 thread\n")
+    with tempfile.TemporaryDirectory() as directory:
+        os.environ["MLPROV_HOME"] = f"{directory}/home"
+        os.environ["MLPROV_STORE"] = f"{directory}/store"
+        if options.case == "flat":
+            measure_flat(options.steps)
+        else:
+            measure(5 if options.quick else options.rounds)
+
+
+if __name__ == "__main__":
+    main()

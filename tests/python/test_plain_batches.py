@@ -1,0 +1,201 @@
+"""Plain batches: the leaf that one call of the core writes is the one of the longer way."""
+
+from __future__ import annotations
+
+import collections
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from stores_for_tests import RUN
+
+from mlprov import _core
+from mlprov.batches import capture_batch
+from mlprov.errors import StoreError
+from mlprov.index_orders import index_leaf
+
+np = pytest.importorskip("numpy")
+torch = pytest.importorskip("torch")
+
+pytestmark = pytest.mark.skipif(
+    _core.torch_bridge() is None, reason="mlprov._torch was not built for this torch"
+)
+
+_core.tensor_digests([np.ones(1)])  # what NumPy's arrays are is known once one was hashed
+
+LIMIT = 1 << 40
+SAFE = 2**53 - 1
+
+arrays = st.builds(
+    lambda shape, name: np.arange(math.prod(shape), dtype=name).reshape(shape),
+    st.lists(st.integers(0, 3), max_size=3),
+    st.sampled_from(["float32", "float64", "int64", "uint8"]),
+)
+keys = st.one_of(
+    st.text(st.characters(exclude_categories=[]), max_size=4),
+    st.sampled_from(["$tensor", "$", "", "a", "A", "ab", '"', "\\", "\x00", "\x7f", "\x80"]),
+    st.integers(),
+)
+values = st.recursive(
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(),
+        st.integers(2**53 - 3, 2**53 + 3),
+        st.integers(-(2**53) - 3, -(2**53) + 3),
+        st.floats(),
+        st.text(st.characters(exclude_categories=[]), max_size=5),
+        st.binary(max_size=9),
+        arrays,
+        arrays.map(torch.from_numpy),
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4),
+        st.lists(inner, max_size=4).map(tuple),
+        st.dictionaries(keys, inner, max_size=4),
+    ),
+    max_leaves=12,
+)
+
+
+@pytest.fixture(scope="module")
+def twins(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[_core.LeafStream, _core.MerkleTree]:
+    """A stream, and a tree that the leaves of the longer way are appended to."""
+    store = _core.Store(tmp_path_factory.mktemp("plain") / "s", create=True)
+    return store.open_stream(RUN, "0"), _core.MerkleTree()
+
+
+@given(values)
+@example([torch.ones(2, 3), {"b": 1, "a": [True, None, -5, "é\n"]}])
+@example({"x": torch.ones(2), "y": np.ones((2, 2))})
+@example([torch.ones(2), SAFE, -SAFE])
+@example([torch.ones(2), SAFE + 1])
+@example([torch.ones(2), torch.ones(3)])
+def test_a_plain_batch_has_the_leaf_of_the_longer_way(
+    twins: tuple[_core.LeafStream, _core.MerkleTree], value: Any
+) -> None:
+    stream, tree = twins
+    number = stream.size
+    taken = stream.append_batch(value, "blake3", LIMIT)
+    if taken is not None:
+        capture = capture_batch(number, value)
+        tree.append(capture.leaf)
+        assert taken == (capture.samples, capture.bytes)
+        assert not capture.opaque
+    assert stream.root == tree.root()
+
+
+@pytest.mark.parametrize("algorithm", ["blake3", "sha256", "sha384", "sha512"])
+def test_usual_batches_are_plain(store: _core.Store, algorithm: str) -> None:
+    batches: list[Any] = [
+        (torch.randn(32, 64), torch.zeros(32, dtype=torch.int64)),
+        {"input_ids": torch.ones(8, 128, dtype=torch.int64), "mask": torch.ones(8, 128).bool()},
+        torch.eye(3),
+        [torch.ones(4, requires_grad=True) * 2, torch.eye(4)[:, 1]],
+        [np.ones((4, 2)), ["a", "b", "c", "d"], {"id": [1, 2, 3, 4], "ok": True}],
+        (torch.ones(64, 1000), torch.nn.Parameter(torch.ones(64))),
+        [torch.ones(3, dtype=torch.bfloat16), torch.tensor(1.0)],
+    ]
+    stream = store.open_stream(RUN, "usual")
+    for batch in batches:
+        assert stream.append_batch(batch, algorithm, LIMIT) is not None, batch
+    assert store.get_leaves(stream.close()) == [
+        capture_batch(number, batch, algorithm).leaf for number, batch in enumerate(batches)
+    ]
+
+
+class Mine(list):  # type: ignore[type-arg]
+    """A subclass may iterate as it likes."""
+
+
+OTHERS: dict[str, Any] = {
+    "no tensor": ["a", 1],
+    "another first dimension": (torch.ones(2), torch.ones(3)),
+    "subclass": Mine([torch.ones(2)]),
+    "ordered": collections.OrderedDict(x=torch.ones(2)),
+    "float": [torch.ones(2), 0.5],
+    "bytes": [torch.ones(2), b"x"],
+    "large integer": [torch.ones(2), 2**53],
+    "sparse": [torch.ones(2, 2).to_sparse()],
+    "meta": torch.ones(2, device="meta"),
+    "objects": np.array([None, 1]),
+    "masked": np.ma.MaskedArray([1, 2], [0, 1]),
+    "NumPy scalar": [torch.ones(2), np.float32(1)],
+    "lone surrogate": [torch.ones(2), "\ud800"],
+    "dollar": {"$x": torch.ones(2)},
+    "not ASCII": {"é": torch.ones(2)},
+    "NUL": {"a\0": torch.ones(2)},
+    "number as key": {1: torch.ones(2)},
+    "many": [torch.ones(2)] * 65,
+    "opaque": [torch.ones(2), object()],
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_what_is_not_plain_is_left_alone(store: _core.Store, name: str) -> None:
+    stream = store.open_stream(RUN, "others")
+    assert stream.append_batch(OTHERS[name], "blake3", LIMIT) is None
+    assert stream.size == 0
+
+
+def test_nesting_and_text_are_bounded(store: _core.Store) -> None:
+    deep: Any = torch.ones(2)
+    for _ in range(100_000):
+        deep = [deep]
+    loop: list[Any] = [torch.ones(2)]
+    loop.append(loop)
+    stream = store.open_stream(RUN, "bounds")
+    for batch in (deep, loop, [torch.ones(2), ["text" * 100] * 10_000]):
+        assert stream.append_batch(batch, "blake3", LIMIT) is None
+
+
+def test_more_bytes_than_asked_for_are_left_alone(store: _core.Store) -> None:
+    stream = store.open_stream(RUN, "most")
+    batch = [torch.ones(16), torch.ones(16)]
+    assert stream.append_batch(batch, "blake3", 127) is None
+    assert stream.append_batch(batch, "blake3", 128) == (16, 128)
+
+
+def test_indices_have_the_leaf_of_the_longer_way(store: _core.Store) -> None:
+    stream = store.open_stream(RUN, "indices")
+    lists: list[Any] = [[], [0], [5, -3, SAFE], ["a", "b"], [[1, 2], (3, 4)], [True, None]]
+    for indices in lists:
+        assert stream.append_indices(indices)
+    for indices in ([2**53], (1, 2), range(3), [0.5], [np.int64(1)], 5, None, torch.ones(2)):
+        assert not stream.append_indices(indices)
+    assert store.get_leaves(stream.close()) == [
+        index_leaf(number, indices, "blake3") for number, indices in enumerate(lists)
+    ]
+
+
+def test_a_closed_stream_takes_neither(store: _core.Store) -> None:
+    stream = store.open_stream(RUN, "closed")
+    stream.close()
+    for call in (
+        lambda: stream.append_batch(torch.ones(2), "blake3", LIMIT),
+        lambda: stream.append_indices([1]),
+    ):
+        with pytest.raises(StoreError) as seen:
+            call()
+        assert seen.value.status == "CLOSED"
+
+
+def test_no_reference_is_kept_and_none_is_lost(store: _core.Store, tmp_path: Path) -> None:
+    import sys
+
+    stream = store.open_stream(RUN, "references")
+    key, text, tensor, array = "k" * 5, "t" * 9, torch.ones(2, 2), np.ones((2, 2))
+    batch = {key: [tensor, array, text, 2**40], "other": ({"a": tensor},)}
+    before = [sys.getrefcount(one) for one in (key, text, tensor, array, batch)]
+    for _ in range(100):
+        assert stream.append_batch(batch, "blake3", LIMIT) is not None
+        assert stream.append_batch([tensor, object()], "blake3", LIMIT) is None
+        assert stream.append_indices([2**40, text])
+    assert [sys.getrefcount(one) for one in (key, text, tensor, array, batch)] == before
+    assert json.loads(store.get_leaves(stream.close())[0])["batch"] == 0

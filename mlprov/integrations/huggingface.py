@@ -8,14 +8,18 @@ Loops of one's own with Accelerate need no callback: see docs/integrations.md. H
 
 from __future__ import annotations
 
+import functools
 import pathlib
+from collections.abc import Mapping
+from types import ModuleType
 from typing import Any
 
+from mlprov.autologging import run_name
 from mlprov.integrations import frameworks, loaders
 from mlprov.integrations.recording import Recording
 from mlprov.runs import Run
 
-__all__ = ["Callback"]
+__all__ = ["Callback", "record_automatically"]
 
 _transformers: Any = frameworks.load("huggingface", "transformers")
 
@@ -125,6 +129,20 @@ class Callback(_transformers.TrainerCallback):  # type: ignore[misc]
             loaders.stop_recording(self._loader)
             self._loader = None
         self.recording.end()
+
+
+def record_automatically(module: ModuleType, name: str | None, options: Mapping[str, Any]) -> None:
+    """Give every trainer that is made from now on a callback, if it has none."""
+    trainer: Any = vars(module)["Trainer"]
+    construct = trainer.__init__
+
+    @functools.wraps(construct)
+    def construct_recorded(self: Any, *arguments: Any, **keywords: Any) -> None:
+        construct(self, *arguments, **keywords)
+        if not any(isinstance(one, Callback) for one in self.callback_handler.callbacks):
+            self.add_callback(Callback(run_name(name), **options))
+
+    trainer.__init__ = construct_recorded
 
 
 def _directory(args: Any, state: Any) -> pathlib.Path:

@@ -27,6 +27,14 @@ SCRIPTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "train_keras": ("torch keras sklearn", ("(digits-keras): holds",)),
     "train_jax": ("jax sklearn", ("(digits-jax): holds",)),
     "fit_sklearn": ("sklearn", ("(digits-forest): holds",)),
+    "prepare_data": (
+        "sklearn",
+        (
+            "(iris-pipeline): holds",
+            "raw → select_data → preprocess_data → engineer_features → train",
+            "(activity evaluate)",
+        ),
+    ),
 }
 
 

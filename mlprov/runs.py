@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import contextlib
 import functools
 import os
 import pathlib
@@ -118,9 +117,7 @@ def start(
         "resume": resume, "tags": tags, "group": group, "notes": notes,
     }  # fmt: skip
     disabled = configuration.is_disabled()
-    if not disabled:
-        with contextlib.suppress(ConfigError):  # else the model's own record is a gap
-            model = pytrees.named_state(model)
+    model = model if disabled else pytrees.as_model(model)
     settings = configuration.Settings() if disabled else configuration.resolve(arguments)
     if optimizer is not None and not disabled:
         optimizers.check_optimizer(optimizer)
@@ -349,7 +346,6 @@ class Run(RecordedRun, Activities):
                 epoch has to end before its last state is destroyed, as JAX does with donated ones.
             steps: how many were made since the last call.
 
-        Raises: as :meth:`log`.
         """
         taken = self.recorder.attempt("step", lambda: self._make.take_state(state))
         if taken is not None:

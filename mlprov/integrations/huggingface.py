@@ -31,8 +31,9 @@ class Callback(_transformers.TrainerCallback):  # type: ignore[misc]
 
     The model's weights before it and at the end of every epoch, the state of the optimizer, the
     batches of training, what the trainer logs (evaluation too), and each checkpoint directory that
-    it writes. Batches are taken before they go to a device; Accelerate reads one ahead, so that the
-    record tells what was read.
+    it writes. ``evaluate()`` and ``predict()`` outside of a training are runs of their own: model
+    and metrics, with the training as parent. Batches are taken before they go to a device;
+    Accelerate reads one ahead, so that the record tells what was read.
 
     The trainer has no hook for exceptions: a run whose training ended in one is ended as failed by
     the next training, or when the interpreter exits.
@@ -54,6 +55,7 @@ class Callback(_transformers.TrainerCallback):  # type: ignore[misc]
         self.recording = Recording(name, run, options)
         self._logged: dict[str, Any] = {}
         self._loader: Any = None
+        self._trained: str | None = None  # id of the last training's run
 
     @property
     def run(self) -> Run | None:
@@ -81,6 +83,7 @@ class Callback(_transformers.TrainerCallback):  # type: ignore[misc]
         if state.global_step:
             self._record_resumed(args, state)
         if self.run is not None:
+            self._trained = self.run.id
             state.stateful_callbacks[_KEPT] = {"run": self.run.id}
         self._track(train_dataloader)
 
@@ -116,6 +119,40 @@ class Callback(_transformers.TrainerCallback):  # type: ignore[misc]
         if self.recording.is_in_epoch:
             self._logged.update(logs)
         self.recording.log(logs, step=state.global_step)
+
+    def on_evaluate(
+        self,
+        args: Any,
+        state: Any,
+        control: Any,
+        metrics: dict[str, Any] | None = None,
+        model: Any = None,
+        **others: Any,
+    ) -> None:
+        """An evaluation is over: what one within a training says is logged, another is a run."""
+        self._record_alone("evaluate", args, model, metrics)
+
+    def on_predict(
+        self,
+        args: Any,
+        state: Any,
+        control: Any,
+        metrics: dict[str, Any] | None = None,
+        model: Any = None,
+        **others: Any,
+    ) -> None:
+        """A prediction is over."""
+        self._record_alone("predict", args, model, metrics)
+
+    def _record_alone(self, what: str, args: Any, model: Any, metrics: Any) -> None:
+        if self.recording.is_open:
+            return
+        if self._trained is not None:
+            self.recording.parents.append(self._trained)
+        config = {what: args.to_dict(), "model": _configuration(model)}
+        self.recording.begin(model=model, config=config)
+        self.recording.log(metrics or {})
+        self.recording.end()
 
     def on_save(self, args: Any, state: Any, control: Any, **others: Any) -> None:
         """The trainer has written a checkpoint directory."""

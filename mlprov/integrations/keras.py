@@ -63,6 +63,7 @@ class Callback(_keras.callbacks.Callback):  # type: ignore[misc]
         self.recording = Recording(name, run, options)
         self._data = dict(data or {})
         self._in_fit = False
+        self._fitted: str | None = None  # id of the last fit's run
         self._steps = 0  # that the optimizer had made before this epoch
 
     @property
@@ -97,6 +98,7 @@ class Callback(_keras.callbacks.Callback):  # type: ignore[misc]
             optimizer=_Optimizer(self.model),
             config={"fit": self.params, "optimizer": _settings(self.model)},
         )
+        self._fitted = None if self.run is None else self.run.id
         if self.recording.is_open and self.run is not None and self._data:
             self.run.track_data(**self._data)
 
@@ -135,8 +137,8 @@ class Callback(_keras.callbacks.Callback):  # type: ignore[misc]
         self.recording.end()
 
     def _begin_alone(self, what: str) -> None:
-        if self.run is not None:
-            self.recording.parents.append(self.run.id)
+        if self._fitted is not None:
+            self.recording.parents.append(self._fitted)
         self.recording.begin(model=variables(self.model), config={what: self.params})
 
 

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 from mlprov._version import __version__
 
 if TYPE_CHECKING:
+    from mlprov.autologging import autolog
     from mlprov.comparison import Difference, diff
     from mlprov.digests import Digest, Hasher, TensorDigest, blake3, digest, digest_many
     from mlprov.epochs import Epoch
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from mlprov.verification import verify
 
 _HOMES = {
+    "autologging": ("autolog",),
     "comparison": ("Difference", "diff"),
     "digests": ("Digest", "Hasher", "TensorDigest", "blake3", "digest", "digest_many"),
     "epochs": ("Epoch",),
@@ -115,6 +117,7 @@ __all__ = [
     "Verdict",
     "VerificationError",
     "__version__",
+    "autolog",
     "blake3",
     "capture_plan",
     "diff",

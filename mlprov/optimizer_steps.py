@@ -19,7 +19,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any, Protocol
 
-__all__ = ["StepListener", "StepWatch"]
+__all__ = ["StepListener", "StepWatch", "watches"]
 
 _HOOKING = str(pathlib.PurePath("torch", "optim", "optimizer.py"))  # calls the hooks
 _MAX_FLAGS = 256  # flags of skipped steps that nobody has counted yet
@@ -151,6 +151,11 @@ class StepWatch:
         is_next = count + 1 > self.steps
         self.steps = max(self.steps, count + 1)
         self.listener.after_step(optimizer, is_next=is_next)
+
+
+def watches() -> list[StepWatch]:
+    """Everybody in this process who watches steps now: one watch for each run that is open."""
+    return list(_watches)
 
 
 def _is_torchs_own(optimizer: Any) -> bool:

@@ -154,8 +154,9 @@ class _ProofChecks:
             )
         check_time(record.get("time"), "the record")
         self.record = record
-        metrics = record.get("metrics")
-        told = f", metrics {shown(metrics)}" if metrics and isinstance(metrics, dict) else ""
+        member = "params" if record["type"] == "activity" else "metrics"
+        held = record.get(member)
+        told = f", {member} {shown(held)}" if held and isinstance(held, dict) else ""
         return f"{describe_record(record)} is in the run log{told}"
 
     def _claim(self) -> str:

@@ -15,7 +15,7 @@ from mlprov.errors import ConfigError
 from mlprov.items import class_name
 from mlprov.modules import is_module
 
-__all__ = ["named_state"]
+__all__ = ["as_model", "named_state"]
 
 _MAX_LEVELS = 100
 
@@ -50,6 +50,14 @@ def named_state(state: Any) -> Any:
             )
         named[name] = array
     return named
+
+
+def as_model(state: Any) -> Any:
+    """The same, but what cannot be read is returned: that it is not recorded is said elsewhere."""
+    try:
+        return named_state(state)
+    except ConfigError:
+        return state
 
 
 def _is_nested(state: Any) -> bool:

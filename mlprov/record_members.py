@@ -106,6 +106,13 @@ _MEMBERS: dict[str, dict[str, _Kind | str]] = {
         "redacted": _LIST,
     },
     "batches": {"streams": _OBJECTS},
+    "activity": {
+        "verb": _NAME,
+        **dict.fromkeys(("inputs", "outputs"), _OBJECTS),
+        "params": _OBJECT,
+        "exception": _TEXT,
+        "seconds": _NUMBER,
+    },
     "metrics": {"step": _ANY_INTEGER, "metrics": _OBJECT},
     "checkpoint": {
         **_LIVE,
@@ -127,6 +134,12 @@ _MEMBERS: dict[str, dict[str, _Kind | str]] = {
 }
 _CODE: dict[str, _Kind | str] = {"git": _OBJECT, "modules": _OBJECTS}
 _ENVIRONMENT: dict[str, _Kind | str] = {"packages": _OBJECT}
+_THING: dict[str, _Kind | str] = {
+    "name": _TEXT,
+    **dict.fromkeys(("kind", "digest"), _NAME),
+    "tree": _TREE,
+    **dict.fromkeys(("count", "bytes"), _COUNT),
+}
 _STREAM: dict[str, _Kind | str] = {
     **dict.fromkeys(("role", "guard", "hash"), _NAME),
     **dict.fromkeys(("batches", "bytes", "epoch", "samples"), _COUNT),
@@ -175,6 +188,10 @@ def check_members(record: Mapping[str, Any], where: str) -> None:
     if kind in ("run.start", "resume"):
         _check(record.get("code") or {}, _CODE, f"the code of {where}")
         _check(record.get("environment") or {}, _ENVIRONMENT, f"the environment of {where}")
+    if kind == "activity":
+        for member in ("inputs", "outputs"):
+            for number, thing in enumerate(record.get(member) or ()):
+                _check(thing, _THING, f"{member} {number} of {where}")
     if kind in ("epoch", "batches"):
         for number, stream in enumerate(record.get("streams") or ()):
             _check(stream, _STREAM, f"stream {number} of {where}")

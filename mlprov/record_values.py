@@ -96,9 +96,13 @@ def describe_record(record: Mapping[str, Any]) -> str:
     >>> describe_record({"seq": 4, "type": "epoch", "epoch": 1})
     'record 4 (epoch 1)'
     """
-    of = {"epoch": "epoch", "step": "step", "data": "role", "checkpoint": "path"}.get(
-        str(record["type"])
-    )
+    of = {
+        "epoch": "epoch",
+        "step": "step",
+        "data": "role",
+        "checkpoint": "path",
+        "activity": "verb",
+    }.get(str(record["type"]))
     value = record.get(of) if of is not None else None
     about = f" {plain(value)}" if of is not None else ""
     return f"record {record['seq']} ({plain(record['type'])}{about})"

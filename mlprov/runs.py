@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
 import pathlib
@@ -11,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from mlprov import configuration, optimizers, pytrees, records
+from mlprov.activities import Activities
 from mlprov.epochs import Epoch
 from mlprov.errors import ConfigError
 from mlprov.run_lives import RunLife
@@ -117,9 +117,7 @@ def start(
         "resume": resume, "run_id": run_id, "tags": tags, "group": group, "notes": notes,
     }  # fmt: skip
     disabled = configuration.is_disabled()
-    if not disabled:
-        with contextlib.suppress(ConfigError):  # else the model's own record is a gap
-            model = pytrees.named_state(model)
+    model = model if disabled else pytrees.as_model(model)
     settings = configuration.Settings() if disabled else configuration.resolve(arguments)
     if optimizer is not None and not disabled:
         optimizers.check_optimizer(optimizer)
@@ -128,7 +126,7 @@ def start(
     return run
 
 
-class Run(RunLife):
+class Run(RunLife, Activities):
     """One recorded training run; made by :func:`start`.
 
     Calls from several threads wait for each other. Every method that records is a no-op when
@@ -253,36 +251,19 @@ class Run(RunLife):
     def step(self, state: Any, *, steps: int = 1) -> None:
         """Say what the weights are after a step that no hook of torch tells: JAX, NumPy, others.
 
-        To be called after every step, with the state that the next one begins with. It is what the
-        end of the epoch records as weights, and with ``every=N`` every N-th call records it now.
-        A call that records nothing takes names and keeps the arrays; it reads no values.
+        The end of the epoch records the last state, and with ``every=N`` every N-th call records it
+        before it returns. Other calls take names and keep the arrays; they read no values.
 
         Args:
-            state: a nested state of arrays (docs/integrations.md), a state dict or a module. With
-                ``every`` it is read before this call returns, so that the next step may destroy it,
-                as JAX does with donated buffers; an epoch has to end before its last state is gone.
+            state: a nested state of arrays (docs/integrations.md), a state dict or a module. An
+                epoch has to end before its last state is destroyed, as JAX does with donated ones.
             steps: how many were made since the last call.
 
-        Raises:
-            StoreError: the run has ended, or this is a forked child.
-            Exception: whatever failed, with ``on_error="raise"``.
-
-        >>> import os, tempfile, unittest.mock, mlprov
-        >>> folder = tempfile.TemporaryDirectory()  # an owner and a store for the example alone
-        >>> with unittest.mock.patch.dict(os.environ, MLPROV_HOME=folder.name + "/home"):
-        ...     with start("digits", store=folder.name + "/store", every=2) as run:
-        ...         for value in b"abcd":
-        ...             run.step({"layer": {"weight": memoryview(bytes([value]))}})
-        >>> [record["step"] for record in run.records if record["type"] == "step"]
-        [2, 4]
-        >>> folder.cleanup()
         """
-        if self.recorder.attempt("step", lambda: self._take_state(state)):
+        taken = self.recorder.attempt("step", lambda: self._make.take_state(state))
+        if taken is not None:
+            self._model = taken
             self.barrier.count_steps(steps)
-
-    def _take_state(self, state: Any) -> bool:
-        self._model = self._make.take_state(state)
-        return True
 
     def log(self, *, step: int | None = None, **metrics: Any) -> None:
         """Record metrics outside an epoch's own; they are written with the next head.

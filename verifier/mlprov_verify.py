@@ -2555,11 +2555,12 @@ class ProofVerifier:
             raise RefusedError(f"the record is not leaf {index} of the head's tree")
         self._record = read_canonical_object(leaf, "record")
         _, time = _check_record(self._record, index, "record")
-        metrics = ""
-        if self._proof["kind"] == "record" and "metrics" in self._record:
-            text = canonical_json(self._record["metrics"]).decode("utf-8")
-            metrics = f", metrics {printable(text)}"
-        return f"{_cited(self._record)}, claimed at {time}{metrics}"
+        told = ""
+        member = "params" if self._record["type"] == "activity" else "metrics"
+        if self._proof["kind"] == "record" and member in self._record:
+            text = canonical_json(self._record[member]).decode("utf-8")
+            told = f", {member} {printable(text)}"
+        return f"{_cited(self._record)}, claimed at {time}{told}"
 
     def _check_claim(self) -> str:
         part = _as_object(self._proof["claim"], "claim")

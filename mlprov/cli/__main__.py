@@ -20,6 +20,7 @@ __all__ = ["main"]
 VERBS = {
     "hash": "print digests of files, tensors and models; check a list of digests",
     "init": "make a store in this directory",
+    "run": "run a command and record what it trains",
     "ls": "list the runs of a store",
     "show": "show one run",
     "log": "show the records of a run",

@@ -168,6 +168,23 @@ def _describe_metrics(record: Record) -> str:
     return step + pairs(record.get("metrics"))
 
 
+def _describe_activity(record: Record) -> str:
+    """The verb, and what it made of what: ``preprocess_data: raw sha256:… → clean sha256:…``."""
+    used, made = (
+        ", ".join(_thing(thing) for thing in record.get(member) or ()) or "nothing"
+        for member in ("inputs", "outputs")
+    )
+    failed = f" ended by {record['exception']}" if record.get("exception") else ""
+    said = f"{record.get('verb')}{failed}: {used} → {made}  {pairs(record.get('params'))}"
+    return said.rstrip()
+
+
+def _thing(thing: Record) -> str:
+    tree = thing.get("tree")
+    digest = _root(tree) if tree is not None else f"{str(thing.get('digest'))[:19]}…"
+    return f"{thing.get('name')} {digest}"
+
+
 def _describe_checkpoint(record: Record) -> str:
     files = output.plural(len(record.get("files") or ()), "file")
     tensors = f"tensors {_root(record.get('tensors'))}"
@@ -213,6 +230,7 @@ _DESCRIBERS: dict[str, Callable[[Record], str]] = {
     "epoch": _describe_epoch,
     "step": _describe_step,
     "batches": _describe_batches,
+    "activity": _describe_activity,
     "metrics": _describe_metrics,
     "checkpoint": _describe_checkpoint,
     "gap": _describe_gap,

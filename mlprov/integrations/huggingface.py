@@ -8,14 +8,18 @@ Loops of one's own with Accelerate need no callback: see docs/integrations.md. H
 
 from __future__ import annotations
 
+import functools
 import pathlib
+from collections.abc import Mapping
+from types import ModuleType
 from typing import Any
 
+from mlprov.autologging import run_name
 from mlprov.integrations import frameworks, loaders
 from mlprov.integrations.recording import Recording
 from mlprov.runs import Run
 
-__all__ = ["Callback"]
+__all__ = ["Callback", "record_automatically"]
 
 _transformers: Any = frameworks.load("huggingface", "transformers")
 
@@ -27,8 +31,9 @@ class Callback(_transformers.TrainerCallback):  # type: ignore[misc]
 
     The model's weights before it and at the end of every epoch, the state of the optimizer, the
     batches of training, what the trainer logs (evaluation too), and each checkpoint directory that
-    it writes. Batches are taken before they go to a device; Accelerate reads one ahead, so that the
-    record tells what was read.
+    it writes. ``evaluate()`` and ``predict()`` outside of a training are runs of their own: model
+    and metrics, with the training as parent. Batches are taken before they go to a device;
+    Accelerate reads one ahead, so that the record tells what was read.
 
     The trainer has no hook for exceptions: a run whose training ended in one is ended as failed by
     the next training, or when the interpreter exits.
@@ -50,6 +55,7 @@ class Callback(_transformers.TrainerCallback):  # type: ignore[misc]
         self.recording = Recording(name, run, options)
         self._logged: dict[str, Any] = {}
         self._loader: Any = None
+        self._trained: str | None = None  # id of the last training's run
 
     @property
     def run(self) -> Run | None:
@@ -77,6 +83,7 @@ class Callback(_transformers.TrainerCallback):  # type: ignore[misc]
         if state.global_step:
             self._record_resumed(args, state)
         if self.run is not None:
+            self._trained = self.run.id
             state.stateful_callbacks[_KEPT] = {"run": self.run.id}
         self._track(train_dataloader)
 
@@ -113,6 +120,40 @@ class Callback(_transformers.TrainerCallback):  # type: ignore[misc]
             self._logged.update(logs)
         self.recording.log(logs, step=state.global_step)
 
+    def on_evaluate(
+        self,
+        args: Any,
+        state: Any,
+        control: Any,
+        metrics: dict[str, Any] | None = None,
+        model: Any = None,
+        **others: Any,
+    ) -> None:
+        """An evaluation is over: what one within a training says is logged, another is a run."""
+        self._record_alone("evaluate", args, model, metrics)
+
+    def on_predict(
+        self,
+        args: Any,
+        state: Any,
+        control: Any,
+        metrics: dict[str, Any] | None = None,
+        model: Any = None,
+        **others: Any,
+    ) -> None:
+        """A prediction is over."""
+        self._record_alone("predict", args, model, metrics)
+
+    def _record_alone(self, what: str, args: Any, model: Any, metrics: Any) -> None:
+        if self.recording.is_open:
+            return
+        if self._trained is not None:
+            self.recording.parents.append(self._trained)
+        config = {what: args.to_dict(), "model": _configuration(model)}
+        self.recording.begin(model=model, config=config)
+        self.recording.log(metrics or {})
+        self.recording.end()
+
     def on_save(self, args: Any, state: Any, control: Any, **others: Any) -> None:
         """The trainer has written a checkpoint directory."""
         path = _directory(args, state)
@@ -125,6 +166,20 @@ class Callback(_transformers.TrainerCallback):  # type: ignore[misc]
             loaders.stop_recording(self._loader)
             self._loader = None
         self.recording.end()
+
+
+def record_automatically(module: ModuleType, name: str | None, options: Mapping[str, Any]) -> None:
+    """Give every trainer that is made from now on a callback, if it has none."""
+    trainer: Any = vars(module)["Trainer"]
+    construct = trainer.__init__
+
+    @functools.wraps(construct)
+    def construct_recorded(self: Any, *arguments: Any, **keywords: Any) -> None:
+        construct(self, *arguments, **keywords)
+        if not any(isinstance(one, Callback) for one in self.callback_handler.callbacks):
+            self.add_callback(Callback(run_name(name), **options))
+
+    trainer.__init__ = construct_recorded
 
 
 def _directory(args: Any, state: Any) -> pathlib.Path:

@@ -9,14 +9,18 @@ On each of Keras' backends: what is recorded are Keras' own variables, under the
 from __future__ import annotations
 
 import copy
+import functools
+import inspect
 from collections.abc import Iterable, Iterator, Mapping
+from types import ModuleType
 from typing import Any
 
+from mlprov.autologging import run_name
 from mlprov.integrations import frameworks, loaders
 from mlprov.integrations.recording import Recording
 from mlprov.runs import Run
 
-__all__ = ["Callback"]
+__all__ = ["Callback", "record_automatically"]
 
 _keras: Any = frameworks.load("keras", "keras")
 
@@ -59,6 +63,7 @@ class Callback(_keras.callbacks.Callback):  # type: ignore[misc]
         self.recording = Recording(name, run, options)
         self._data = dict(data or {})
         self._in_fit = False
+        self._fitted: str | None = None  # id of the last fit's run
         self._steps = 0  # that the optimizer had made before this epoch
 
     @property
@@ -93,6 +98,7 @@ class Callback(_keras.callbacks.Callback):  # type: ignore[misc]
             optimizer=_Optimizer(self.model),
             config={"fit": self.params, "optimizer": _settings(self.model)},
         )
+        self._fitted = None if self.run is None else self.run.id
         if self.recording.is_open and self.run is not None and self._data:
             self.run.track_data(**self._data)
 
@@ -131,9 +137,37 @@ class Callback(_keras.callbacks.Callback):  # type: ignore[misc]
         self.recording.end()
 
     def _begin_alone(self, what: str) -> None:
-        if self.run is not None:
-            self.recording.parents.append(self.run.id)
+        if self._fitted is not None:
+            self.recording.parents.append(self._fitted)
         self.recording.begin(model=variables(self.model), config={what: self.params})
+
+
+def record_automatically(keras: ModuleType, name: str | None, options: Mapping[str, Any]) -> None:
+    """Give every ``fit`` from now on a callback, if it has none."""
+    model: Any = vars(keras)["Model"]
+    fit = model.fit
+
+    @functools.wraps(fit)
+    def fit_recorded(self: Any, *arguments: Any, **keywords: Any) -> Any:
+        given = inspect.signature(fit).bind(self, *arguments, **keywords)
+        callbacks = given.arguments.get("callbacks") or []
+        if isinstance(callbacks, _keras.callbacks.Callback):
+            callbacks = [callbacks]
+        if isinstance(callbacks, list) and not any(isinstance(one, Callback) for one in callbacks):
+            data = _arrays(given.arguments.get("x"), given.arguments.get("y"))
+            recorded = Callback(run_name(name), data=data, **options)
+            given.arguments["callbacks"] = [*callbacks, recorded]
+        return fit(*given.args, **given.kwargs)
+
+    model.fit = fit_recorded
+
+
+def _arrays(x: Any, y: Any) -> Mapping[str, Any]:
+    """The data set that ``fit`` was given, where it is arrays."""
+    given = [one for one in (x, y) if one is not None]
+    if given and all(hasattr(one, "__array__") and hasattr(one, "shape") for one in given):
+        return {"train": tuple(given) if len(given) > 1 else given[0]}
+    return {}
 
 
 def variables(model: Any) -> dict[str, Any]:

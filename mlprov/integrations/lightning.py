@@ -9,13 +9,16 @@ fit as their parent. Hooks are those of Lightning 2 (``lightning.pytorch.callbac
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
+from types import ModuleType
 from typing import Any
 
+from mlprov.autologging import run_name
 from mlprov.integrations import frameworks
 from mlprov.integrations.recording import Recording, one_optimizer
 from mlprov.runs import Run
 
-__all__ = ["Callback"]
+__all__ = ["Callback", "record_automatically"]
 
 _pytorch: Any = frameworks.load("lightning", "lightning.pytorch", "pytorch_lightning")
 
@@ -166,6 +169,21 @@ class Callback(_pytorch.Callback):  # type: ignore[misc]
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """The trainer goes on from a checkpoint of this run."""
         self._resumed = state_dict.get("run")
+
+
+def record_automatically(pytorch: ModuleType, name: str | None, options: Mapping[str, Any]) -> None:
+    """Give every trainer that is made from now on a callback, if it has none."""
+    trainer: Any = vars(pytorch)["Trainer"]
+    construct = trainer.__init__
+
+    @functools.wraps(construct)
+    def construct_recorded(self: Any, *arguments: Any, **keywords: Any) -> None:
+        construct(self, *arguments, **keywords)
+        if not any(isinstance(one, Callback) for one in self.callbacks):
+            # Those that write checkpoints stand last, as Lightning orders them.
+            self.callbacks.insert(0, Callback(run_name(name), **options))
+
+    trainer.__init__ = construct_recorded
 
 
 def _role(trainer: Any) -> str:

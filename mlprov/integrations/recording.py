@@ -16,6 +16,7 @@ from typing import Any
 
 from mlprov.epochs import Epoch
 from mlprov.errors import ConfigError
+from mlprov.integrations.trackers import Tags
 from mlprov.runs import Run, start
 
 __all__ = ["Feed", "Recording", "SeveralOptimizers", "scalars"]
@@ -144,6 +145,7 @@ class Recording:
         self._feeds: dict[str, Feed] = {}
         self._loop: Iterator[Epoch] | None = None
         self._epoch: Epoch | None = None
+        self._tags: Tags | None = None
         self._next = 0  # the first index that no epoch of this run has had
 
     @property
@@ -179,6 +181,7 @@ class Recording:
         self.parents = []
         self._feeds, self._next = {}, 0
         self.run = start(self._name, model=model, optimizer=optimizer, **options)
+        self._tags = Tags(self.run)
 
     def end(self, error: BaseException | None = None, *, failed: bool = False) -> None:
         """The training is over: its epoch, where one is going on, is interrupted.
@@ -198,6 +201,8 @@ class Recording:
         if self._name is not None:
             ending = "failed" if failed or error is not None else "finished"
             self.run.finish(status=ending, error=error)
+            if self._tags is not None:
+                self._tags.conclude()
 
     # ---- what happens in it ----
 
@@ -224,6 +229,8 @@ class Recording:
             return
         epoch.log(**scalars(metrics))
         next(loop, None)
+        if self._tags is not None:
+            self._tags.look()
 
     def batch(self, role: str, batch: Any) -> None:
         """A batch is used, within the epoch that is going on or outside of all."""

@@ -27,11 +27,19 @@ SCRIPTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "train_keras": ("torch keras sklearn", ("(digits-keras): holds",)),
     "train_jax": ("jax sklearn", ("(digits-jax): holds",)),
     "fit_sklearn": ("sklearn", ("(digits-forest): holds",)),
+    "prepare_data": (
+        "sklearn",
+        (
+            "(iris-pipeline): holds",
+            "raw → select_data → preprocess_data → engineer_features → train",
+            "(activity evaluate)",
+        ),
+    ),
 }
 
 
 def test_every_script_of_the_folder_is_run_by_a_test() -> None:
-    tested_elsewhere = {"digits"}
+    tested_elsewhere = {"digits", "unmodified"}
     assert {path.stem for path in EXAMPLES.glob("*.py")} == {*SCRIPTS} | tested_elsewhere
 
 
@@ -53,3 +61,28 @@ def test_an_example_runs_and_its_evidence_holds(script: str, tmp_path: Path) -> 
     assert done.returncode == 0, done.stdout + done.stderr
     for words in said:
         assert words in done.stdout, done.stdout
+
+
+def test_the_script_that_knows_nothing_of_mlprov_is_recorded(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    pytest.importorskip("sklearn")
+    home = {"MLPROV_HOME": str(tmp_path / "home"), "HOME": str(tmp_path)}
+    script = EXAMPLES / "unmodified.py"
+    assert "import mlprov" not in script.read_text()
+
+    def call(*words: str | Path) -> str:
+        return subprocess.run(
+            [sys.executable, *words],
+            capture_output=True,
+            text=True,
+            timeout=280,
+            cwd=tmp_path,
+            env={**os.environ, **home, "OMP_NUM_THREADS": "1"},
+            check=True,
+        ).stdout
+
+    alone = call(script)
+    assert call("-m", "mlprov", "run", "--", sys.executable, script) == alone
+    log = call("-m", "mlprov", "log", "@")
+    assert "1: 24 batches, 24 steps, weights sha256:" in log
+    assert "run.end    finished" in log

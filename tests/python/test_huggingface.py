@@ -178,6 +178,23 @@ def test_a_training_from_a_checkpoint_names_the_run_that_wrote_it(tmp_path: Path
     assert the(records, "model")["weights"] == written["weights"]
 
 
+def test_an_evaluation_of_its_own_is_a_run_that_names_the_training(tmp_path: Path) -> None:
+    callback = mlprov.integrations.huggingface.Callback("bert")
+    training = trainer(tmp_path, bert(), callback, save_strategy="no")
+    training.train()
+    trained = callback.run
+    for verb, data, metric in (
+        ("evaluate", (), "eval_loss"),
+        ("predict", (sentences(4),), "test_loss"),
+    ):
+        getattr(training, verb)(*data)
+        records = stored(callback.run)
+        assert the(records, "run.start")["parents"] == [trained.id]
+        assert verb in the(records, "run.start")["config"]
+        assert the(records, "model")["weights"] == of_type(stored(trained), "epoch")[-1]["weights"]
+        assert metric in the(records, "metrics")["metrics"]
+
+
 def test_a_training_that_raised_is_failed_when_the_next_begins(tmp_path: Path) -> None:
     class Failing(transformers.Trainer):  # type: ignore[misc,name-defined]
         def training_step(self, *arguments: Any, **keywords: Any) -> Any:

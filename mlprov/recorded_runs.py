@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import os
 import pathlib
 import shlex
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from mlprov import records, stored_runs, stores
 from mlprov.configuration import Settings
+from mlprov.escapes import escape
 from mlprov.recorder import Recorder
 from mlprov.records import Json
 from mlprov.streams import Streams
@@ -222,6 +224,15 @@ class RecordedRun:
 
     def __repr__(self) -> str:
         return f"<mlprov.Run {self.id} {self.name!r} {self._status}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the lines of ``print(run)`` as a table, escaped."""
+        rows = []
+        for line in str(self).splitlines():
+            what, _, value = line.partition("  ")
+            cells = (html.escape(escape(text.strip())) for text in (what, value))
+            rows.append("".join(f'<td style="text-align:left">{cell}</td>' for cell in cells))
+        return f"<table>{''.join(f'<tr>{row}</tr>' for row in rows)}</table>"
 
     def __str__(self) -> str:
         if self._head is None:

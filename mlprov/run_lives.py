@@ -6,11 +6,12 @@ import atexit
 import functools
 import sys
 import time
+import weakref
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, TypeVar
 
-from mlprov import resumption
+from mlprov import notices, resumption
 from mlprov.barriers import Barrier, PendingRecord
 from mlprov.captures import Capture, Guard
 from mlprov.configuration import Settings
@@ -28,6 +29,9 @@ _EXIT_PATIENCE = 1.2  # seconds; nobody waits long for an interpreter to end
 _LEAST_PATIENCE = 0.2  # seconds for another process that holds the store
 
 L = TypeVar("L", bound="RunLife")
+
+
+_living: weakref.WeakSet[RunLife] = weakref.WeakSet()
 
 
 class RunLife(RecordedRun):
@@ -60,6 +64,7 @@ class RunLife(RecordedRun):
         self.resumed = False
         self._end_is_recorded = False
         self._patience: float | None = None  # seconds for what is still hashed at the end
+        self._notices = notices.Notices()
         self._old_failure = id(getattr(sys, "last_value", None))
 
     # ---- beginning ----
@@ -68,6 +73,8 @@ class RunLife(RecordedRun):
         if self._status == "disabled":
             return
         must = self._settings.resume == "must"
+        if notices.is_interactive():
+            self._supersede()
         try:
             began = self.recorder.attempt(
                 "run", lambda: self._begin_log(config, parents), raises=must
@@ -84,6 +91,17 @@ class RunLife(RecordedRun):
         if began is None or self.recorder.unwritten:
             self._status = "unrecorded"
             self.recorder.give_up()
+            return
+        _living.add(self)
+        self._notices.begin(self)
+
+    def _supersede(self) -> None:
+        """End the run of this name that an earlier cell began and nobody ended."""
+        own = (self.name, self._settings.project, self.store_path)
+        for other in list(_living):
+            theirs = (other.name, other._settings.project, other.store_path)
+            if theirs == own and not other.ended and not other.recorder.in_child:
+                other.finish(status="superseded")
 
     def _begin_log(self, config: Any, parents: Sequence[str]) -> str:
         """Begin a log, or go on with one; returns what is to be recorded behind its first record.
@@ -174,6 +192,7 @@ class RunLife(RecordedRun):
         self.streams.close_of(epoch)
         self.barrier.end_epoch(epoch)
         self._say_untracked(epoch)
+        self._notices.end_epoch(self, epoch)
         capture = self._make.epoch(epoch, interrupted=interrupted)
         self._copied = max(self._copied, sum(one.copied for one in capture.captures))
         if not interrupted:
@@ -243,7 +262,10 @@ class RunLife(RecordedRun):
         self.ended = True
         self.barrier.watch.stop()
         atexit.unregister(self._at_exit)
+        _living.discard(self)
         self._say_gaps()
+        if self._head is not None:
+            self._notices.end(self)
 
     def _end(self, timeout: float, status: str, kind: str | None) -> None:
         began = time.monotonic()

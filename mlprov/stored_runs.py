@@ -170,7 +170,7 @@ def _check_row(row: RunRow, records: list[dict[str, Any]]) -> None:
     stated: list[tuple[str, Any, Any]] = [("created", row.created, start["time"])]
     if name is not None:
         stated.append(("name", row.name, name))
-    if last["type"] == "run.end" and status in ("finished", "failed"):
+    if last["type"] == "run.end" and status in ("finished", "failed", "superseded"):
         stated.append(("status", row.status, status))
     for what, seen, expected in stated:
         if seen != expected:

@@ -61,9 +61,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _show_tree(stored: stored_runs.StoredRun, *, as_json: bool) -> int:
+    from mlprov import run_trees
     from mlprov.cli import run_tree
 
-    tree = run_tree.tree_of(stored)
+    tree = run_trees.tree_of(stored)
     if as_json:
         output.emit_json({"run": stored.row.id, "tree": tree.json()})
     else:

@@ -1,0 +1,80 @@
+"""What a run says while it goes on: to somebody who watches, and to nobody else.
+
+On standard error, where that is a terminal or a notebook; ``MLPROV_QUIET=1`` says nothing. One line
+at the start, one now and then at the end of an epoch, five at the end.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import Any
+
+from mlprov.escapes import escape
+
+__all__ = ["Notices", "is_interactive"]
+
+_SECONDS = 10.0  # between two lines of progress
+
+
+def is_interactive() -> bool:
+    """Whether cells or lines are typed in one after another, so that a run may be started again."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return shell is not None or hasattr(sys, "ps1") or bool(sys.flags.interactive)
+
+
+def _is_watched() -> bool:
+    if os.environ.get("MLPROV_QUIET", "").strip().lower() not in ("", "0", "false", "no"):
+        return False
+    stream = sys.stderr
+    if stream is None:
+        return False
+    try:
+        return stream.isatty() or type(stream).__module__.startswith("ipykernel")
+    except ValueError:  # closed
+        return False
+
+
+def _say(text: str) -> None:
+    """Write whole lines; a bar of tqdm's is moved out of the way and drawn again below."""
+    shown = "\n".join(escape(line) for line in text.splitlines())
+    bars: Any = getattr(sys.modules.get("tqdm"), "tqdm", None)
+    try:
+        if bars is not None and getattr(bars, "_instances", None):
+            bars.write(shown, file=sys.stderr)
+        else:
+            print(shown, file=sys.stderr, flush=True)  # noqa: T201
+    except (OSError, ValueError):  # the terminal has gone away: nobody watches any more
+        pass
+
+
+class Notices:
+    """The lines of one run."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+
+    def begin(self, run: Any) -> None:
+        """One line: what is recorded, and where."""
+        if _is_watched():
+            verb = "goes on with" if run.resumed else "records"
+            _say(f"mlprov {verb} run {run.id} ({run.name}) in {run.store_path}")
+
+    def end_epoch(self, run: Any, epoch: Any) -> None:
+        """At the end of an epoch, a line where the last one is long ago.
+
+        The loop may be printing a line of its own, so that short epochs pass in silence.
+        """
+        now = time.monotonic()
+        if now - self._last < _SECONDS or not _is_watched():
+            return
+        self._last = now
+        cost, gaps = run.overhead, run.recorder.gaps
+        lost = f", {gaps} not recorded" if gaps else ""
+        _say(f"mlprov: epoch {epoch.index}, recording takes {cost['share']:.1%} of the time{lost}")
+
+    def end(self, run: Any) -> None:
+        """Five lines: what ``print(run)`` prints."""
+        if _is_watched():
+            _say(str(run))

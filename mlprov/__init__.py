@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         UnsupportedTensorError,
         VerificationError,
     )
+    from mlprov.loaded_files import load_file, load_model
     from mlprov.model_digests import ModelDigest
     from mlprov.models import digest_model
     from mlprov.plans import CapturePlan, capture_plan
@@ -68,6 +69,7 @@ _HOMES = {
         "UnsupportedTensorError",
         "VerificationError",
     ),
+    "loaded_files": ("load_file", "load_model"),
     "model_digests": ("ModelDigest",),
     "models": ("digest_model",),
     "plans": ("CapturePlan", "capture_plan"),
@@ -120,6 +122,8 @@ __all__ = [
     "digest_many",
     "digest_model",
     "get_threads",
+    "load_file",
+    "load_model",
     "save_file",
     "set_threads",
     "start",

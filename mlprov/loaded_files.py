@@ -16,6 +16,7 @@ from mlprov.items import class_name
 from mlprov.model_digests import identify
 from mlprov.model_files import list_shards
 from mlprov.modules import is_module
+from mlprov.shard_indexes import check_index, is_index
 from mlprov.signers import Keys
 from mlprov.subjects import Subject
 from mlprov.threads import check_threads
@@ -185,9 +186,15 @@ def _load(
         )
     tensors: dict[str, Any] = {}
     digests: dict[str, TensorDigest] = {}
+    shards: dict[str, list[str]] = {}
     whole: Digest | None = None
     for file in files:
+        before = len(digests)
         whole = _load_one(file, expected, make, threads, tensors, digests)
+        shards[file.name] = list(digests)[before:]
+    if path.is_dir():
+        for index in filter(lambda one: is_index(one.name), sorted(path.iterdir())):
+            check_index(index, shards)
     check_loaded(expected, Subject(str(path), digests), whole)
     return dict(sorted(tensors.items(), key=lambda item: item[0].encode()))
 

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         UnsupportedTensorError,
         VerificationError,
     )
+    from mlprov.loaded_files import load_file, load_model
     from mlprov.model_digests import ModelDigest
     from mlprov.models import digest_model
     from mlprov.plans import CapturePlan, capture_plan
@@ -72,6 +73,7 @@ _HOMES = {
         "UnsupportedTensorError",
         "VerificationError",
     ),
+    "loaded_files": ("load_file", "load_model"),
     "model_digests": ("ModelDigest",),
     "models": ("digest_model",),
     "plans": ("CapturePlan", "capture_plan"),
@@ -126,6 +128,8 @@ __all__ = [
     "digest_model",
     "get_threads",
     "integrations",
+    "load_file",
+    "load_model",
     "save_file",
     "set_threads",
     "start",

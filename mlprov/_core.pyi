@@ -306,8 +306,8 @@ def module_tree(root: object, kinds: Mapping[type, str | None], /) -> ModuleTree
     ``kinds`` says of a type: None: not ordinary; "": ordinary; or the key of what a wrapper wraps.
     """
 
-def dtypes() -> list[tuple[str, int]]:
-    """(name, bits) of every element type."""
+def dtypes() -> list[tuple[str, int, str | None, str | None]]:
+    """(name, bits, torch's name, NumPy's) of every element type; None where it has none."""
 
 def torch_bridge() -> str | None:
     """The torch release that the bridge in use was built for; None while torch is not loaded or

@@ -14,6 +14,7 @@ from mlprov.model_digests import ModelDigest
 from mlprov.model_files import FileTensors, read_file
 from mlprov.records import Json
 from mlprov.saved_files import SavedFile
+from mlprov.shard_indexes import check_index, is_index
 
 __all__ = ["Checkpoint", "capture_checkpoint", "map_to_live"]
 
@@ -42,13 +43,16 @@ def capture_checkpoint(
     Raises:
         ConfigError: there is nothing at ``path``, the directory holds no file, or a link to a
             directory, a dangling link or a special file.
-        EvidenceError: two shards hold a tensor of the same name.
+        EvidenceError: two shards hold a tensor of the same name, or an index of shards does not
+            agree with them.
     """
     if isinstance(saved, SavedFile):
         path, files = saved.path, [FileTensors.of_saved(saved)]
     else:
         path = saved
         files = [read_file(file, shown, algorithm=algorithm) for file, shown in _files_of(path)]
+    if path.is_dir():
+        _check_indexes(path, files)
     shards = [file.tensors for file in files if file.tensors is not None]
     listed = [file.as_record() for file in files]
     if not shards:
@@ -61,6 +65,20 @@ def capture_checkpoint(
             )
     mapping = None if live is None else map_to_live(tensors, live)
     return Checkpoint("safetensors", listed, [t.leaf() for t in tensors], mapping, tuple(tensors))
+
+
+def _check_indexes(root: pathlib.Path, files: Sequence[FileTensors]) -> None:
+    """Hold every index of a sharded model against the shards beside it."""
+    for file in files:
+        if not is_index(file.path):
+            continue
+        folder, _, _ = file.path.rpartition("/")
+        shards = {
+            shard.path.rpartition("/")[2]: [tensor.name for tensor in shard.tensors]
+            for shard in files
+            if shard.tensors is not None and shard.path.rpartition("/")[0] == folder
+        }
+        check_index(root / file.path, shards)
 
 
 def _files_of(path: pathlib.Path) -> list[tuple[pathlib.Path, str]]:

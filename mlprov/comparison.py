@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from mlprov import _core, model_files, models, stored_runs, stores
-from mlprov._core import Store
 from mlprov.bundle_checks import BundleChecks
 from mlprov.bundle_files import read_bundle_bytes
 from mlprov.digests import TensorDigest
@@ -20,6 +19,7 @@ from mlprov.model_digests import ModelDigest
 from mlprov.record_members import check_members
 from mlprov.record_values import Moment
 from mlprov.recorded_weights import check_tensor_leaf, find_weights
+from mlprov.stored_runs import StoredTrees
 from mlprov.subjects import check_model_kind
 from mlprov.tree_references import read_reference
 from mlprov.verdicts import Unchecked
@@ -277,31 +277,7 @@ def _read_run(
             raise StoreError(
                 f"cannot compare {shown!r}: the run {run_id} has no records here yet", _SIDES
             )
-        return _from_records(shown, decoded, _StoredTrees(store), epoch)
-
-
-class _StoredTrees(Mapping[bytes, list[bytes]]):
-    """The kept trees of a store, read when asked for."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    def __getitem__(self, root: bytes) -> list[bytes]:
-        try:
-            return self._store.get_leaves(root)
-        except StoreError as error:
-            if error.status == "NOT_FOUND":
-                raise KeyError(root) from error
-            raise
-
-    def __contains__(self, root: object) -> bool:
-        return isinstance(root, bytes) and self._store.has_leaves(root)
-
-    def __iter__(self) -> Any:
-        raise TypeError("kept trees are looked up by root")
-
-    def __len__(self) -> int:
-        raise TypeError("kept trees are looked up by root")
+        return _from_records(shown, decoded, StoredTrees(store), epoch)
 
 
 def _from_records(

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 from mlprov.errors import EvidenceError, VerificationError
-from mlprov.record_values import describe_record, is_count, is_hex64, shown
+from mlprov.record_values import describe_record, is_count, is_hex64, plain, shown
 from mlprov.subjects import Subject
 from mlprov.verdicts import Mismatch, Unchecked
+from mlprov.wording import plural
 
 __all__ = ["check_files"]
 
@@ -42,9 +43,21 @@ def check_files(subject: Subject, recorded: Sequence[dict[str, Any]]) -> str:
         if same:
             return (
                 f"the bytes of {subject.shown} are those that {describe_record(record)} lists; "
-                "bytes, not tensors, were compared"
+                f"bytes, not tensors, were compared: {_beside(record)}"
             )
     raise _difference(subject, own, listings)
+
+
+def _beside(record: Mapping[str, Any]) -> str:
+    """What is not proved of files whose bytes are the recorded ones."""
+    weights = record.get("weights")
+    root, size = (weights.get(k) if isinstance(weights, dict) else None for k in ("root", "size"))
+    if not isinstance(root, str) or not is_count(size):
+        return "no live model is recorded beside them, and nothing was unpickled"
+    return (
+        f"the live model at that record is {plural(size, 'tensor')}, {plain(root)}; that the files "
+        "hold it is the writer's word, since nothing is unpickled"
+    )
 
 
 def _difference(

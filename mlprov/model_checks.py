@@ -17,7 +17,7 @@ from mlprov.tree_references import TreeReference, read_reference
 from mlprov.verdicts import Mismatch, Unchecked
 from mlprov.wording import plural
 
-__all__ = ["check_model", "check_tensor"]
+__all__ = ["check_model", "check_tensor", "compare_model"]
 
 
 def check_model(
@@ -42,15 +42,31 @@ def check_model(
     if subject.tensors is None:
         return check_files(subject, saved)
     try:
-        weights = find()
-        _compare_all(subject, subject.tensors, weights)
+        return compare_model(subject, find())
     except (VerificationError, Unchecked):
         recorded = _find_tensors(subject.tensors, saved)
         if recorded is None:
             raise
         return _describe_checkpoint(subject, len(subject.tensors), recorded)
-    tensors = plural(len(subject.tensors), "tensor")
-    equal = "equals that" if len(subject.tensors) == 1 else "equal those"
+
+
+def compare_model(subject: Subject, weights: Weights) -> str:
+    """Whether the tensors at hand are all of these weights, and nothing else.
+
+    Args:
+        subject: the model at hand; its tensors are known.
+        weights: what to compare with.
+
+    Returns:
+        what was compared.
+
+    Raises:
+        VerificationError: naming the first tensor that differs.
+    """
+    seen = subject.tensors or {}
+    _compare_all(subject, seen, weights)
+    tensors = plural(len(seen), "tensor")
+    equal = "equals that" if len(seen) == 1 else "equal those"
     return f"{tensors} of {subject.shown} {equal} of {weights.where}" + (
         f"; {subject.others} other files were not compared" if subject.others else ""
     )

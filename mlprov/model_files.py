@@ -21,7 +21,7 @@ from mlprov.records import Json, json_text
 from mlprov.regular_files import identity
 from mlprov.saved_files import SavedFile
 
-__all__ = ["FileTensors", "read_file", "read_header", "read_model", "tied_names"]
+__all__ = ["FileTensors", "list_shards", "read_file", "read_header", "read_model", "tied_names"]
 
 _PICKLES = frozenset({".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"})
 
@@ -180,7 +180,7 @@ def read_model(
         return list(_read_tensors(path, algorithm, threads))
     origins: dict[str, pathlib.Path] = {}
     tensors = []
-    for shard in _shards(path):
+    for shard in list_shards(path):
         for tensor in _read_tensors(shard, algorithm, threads):
             if tensor.name in origins:
                 raise EvidenceError(
@@ -193,7 +193,12 @@ def read_model(
     return tensors
 
 
-def _shards(path: pathlib.Path) -> list[pathlib.Path]:
+def list_shards(path: pathlib.Path) -> list[pathlib.Path]:
+    """The ``*.safetensors`` of a directory, which are the shards of one model.
+
+    Raises:
+        ConfigError: there is none.
+    """
     shards = sorted(one for one in path.glob("*.safetensors") if one.is_file())
     if not shards:
         raise ConfigError(
@@ -228,7 +233,7 @@ def tied_names(path: pathlib.Path) -> list[list[str]]:
         EvidenceError, ConfigError, OSError: as :func:`read_header`.
     """
     kept: dict[str, list[str]] = {}
-    for file in _shards(path) if path.is_dir() else [path]:
+    for file in list_shards(path) if path.is_dir() else [path]:
         entries, metadata, _ = read_header(file)
         kept |= _tied(metadata, {entry.name for entry in entries})
     return [[name, *others] for name, others in kept.items()]

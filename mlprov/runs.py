@@ -305,9 +305,12 @@ class Run(RunLife, Activities):
         return saved.path
 
     def checkpoint(self, path: str | os.PathLike[str]) -> None:
-        """Record a file or directory that something else wrote.
+        """Record a file or directory that something else wrote, beside the live model's root.
 
-        For safetensors the record maps each tensor of the file to the live model.
+        Every file is read once, for BLAKE3 and SHA-256. For safetensors, sharded ones and what
+        ``save_pretrained`` leaves too, the record maps each tensor to the live model, and an index
+        has to agree with its shards. Pickles (``torch.save``, Lightning's ``.ckpt``,
+        ``torch.distributed.checkpoint``) are recorded by their bytes and never opened.
 
         Raises:
             StoreError: the run has ended, or this is a forked child.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -99,13 +100,14 @@ def save_file(
     True
     """
     check_options(algorithm, threads)
-    if not isinstance(tensors, Mapping):
+    given: Any = tensors
+    if not isinstance(given, Mapping):
         raise ConfigError(
-            f"cannot save as safetensors: expected a dict of tensors, seen {class_name(tensors)}",
+            f"cannot save as safetensors: expected a dict of tensors, seen {class_name(given)}",
             "pass the state_dict() of a module",
         )
     where = pathlib.Path(os.fspath(path))
-    pairs = None if metadata is None else list(_check_metadata(metadata).items())
+    pairs = None if metadata is None else _read_metadata(metadata)
     return write_tensors(tensors, where, pairs, algorithm=algorithm, threads=threads)
 
 
@@ -174,9 +176,9 @@ def _first_foreign(names: Sequence[str], values: Sequence[Any]) -> str:
     return "a value is no tensor"
 
 
-def _check_metadata(metadata: Mapping[str, str]) -> Mapping[str, str]:
-    for key, value in metadata.items():
-        for text in (key, value):
-            if not isinstance(text, str):
-                raise TypeError(f"metadata: expected text, not {type(text).__name__}")
-    return metadata
+def _read_metadata(metadata: Any) -> list[tuple[str, str]]:
+    pairs = list(metadata.items())
+    for text in itertools.chain(*pairs):
+        if not isinstance(text, str):
+            raise TypeError(f"metadata: expected text, not {type(text).__name__}")
+    return pairs

@@ -6,6 +6,7 @@ are heads, so records are held against them before they are believed (docs/forma
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ from mlprov.statements import check_owner_name, check_version, read_head, read_s
 from mlprov.stores import HeadRow, RunRow
 from mlprov.verdicts import NewerVersion
 
-__all__ = ["StoredRun", "prove_logged", "read_run"]
+__all__ = ["StoredRun", "StoredTrees", "prove_logged", "read_run"]
 
 _COPY = "restore the store from a copy, or go by a bundle that was exported before"
 
@@ -50,6 +51,30 @@ class StoredRun:
         tree = _core.MerkleTree(self.lines)
         for head in self.heads:
             _check_head(self.row.id, head, tree.root(head.size), self.run_key)
+
+
+class StoredTrees(Mapping[bytes, list[bytes]]):
+    """The kept trees of a store, read when asked for."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def __getitem__(self, root: bytes) -> list[bytes]:
+        try:
+            return self._store.get_leaves(root)
+        except StoreError as error:
+            if error.status == "NOT_FOUND":
+                raise KeyError(root) from error
+            raise
+
+    def __contains__(self, root: object) -> bool:
+        return isinstance(root, bytes) and self._store.has_leaves(root)
+
+    def __iter__(self) -> Any:
+        raise TypeError("kept trees are looked up by root")
+
+    def __len__(self) -> int:
+        raise TypeError("kept trees are looked up by root")
 
 
 def read_run(store: Store, run_id: str) -> StoredRun:

@@ -1832,7 +1832,10 @@ class BundleVerifier:
         for record, listed in reversed(checkpoints):
             same = seen == listed if path.is_dir() else set(seen.values()) <= set(listed.values())
             if same:
-                return f"bytes, not tensors, equal the files of {_cited(record)}"
+                live = (
+                    "" if record.get("weights") is None else ", whose weights nothing shows in them"
+                )
+                return f"bytes, not tensors, equal the files of {_cited(record)}{live}"
         raise _difference_of_files(seen, checkpoints, directory=path.is_dir())
 
     def _check_tensor(self, name: str) -> str:

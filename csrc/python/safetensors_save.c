@@ -6,6 +6,8 @@
 #include "python/visit.h"
 #include "tensor/safetensors_write.h"
 
+#include <limits.h>
+
 #define WHAT "save_safetensors: "
 
 struct saving {
@@ -145,7 +147,7 @@ static int read_tensors(struct mlp_py_state *state, struct saving *saving, PyObj
         mlp_py_tensor_items(state, &saving->tensors, tensors, WHAT "tensors") != 0)
         return -1;
     if (PyTuple_Size(saving->names) != PyTuple_Size(saving->tensors)) {
-        PyErr_Format(PyExc_ValueError, WHAT "%zd names, %zd tensors", PyTuple_Size(saving->names),
+        PyErr_Format(PyExc_TypeError, WHAT "%zd names, %zd tensors", PyTuple_Size(saving->names),
                      PyTuple_Size(saving->tensors));
         return -1;
     }
@@ -166,6 +168,21 @@ static int make_head(struct mlp_py_state *state, struct saving *saving)
 }
 
 /* ---- writing ---- */
+
+static int read_descriptor(struct mlp_py_state *state, int *fd, PyObject *object)
+{
+    struct mlp_error error;
+    uint64_t number;
+    if (mlp_py_uint64(state, &number, object, WHAT "fd", MLP_E_ARGUMENT) != 0)
+        return -1;
+    if (number <= INT_MAX) {
+        *fd = (int)number;
+        return 0;
+    }
+    mlp_fail(&error, MLP_E_ARGUMENT, WHAT "fd is no descriptor");
+    mlp_py_raise(&state->exceptions, &error);
+    return -1;
+}
 
 static int write_file(struct mlp_py_state *state, struct saving *saving, int fd, const char *what)
 {
@@ -224,12 +241,14 @@ static PyObject *MlpCore_save_safetensors(PyObject *module, PyObject *args, PyOb
 {
     static char *words[] = {"", "", "", "", "algorithm", "metadata", "threads", NULL};
     struct mlp_py_state *state = mlp_py_state_of_module(module);
-    PyObject *names, *tensors, *algorithm = NULL, *metadata = NULL, *threads = NULL, *rows = NULL;
+    PyObject *descriptor, *names, *tensors, *algorithm = NULL, *metadata = NULL, *threads = NULL;
+    PyObject *rows = NULL;
     const char *what;
     int fd;
     struct saving saving = {0};
-    if (PyArg_ParseTupleAndKeywords(args, kwargs, "isOO|O$OO:save_safetensors", words, &fd, &what,
-                                    &names, &tensors, &algorithm, &metadata, &threads) &&
+    if (PyArg_ParseTupleAndKeywords(args, kwargs, "OsOO|O$OO:save_safetensors", words, &descriptor,
+                                    &what, &names, &tensors, &algorithm, &metadata, &threads) &&
+        read_descriptor(state, &fd, descriptor) == 0 &&
         mlp_py_algorithm(state, &saving.algorithm, algorithm, WHAT "algorithm") == 0 &&
         mlp_py_threads(state, &saving.threads, threads, WHAT "threads") == 0 &&
         read_metadata(&saving, metadata) == 0 &&

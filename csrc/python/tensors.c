@@ -285,7 +285,8 @@ static PyObject *MlpCore_dtypes(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED
     PyObject *list = PyList_New(0);
     for (int dtype = MLP_DTYPE_NONE + 1; list != NULL && dtype < MLP_DTYPE_END; dtype++) {
         const struct mlp_dtype_info *info = mlp_dtype_info(dtype);
-        PyObject *row = Py_BuildValue("sI", info->name, info->bits);
+        PyObject *row =
+            Py_BuildValue("sIzz", info->name, info->bits, info->torch_name, info->numpy_name);
         if (row == NULL || PyList_Append(list, row) != 0)
             Py_CLEAR(list);
         Py_XDECREF(row);
@@ -324,7 +325,8 @@ static PyMethodDef functions[] = {
      PyDoc_STR("tensor_leaf($module, name, row, /, algorithm='blake3')\n--\n\n"
                "The leaf of a row of tensor_digests.")},
     {"dtypes", MlpCore_dtypes, METH_NOARGS,
-     PyDoc_STR("dtypes($module, /)\n--\n\n(name, bits) of every element type.")},
+     PyDoc_STR(
+         "dtypes($module, /)\n--\n\n(name, bits, torch's name, NumPy's) of every element type.")},
     {"torch_bridge", MlpCore_torch_bridge, METH_NOARGS,
      PyDoc_STR("torch_bridge($module, /)\n--\n\n"
                "The torch release that the bridge in use was built for, or None.")},

@@ -34,8 +34,8 @@ def run(arguments: argparse.Namespace) -> int:
     if program is None:
         seen = f"there is no program {command[0]!r}" if command else "none was named"
         raise ConfigError(
-            f"cannot run a command: {seen}; name one behind --, as in: mlprov run -- python"
-            " train.py"
+            f"cannot run a command: {seen}",
+            "name one behind --, as in: mlprov run -- python train.py",
         )
     environment = {**os.environ, "MLPROV_AUTOLOG": "1"}
     if arguments.name is not None:

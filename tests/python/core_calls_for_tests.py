@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,7 @@ WRONG: dict[str, tuple[Any, ...]] = {
     "callable": (5, "text", b"bytes", [], object()),
     "names": (5, 1.5, object(), b"blake3", "blake3", [5], [None], [b"blake3"]),
     "texts": (5, object(), "ab", b"ab", [5], [None], [b"ab"], ["a", "b"], []),
+    "pairs": (5, object(), "ab", b"ab", [5], [("key",)], [("key", 1)], [(b"key", "value")]),
     "leaves": (
         5,
         object(),
@@ -87,6 +89,10 @@ class Module:
 class Kinds(dict[type, str | None]):
     def __missing__(self, kind: type) -> None:
         return None
+
+
+def allocate(entries: list[Any], metadata: dict[str, str]) -> list[bytearray]:
+    return [bytearray(end - begin) for *_, begin, end in entries]
 
 
 KINDS = Kinds({Module: "", float: ""})
@@ -174,6 +180,18 @@ CALLS = [
     ),
     Call("Ticket([b'a']).wait", (0.5,), ("seconds?",)),
     Call("safetensors_entries", ("SAFETENSORS",), ("path",)),
+    Call(
+        "load_safetensors",
+        ("SAFETENSORS", allocate),
+        ("path", "callable"),
+        {**BY, "whole": ("blake3", "text?"), **THREADS},
+    ),
+    Call(
+        "save_safetensors",
+        (os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), "a file", ["name"], [b"tensor"]),
+        ("int", "text", "texts", "objects"),
+        {**BY, "metadata": ([("key", "value")], "pairs?"), **THREADS},
+    ),
     Call("verify_note", ("NOTE", "VKEY"), ("buffer", "text")),
     Call("note_text", ("NOTE",), ("buffer",)),
     Call("parse_checkpoint", (_core.format_checkpoint("o", 1, HASH),), ("text",)),

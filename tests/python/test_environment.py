@@ -417,7 +417,7 @@ def test_a_file_deleted_since_it_was_loaded_is_named(repository: Path) -> None:
         "print(json.dumps(environment.capture_code()['modules']))\n"
     )
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout)[0] == {"error": "StoreError", "path": "gone.py"}
+    assert json.loads(done.stdout)[0] == {"error": "FileNotFoundError", "path": "gone.py"}
 
 
 def test_odd_entries_among_the_modules_do_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:

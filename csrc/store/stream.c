@@ -24,10 +24,12 @@ struct mlp_stream {
     int fd;
     pid_t pid;
     char path[6 + MLP_RUN_ID_LEN + 1 + MLP_STREAM_NAME_MAX + 5 + 1];
-    struct mlp_merkle_frontier frontier;
-    struct mlp_buffer buffer; /* appended and not yet written */
-    uint64_t written_len;     /* of the file: whole leaves; what stands after it is written over */
-    int64_t synced_ms;        /* when everything was last on the disk */
+    uint64_t size;                       /* leaves */
+    struct mlp_merkle_frontier frontier; /* over those that were hashed */
+    struct mlp_buffer buffer;            /* appended and not yet written */
+    size_t hashed_len;                   /* of buffer: leaves that are in the frontier */
+    uint64_t written_len; /* of the file: whole leaves; what stands after it is written over */
+    int64_t synced_ms;    /* when everything was last on the disk */
     bool unsynced;
     bool broken; /* an fsync failed: nobody knows what the disk has */
 };
@@ -84,6 +86,7 @@ static int recover(struct mlp_stream *stream, struct mlp_error *error)
     }
     if (status == 0 && bytes.len > whole_len && ftruncate(stream->fd, (off_t)whole_len) != 0)
         status = mlp_fail_errno(error, errno, "cannot cut the torn end of %s", stream->path);
+    stream->size = stream->frontier.size;
     stream->written_len = whole_len;
     stream->unsynced = bytes.len > 0;
     mlp_leaves_clear(&leaves);
@@ -148,19 +151,41 @@ int mlp_stream_open(struct mlp_stream **stream, struct mlp_store *store, const c
 
 /* ---- writing ---- */
 
+/* Many together, before they are written: one at a time, between two steps of a training, each would
+ * find the hash gone from the processor's caches [measured: 5 us instead of half a one]. */
+static int hash_buffered(struct mlp_stream *stream, struct mlp_error *error)
+{
+    int status = 0;
+    while (status == 0 && stream->hashed_len < stream->buffer.len) {
+        const uint8_t *frame = stream->buffer.data + stream->hashed_len;
+        size_t leaf_len = mlp_load_be32(frame);
+        uint8_t hash32[32];
+        status = mlp_merkle_leaf_hash(hash32, frame + 4, leaf_len, error);
+        if (status == 0)
+            status = mlp_merkle_frontier_append(&stream->frontier, hash32, error);
+        if (status == 0)
+            stream->hashed_len += leaf_len + MLP_LEAF_FRAME_LEN;
+    }
+    return status;
+}
+
 /* Always from written_len on, so that a write that failed half-way is simply made again. */
 static int write_buffer(struct mlp_stream *stream, struct mlp_error *error)
 {
     if (stream->buffer.len == 0)
         return 0;
+    int status = hash_buffered(stream, error);
+    if (status != 0)
+        return status;
     if (lseek(stream->fd, (off_t)stream->written_len, SEEK_SET) < 0)
         return mlp_fail_errno(error, errno, "cannot write %s", stream->path);
-    int status = mlp_file_write_all(stream->fd, stream->buffer.data, stream->buffer.len,
-                                    stream->path, error);
+    status = mlp_file_write_all(stream->fd, stream->buffer.data, stream->buffer.len, stream->path,
+                                error);
     if (status != 0)
         return status;
     stream->written_len += stream->buffer.len;
     stream->buffer.len = 0;
+    stream->hashed_len = 0;
     stream->unsynced = true;
     return 0;
 }
@@ -193,26 +218,19 @@ static int make_way(struct mlp_stream *stream, struct mlp_error *error)
 int mlp_stream_append(struct mlp_stream *stream, uint64_t *index, const void *leaf, size_t leaf_len,
                       struct mlp_error *error)
 {
-    uint8_t hash32[32];
     int status = check_usable(stream, error);
     if (status == 0)
         status = make_way(stream, error);
-    if (status == 0)
-        status = mlp_merkle_leaf_hash(hash32, leaf, leaf_len, error);
-    size_t before = stream->buffer.len;
     if (status == 0) {
         status = mlp_leaves_encode(&stream->buffer, leaf, leaf_len, error);
         stream->buffer.failed = 0; /* it is as it was: memory may come back */
     }
     if (status != 0)
         return status;
-    uint64_t position = stream->frontier.size;
-    status = mlp_merkle_frontier_append(&stream->frontier, hash32, error);
-    if (status != 0)
-        stream->buffer.len = before;
-    else if (index != NULL)
-        *index = position;
-    return status;
+    if (index != NULL)
+        *index = stream->size;
+    stream->size++;
+    return 0;
 }
 
 int mlp_stream_sync(struct mlp_stream *stream, struct mlp_error *error)
@@ -223,12 +241,13 @@ int mlp_stream_sync(struct mlp_stream *stream, struct mlp_error *error)
 
 uint64_t mlp_stream_size(const struct mlp_stream *stream)
 {
-    return stream->frontier.size;
+    return stream->size;
 }
 
-int mlp_stream_root(const struct mlp_stream *stream, uint8_t root32[32], struct mlp_error *error)
+int mlp_stream_root(struct mlp_stream *stream, uint8_t root32[32], struct mlp_error *error)
 {
-    return mlp_merkle_frontier_root(root32, &stream->frontier, error);
+    int status = hash_buffered(stream, error);
+    return status == 0 ? mlp_merkle_frontier_root(root32, &stream->frontier, error) : status;
 }
 
 /* ---- closing ---- */
@@ -267,7 +286,7 @@ int mlp_stream_close(struct mlp_stream *stream, uint8_t root32[32], struct mlp_e
     uint8_t root[32];
     int status = check_usable(stream, error);
     if (status == 0)
-        status = mlp_merkle_frontier_root(root, &stream->frontier, error);
+        status = mlp_stream_root(stream, root, error);
     if (status == 0)
         status = write_buffer(stream, error);
     if (status == 0)

@@ -3,7 +3,7 @@
  * trees/<run id>-<stream>.open while open; on closing it gets its root's name (docs/format.md
  * section 11). Leaves are buffered, written as they come, and fsynced at least every
  * MLP_STREAM_SYNC_MS while leaves arrive (looked at when one is appended: no thread). They are
- * hashed as they arrive, in O(log n) memory.
+ * hashed before they are written, in O(log n) memory.
  *
  * Threads: one thread at a time.
  * Processes: one has it open (a lock on the file; a forked child that lives on after its parent was
@@ -52,7 +52,7 @@ uint64_t mlp_stream_size(const struct mlp_stream *stream); /* leaves; stays afte
 /* The root over the leaves so far; stays after closing.
  * Returns: 0 or MLP_E_CRYPTO.
  */
-int mlp_stream_root(const struct mlp_stream *stream, uint8_t root32[32], struct mlp_error *error);
+int mlp_stream_root(struct mlp_stream *stream, uint8_t root32[32], struct mlp_error *error);
 
 /* Fsyncs, renames to trees/<root>.leaves. After a failure the stream is still open.
  * Returns: 0 and the root; MLP_E_CRYPTO.

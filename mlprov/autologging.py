@@ -8,6 +8,7 @@ process that never trains.
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import importlib.util
 import os
@@ -21,6 +22,7 @@ from types import ModuleType
 from typing import Any
 
 from mlprov import configuration
+from mlprov.errors import ConfigError
 
 __all__ = ["autolog", "run_name"]
 
@@ -52,12 +54,24 @@ def autolog(name: str | None = None, **options: Any) -> None:
         name: of the runs; by default that of the script.
         **options: of :func:`mlprov.start`, for every run.
 
+    Raises:
+        ConfigError: an option that ``mlprov.start`` does not have, or a setting of the wrong kind.
+
     >>> import os, unittest.mock
     >>> with unittest.mock.patch.dict(os.environ, MLPROV_DISABLED="1"):
     ...     autolog("digits", tags=["nightly"])
     """
     if configuration.is_disabled():
         return
+    # What is wrong with the settings is said here, and not in the middle of the training.
+    given = {key: value for key, value in options.items() if key not in ("config", "parents")}
+    unknown = given.keys() - {field.name for field in dataclasses.fields(configuration.Settings)}
+    if unknown:
+        raise ConfigError(
+            f"cannot record automatically: mlprov.start has no option {min(unknown)!r}; its options"
+            " are those of mlprov.autolog"
+        )
+    configuration.resolve(given)
     with _installing:
         if _waiting or any(isinstance(finder, _Finder) for finder in sys.meta_path):
             return

@@ -11,6 +11,7 @@ import atexit
 import functools
 import gc
 import sys
+import warnings
 import weakref
 from collections.abc import Iterator, Mapping
 from types import ModuleType
@@ -19,6 +20,7 @@ from typing import Any
 from mlprov import optimizer_steps
 from mlprov.autologging import run_name
 from mlprov.integrations.recording import Recording
+from mlprov.recorder import RecordingWarning
 
 __all__ = ["find_model", "record_automatically"]
 
@@ -156,8 +158,19 @@ class _Loops:
         """Whether the optimizer trains a model that is recorded here; a new one begins a run."""
         if self._is_somebody_elses():
             return False
-        if not any(one.has(optimizer) for one in self._models if one.recording.is_open):
+        if any(one.has(optimizer) for one in self._models if one.recording.is_open):
+            return True
+        try:
             self._begin(optimizer)
+        except Exception as error:
+            if self._options.get("on_error") == "raise":
+                raise
+            warnings.warn(
+                f"mlprov: not recorded: a {type(optimizer).__name__}: {error}",
+                RecordingWarning,
+                stacklevel=2,
+            )
+            return False
         return True
 
     def _begin(self, optimizer: Any) -> None:

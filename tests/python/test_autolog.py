@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from training_for_tests import assert_log_holds, of_type, the
 
+import mlprov
 from mlprov import stored_runs, stores
 
 pytest.importorskip("torch")
@@ -374,6 +375,17 @@ def test_a_store_that_cannot_be_written_leaves_the_script_alone(tmp_path: Path) 
     done = recorded(tmp_path, "python", path, MLPROV_STORE=str(blocked / "store"))
     assert (done.returncode, done.stdout) == (7, alone.stdout)
     assert "mlprov" in done.stderr
+
+
+def test_settings_that_are_wrong_are_said_at_the_start(tmp_path: Path) -> None:
+    path = script(tmp_path, PLAIN)
+    done = recorded(tmp_path, "python", path, MLPROV_SNAPSHOT="sideways")
+    assert done.returncode == 7
+    assert "nothing is recorded in process" in done.stderr
+    assert "sideways" in done.stderr
+    for options in ({"no_such_option": 1}, {"every": "day"}):
+        with pytest.raises(mlprov.ConfigError):
+            mlprov.autolog(**options)
 
 
 @pytest.mark.parametrize("words", [(), ("--",), ("--", "no-such-program-anywhere")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -133,6 +134,26 @@ def test_training_is_bit_for_bit_what_it_is_without_the_callback(tmp_path: Path)
         trainer(tmp_path, *callbacks).fit(model, loader(), loader())
         roots.append(mlprov.digest_model(model).root)
     assert roots[0] == roots[1]
+
+
+@pytest.mark.parametrize("snapshot", ["overlap", "copy", "inline"])
+def test_what_is_hashed_beside_the_next_epoch_is_the_epochs_own(
+    snapshot: str, tmp_path: Path
+) -> None:
+    """Lightning always steps with a closure, in which forward and backward run."""
+    watcher = Watcher()
+    callback = mlprov.integrations.lightning.Callback("net", snapshot=snapshot, check="twice")
+    trainer(tmp_path, callback, watcher, max_epochs=4, enable_checkpointing=False).fit(
+        net(hidden=50_000), loader(), loader(8)
+    )
+    records = stored(callback.run)
+    epochs = of_type(records, "epoch")
+    assert [epoch["weights"]["root"] for epoch in epochs] == watcher.roots
+    guard = {"overlap": "hook"}.get(snapshot, snapshot)
+    if os.cpu_count() == 1:
+        guard = "inline"
+    assert [epoch["guard"] for epoch in epochs] == [guard] * 4
+    assert not of_type(records, "gap")
 
 
 def test_two_fits_with_one_callback_are_two_runs(tmp_path: Path) -> None:

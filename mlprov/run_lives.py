@@ -18,7 +18,9 @@ from mlprov.configuration import Settings
 from mlprov.epochs import Epoch
 from mlprov.errors import ConfigError, Error, StoreError
 from mlprov.items import class_name
+from mlprov.kept_states import KeptStates
 from mlprov.recorded_runs import RecordedRun
+from mlprov.records import Json
 from mlprov.resumption import Past, Wanted
 from mlprov.run_records import EpochCapture, RunRecords
 from mlprov.wording import plural
@@ -46,7 +48,14 @@ class RunLife(RecordedRun):
     """
 
     def __init__(
-        self, name: str, settings: Settings, *, model: Any, optimizer: Any, disabled: bool
+        self,
+        name: str,
+        settings: Settings,
+        *,
+        model: Any,
+        optimizer: Any,
+        kept: KeptStates,
+        disabled: bool,
     ) -> None:
         super().__init__(name, settings, disabled=disabled)
         self.current_epoch: Epoch | None = None
@@ -59,7 +68,7 @@ class RunLife(RecordedRun):
         self._guard = Guard(
             settings.snapshot, settings.check, settings.algorithm, self.barrier.watch.guarded
         )
-        self._make = RunRecords(self.recorder, settings, model, optimizer, self._guard)
+        self._make = RunRecords(self.recorder, settings, model, optimizer, kept, self._guard)
         self.last_epoch: int | None = None
         self.resumed = False
         self._end_is_recorded = False
@@ -217,17 +226,20 @@ class RunLife(RecordedRun):
             )
 
     def _capture_step(self, inline: bool) -> PendingRecord | None:
-        capture = self._make.step(inline=inline)
-        if capture is None:
+        begun = self._make.step(inline=inline)
+        if begun is None:
             return None
+        capture, trusted = begun
         epoch = None if self.current_epoch is None else self.current_epoch.index
         write = functools.partial(
-            self._write_step, capture, self.barrier.watch.steps, epoch, self.streams.seen
+            self._write_step, capture, trusted, self.barrier.watch.steps, epoch, self.streams.seen
         )
         return PendingRecord([capture], write)
 
-    def _write_step(self, capture: Capture, step: int, epoch: int | None, batches: int) -> None:
-        self._make.finish_step(capture, step, epoch, batches)
+    def _write_step(
+        self, capture: Capture, trusted: Json, step: int, epoch: int | None, batches: int
+    ) -> None:
+        self._make.finish_step(capture, trusted, step, epoch, batches)
         self._commit()
 
     # ---- ending ----
@@ -275,6 +287,8 @@ class RunLife(RecordedRun):
             self._end_epoch(self.current_epoch, interrupted=True)
         self.barrier.settle(self._patience)
         self.streams.close_all()
+        if not self._end_is_recorded:
+            self.recorder.attempt("weights", self._make.recheck)
         laid_down = status != "finished" and self._settings.resume != "never"
         status = "interrupted" if laid_down else status
         if not self._end_is_recorded:  # else an earlier call raised behind it

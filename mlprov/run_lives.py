@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, TypeVar
 
-from mlprov import notices, resumption
+from mlprov import keys, notices, resumption
 from mlprov.barriers import Barrier, PendingRecord
 from mlprov.captures import Capture, Guard
 from mlprov.configuration import Settings
@@ -176,6 +176,13 @@ class RunLife(RecordedRun):
         self.streams.batches, self._epochs = past.batches, past.epochs
         self.recorder.gaps += past.gaps
         self.last_epoch = past.last_epoch
+        owner = past.run.records[0].get("owner_key")
+        if owner != keys.owner_vkey():
+            self.recorder.warn(
+                f"the run {self.id} was begun under the owner key {owner}, which is not this"
+                " user's: it goes on, but only with that key can it be exported",
+                once="resumed owner",
+            )
         if said is False:
             self.recorder.warn(
                 "the loaded weights are not those that the run recorded last; if they were to be,"

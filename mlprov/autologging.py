@@ -68,8 +68,8 @@ def autolog(name: str | None = None, **options: Any) -> None:
     unknown = given.keys() - {field.name for field in dataclasses.fields(configuration.Settings)}
     if unknown:
         raise ConfigError(
-            f"cannot record automatically: mlprov.start has no option {min(unknown)!r}; its options"
-            " are those of mlprov.autolog"
+            f"cannot record automatically: mlprov.start has no option {min(unknown)!r}",
+            "its options are those of mlprov.autolog",
         )
     configuration.resolve(given)
     with _installing:

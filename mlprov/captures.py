@@ -71,7 +71,7 @@ class Capture:
         others: list[int] = []
         for place, identity in enumerate(identities):
             self._places.get(identity, others).append(place)
-        self._aliases = _alias_groups(names, identities)
+        self._aliases = [*_alias_groups(names, identities), *self._named.tied]
         self._leaves = self._hash_now(others)
         self._ticket = ticket
         if ticket.beside:
@@ -149,6 +149,7 @@ class Guard:
     Attributes:
         snapshot: ``"overlap"``, ``"copy"`` or ``"inline"``. After a change under capture it is
             ``"inline"``: the loop writes where nobody expects it.
+        guarded: gives the ``id`` of each tensor that optimizers write and nobody else.
     """
 
     def __init__(
@@ -157,7 +158,7 @@ class Guard:
         self.snapshot = snapshot
         self._recheck = check == "twice"
         self._algorithm = algorithm
-        self._guarded = guarded
+        self.guarded = guarded
 
     def capture(self, named: NamedTensors) -> Capture:
         """Begin to hash.
@@ -174,7 +175,7 @@ class Guard:
         if self.snapshot == "copy":
             plain = [place for place, one in enumerate(named.tensors) if _is_plain(one)]
             return Capture(named, self._algorithm, "copy", beside=plain)
-        guarded = self._guarded()
+        guarded = self.guarded()
         beside = [place for place, one in enumerate(named.tensors) if id(one) in guarded]
         return Capture(named, self._algorithm, "hook", beside=beside, recheck=self._recheck)
 

@@ -36,6 +36,7 @@ class Settings:
     every: str | int = "epoch"
     snapshot: str = "overlap"
     check: str = "once"
+    trust_version: bool = False
     on_error: str = "warn"
     resume: str = "never"
     run_id: str | None = None
@@ -125,6 +126,7 @@ def _every(value: Any) -> str | int:
 _PARSERS: dict[str, Callable[[Any], Any]] = {
     "project": _text, "store": _path, "algorithm": _one_of(*ALGORITHMS), "every": _every,
     "snapshot": _one_of("overlap", "copy", "inline"), "check": _one_of("once", "twice"),
+    "trust_version": _truth,
     "on_error": _one_of("warn", "raise"), "resume": _one_of("never", "auto", "must"),
     "run_id": _run_id, "seeds": _seeds,
     "anchors": _anchors, "tags": _texts, "group": _text, "notes": _text,

@@ -6,7 +6,7 @@ import bisect
 import functools
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import filterfalse
 from typing import Any, TypeAlias
 
@@ -96,15 +96,20 @@ class NamedTensors:
         names: of the tensors, in any order.
         tensors: torch tensors of any layout, arrays, buffers.
         ready: (name, leaf) of what is in the tree beside them.
+        tied: alias groups among the ready ones.
     """
 
     names: Sequence[str]
     tensors: Sequence[Any]
     ready: Sequence[tuple[str, bytes]] = ()
+    tied: Sequence[tuple[str, ...]] = ()
 
     def digest(self, algorithm: str, threads: int | None = None) -> ModelDigest:
         """Hash them; raises as :func:`digest_named`."""
-        return digest_named(self.names, self.tensors, algorithm, threads, self.ready)
+        model = digest_named(self.names, self.tensors, algorithm, threads, self.ready)
+        if not self.tied:
+            return model
+        return replace(model, aliases=tuple(sorted([*model.aliases, *self.tied], key=_first)))
 
     def describe(self, place: int) -> str:
         """The words for a tensor in an error."""

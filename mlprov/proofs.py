@@ -34,6 +34,9 @@ FIELDS = {
     ("tensor", "weights"): ("model", "epoch", "step", "checkpoint", "resume"),
     ("tensor", "optimizer"): ("epoch",),
     ("tensor", "buffers"): ("epoch",),
+    ("tensor", "ema"): ("epoch",),
+    ("tensor", "scheduler"): ("epoch",),
+    ("tensor", "scaler"): ("epoch",),
     ("tensor", "tensors"): ("checkpoint",),
     ("sample", "tree"): ("data",),
 }

@@ -86,7 +86,8 @@ _MEMBERS: dict[str, dict[str, _Kind | str]] = {
         "epoch": _INTEGER,
         "interrupted": _BOOL,
         "guard": _NAME,
-        **dict.fromkeys(("buffers", "optimizer"), _TREE),
+        "trusted": _OBJECT,
+        **dict.fromkeys(("buffers", "optimizer", "ema", "scheduler", "scaler"), _TREE),
         **dict.fromkeys(("rng", "rng_values", "flags", "modes", "metrics"), _OBJECT),
         "streams": _OBJECTS,
         **dict.fromkeys(("steps", "skipped"), _COUNT),
@@ -96,6 +97,7 @@ _MEMBERS: dict[str, dict[str, _Kind | str]] = {
         **dict.fromkeys(("step", "batches"), _COUNT),
         "epoch": _INTEGER,
         "guard": _NAME,
+        "trusted": _OBJECT,
     },
     "resume": {
         **_LIVE,
@@ -105,6 +107,7 @@ _MEMBERS: dict[str, dict[str, _Kind | str]] = {
         "equal": _BOOL,
         "redacted": _LIST,
     },
+    "recheck": {**dict.fromkeys(("since", "tensors", "changed"), _COUNT), "names": _LIST},
     "batches": {"streams": _OBJECTS},
     "activity": {
         "verb": _NAME,

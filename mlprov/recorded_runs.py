@@ -61,7 +61,11 @@ class RecordedRun:
 
     @property
     def status(self) -> str:
-        """``running``, ``finished``, ``failed``, ``incomplete``, ``unrecorded`` or ``disabled``."""
+        """``running``, ``finished``, ``failed``, ``superseded``, ``interrupted``, or no good end.
+
+        That is ``incomplete`` (the last records could not be written), ``unrecorded`` (recording
+        could not begin) or ``disabled``.
+        """
         return self._status
 
     @property

@@ -11,14 +11,16 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, TypeVar
 
-from mlprov import notices, resumption
+from mlprov import keys, notices, resumption
 from mlprov.barriers import Barrier, PendingRecord
 from mlprov.captures import Capture, Guard
 from mlprov.configuration import Settings
 from mlprov.epochs import Epoch
 from mlprov.errors import ConfigError, Error, StoreError
 from mlprov.items import class_name
+from mlprov.kept_states import KeptStates
 from mlprov.recorded_runs import RecordedRun
+from mlprov.records import Json
 from mlprov.resumption import Past, Wanted
 from mlprov.run_records import EpochCapture, RunRecords
 from mlprov.wording import plural
@@ -46,7 +48,14 @@ class RunLife(RecordedRun):
     """
 
     def __init__(
-        self, name: str, settings: Settings, *, model: Any, optimizer: Any, disabled: bool
+        self,
+        name: str,
+        settings: Settings,
+        *,
+        model: Any,
+        optimizer: Any,
+        kept: KeptStates,
+        disabled: bool,
     ) -> None:
         super().__init__(name, settings, disabled=disabled)
         self.current_epoch: Epoch | None = None
@@ -59,7 +68,7 @@ class RunLife(RecordedRun):
         self._guard = Guard(
             settings.snapshot, settings.check, settings.algorithm, self.barrier.watch.guarded
         )
-        self._make = RunRecords(self.recorder, settings, model, optimizer, self._guard)
+        self._make = RunRecords(self.recorder, settings, model, optimizer, kept, self._guard)
         self.last_epoch: int | None = None
         self.resumed = False
         self._end_is_recorded = False
@@ -168,6 +177,13 @@ class RunLife(RecordedRun):
         self.streams.batches, self._epochs = past.batches, past.epochs
         self.recorder.gaps += past.gaps
         self.last_epoch = past.last_epoch
+        owner = past.run.records[0].get("owner_key")
+        if owner != keys.owner_vkey():
+            self.recorder.warn(
+                f"the run {self.id} was begun under the owner key {owner}, which is not this"
+                " user's: it goes on, but only with that key can it be exported",
+                once="resumed owner",
+            )
         if said is False:
             self.recorder.warn(
                 "the loaded weights are not those that the run recorded last; if they were to be,"
@@ -218,17 +234,20 @@ class RunLife(RecordedRun):
             )
 
     def _capture_step(self, inline: bool) -> PendingRecord | None:
-        capture = self._make.step(inline=inline)
-        if capture is None:
+        begun = self._make.step(inline=inline)
+        if begun is None:
             return None
+        capture, trusted = begun
         epoch = None if self.current_epoch is None else self.current_epoch.index
         write = functools.partial(
-            self._write_step, capture, self.barrier.watch.steps, epoch, self.streams.seen
+            self._write_step, capture, trusted, self.barrier.watch.steps, epoch, self.streams.seen
         )
         return PendingRecord([capture], write)
 
-    def _write_step(self, capture: Capture, step: int, epoch: int | None, batches: int) -> None:
-        self._make.finish_step(capture, step, epoch, batches)
+    def _write_step(
+        self, capture: Capture, trusted: Json, step: int, epoch: int | None, batches: int
+    ) -> None:
+        self._make.finish_step(capture, trusted, step, epoch, batches)
         self._commit()
 
     # ---- ending ----
@@ -276,6 +295,8 @@ class RunLife(RecordedRun):
             self._end_epoch(self.current_epoch, interrupted=True)
         self.barrier.settle(self._patience)
         self.streams.close_all(self._patience)
+        if not self._end_is_recorded:
+            self.recorder.attempt("weights", self._make.recheck)
         laid_down = status != "finished" and self._settings.resume != "never"
         status = "interrupted" if laid_down else status
         if not self._end_is_recorded:  # else an earlier call raised behind it

@@ -31,7 +31,9 @@ from mlprov.captures import Capture, Guard
 from mlprov.configuration import Settings
 from mlprov.epochs import Epoch, metric_values
 from mlprov.errors import Error, EvidenceError, StoreError
-from mlprov.model_digests import ModelDigest
+from mlprov.frozen import Frozen
+from mlprov.kept_states import KeptStates
+from mlprov.model_digests import ModelDigest, NamedTensors
 from mlprov.models import Leaves
 from mlprov.optimizers import read_optimizer
 from mlprov.plans import CapturePlan, plan_of_model
@@ -45,6 +47,7 @@ __all__ = ["EpochCapture", "RunRecords", "guard_of"]
 
 T = TypeVar("T")
 
+_MAX_NAMES = 100  # of frozen tensors that changed
 _MAX_CONFIG = 4 << 20  # bytes of canonical JSON; a record has 16 MiB at most
 
 
@@ -73,14 +76,19 @@ class EpochCapture:
     Attributes:
         epoch: whose.
         interrupted: whether its loop was left before the end.
-        weights, optimizer: being hashed; None where there are none, or they could not be read.
-        buffers, rng, rng_values, flags, modes: what the record says of them.
+        weights, optimizer, ema: being hashed; None where there are none, or they could not be read.
+        trusted, scheduler, scaler, buffers, rng, rng_values, flags, modes: what the record says of
+            them.
     """
 
     epoch: Epoch
     interrupted: bool
     weights: Capture | None
+    trusted: Json
     optimizer: Capture | None
+    ema: Capture | None
+    scheduler: Json
+    scaler: Json
     buffers: Json
     rng: Json
     rng_values: Json
@@ -90,22 +98,30 @@ class EpochCapture:
     @property
     def captures(self) -> list[Capture]:
         """What is being hashed."""
-        return [one for one in (self.weights, self.optimizer) if one is not None]
+        return [one for one in (self.weights, self.optimizer, self.ema) if one is not None]
 
 
 class RunRecords:
     """Makes the records of one run and keeps the trees that they name."""
 
     def __init__(
-        self, recorder: Recorder, settings: Settings, model: Any, optimizer: Any, guard: Guard
+        self,
+        recorder: Recorder,
+        settings: Settings,
+        model: Any,
+        optimizer: Any,
+        kept: KeptStates,
+        guard: Guard,
     ) -> None:
         self._recorder = recorder
         self._guard = guard
         self._settings = settings
         self._model = model
         self._optimizer = optimizer
+        self._kept = kept
         self._algorithm = settings.algorithm
         self._plan: CapturePlan | None = None  # of the model, from the first time it is read
+        self._frozen = Frozen(model, guard.guarded, optimizer) if settings.trust_version else None
         self._datasets: dict[str, bytes] = {}  # role → root of the last one recorded
 
     def _keep(self, leaves: Sequence[bytes]) -> Json:
@@ -180,6 +196,7 @@ class RunRecords:
                 "every": settings.every,
                 "on_error": settings.on_error,
                 "snapshot": settings.snapshot,
+                "trust_version": settings.trust_version,
             },
         }
 
@@ -194,9 +211,9 @@ class RunRecords:
         """
         log, found = self._recorder.log, list[str]()
         head = next(head for head in past.run.heads if head.size == log.head[0])
-        model = self._model_to_compare()
+        named, model = self._model_to_compare() or (None, None)
         now = records.next_time(None)
-        self._recorder.append(
+        seq = self._recorder.append(
             "resume",
             **{"from": head.note.decode()},
             **self._circumstances(config, found),
@@ -208,14 +225,17 @@ class RunRecords:
         )
         log.commit("running")  # whoever commits first has the run
         self._datasets = dict(past.data_roots)
+        if self._frozen is not None and named is not None and model is not None:
+            self._frozen.learn(named, model, seq)
         return None if said["equal"] is None else bool(said["equal"])
 
-    def _model_to_compare(self) -> ModelDigest | None:
+    def _model_to_compare(self) -> tuple[NamedTensors, ModelDigest] | None:
         """The loaded weights; None where there are none, and a gap where they cannot be read."""
         if self._model is None:
             return None
         try:
-            return self._model_plan.digest()
+            named = self._model_plan.read()
+            return named, named.digest(self._algorithm)
         except Error as error:
             if self._recorder.raises:
                 raise
@@ -245,9 +265,10 @@ class RunRecords:
 
     def model(self) -> None:
         """``model``: the weights that training begins with, and the architecture."""
-        model = self._model_plan.digest()
+        named = self._model_plan.read()
+        model = named.digest(self._algorithm)
         architecture = models.capture_architecture(self._model)
-        self._recorder.append(
+        seq = self._recorder.append(
             "model",
             weights=self._keep(model.leaves),
             aliases=_aliases(model),
@@ -257,6 +278,35 @@ class RunRecords:
             tensors=model.size,
             bytes=sum(tensor.len for tensor in model.tensors),
         )
+        if self._frozen is not None:
+            self._frozen.learn(named, model, seq)
+
+    def recheck(self) -> None:
+        """``recheck``: whether what was taken on trust since the start is what it was."""
+        if self._frozen is None or self._frozen.since is None:
+            return
+        since = self._frozen.since
+        count, changed = self._frozen.recheck(self._model_plan.read(), self._algorithm)
+        self._recorder.append(
+            "recheck", since=since, tensors=count, changed=len(changed),
+            names=[records.json_value(name) for name in changed[:_MAX_NAMES]],
+        )  # fmt: skip
+        if changed:
+            error = EvidenceError(
+                f"{changed[0]!r} and {len(changed) - 1} other frozen tensors are not what they were"
+                " at the start, and torch counted no write: their leaves between are of no use;"
+                " leave out trust_version=True"
+            )
+            error.status = "CHANGED"
+            self._recorder.gap("weights", error, count=len(changed))
+
+    def _read_weights(self) -> tuple[NamedTensors, Json]:
+        """What is to be hashed of the model now, and what of it is taken on trust."""
+        named = self._model_plan.read()
+        if self._frozen is None or self._frozen.since is None:
+            return named, None
+        rest, count = self._frozen.leave_out(named)
+        return rest, {"since": self._frozen.since, "tensors": count}
 
     def end(self, *, laid_down: bool, **facts: Json) -> None:
         """``run.end``, or ``interruption`` of a run that is laid down to be resumed."""
@@ -299,14 +349,19 @@ class RunRecords:
 
         A part that cannot be read is null, and a gap.
         """
-        weights = None
+        weights, trusted = None, None
         if self._model is not None:
-            weights = self._part("weights", epoch, self._capture_weights)
+            captured = self._part("weights", epoch, self._capture_weights)
+            weights, trusted = captured or (None, None)
         return EpochCapture(
             epoch=epoch,
             interrupted=interrupted,
             weights=weights,
+            trusted=trusted,
             optimizer=self._part("optimizer", epoch, self._capture_optimizer),
+            ema=self._part("ema", epoch, self._capture_ema),
+            scheduler=self._part("scheduler", epoch, lambda: self._keep_kept("scheduler")),
+            scaler=self._part("scaler", epoch, lambda: self._keep_kept("scaler")),
             buffers=self._part("buffers", epoch, self._buffers),
             rng=self._part("rng", epoch, self._generators) or {},
             rng_values=self._part("rng", epoch, self._generator_values),
@@ -319,6 +374,7 @@ class RunRecords:
         epoch = capture.epoch
         weights = self._finish("weights", epoch, capture.weights, self._keep_model)
         optimizer = self._finish("optimizer", epoch, capture.optimizer, self._keep_state)
+        ema = self._finish("ema", epoch, capture.ema, self._keep_state)
 
         def append() -> bool:
             self._recorder.append(
@@ -328,8 +384,12 @@ class RunRecords:
                 guard=guard_of(capture.captures),
                 weights=weights and weights[0],
                 aliases=weights[1] if weights else [],
+                trusted=capture.trusted,
                 buffers=capture.buffers,
                 optimizer=optimizer,
+                ema=ema,
+                scheduler=capture.scheduler,
+                scaler=capture.scaler,
                 rng=capture.rng,
                 rng_values=capture.rng_values,
                 flags=capture.flags,
@@ -344,18 +404,25 @@ class RunRecords:
 
         return bool(self._part("epoch", epoch, append))
 
-    def step(self, *, inline: bool) -> Capture | None:
-        """Begin ``step``: the weights after an optimizer step; None where there is no model."""
+    def step(self, *, inline: bool) -> tuple[Capture, Json] | None:
+        """Begin ``step``: the weights after an optimizer step, and what of them is trusted.
+
+        None where there is no model.
+        """
         if self._model is None:
             return None
 
-        def capture() -> Capture:
-            named = self._model_plan.read()
-            return Capture(named, self._algorithm) if inline else self._guard.capture(named)
+        def capture() -> tuple[Capture, Json]:
+            named, trusted = self._read_weights()
+            if inline:
+                return Capture(named, self._algorithm), trusted
+            return self._guard.capture(named), trusted
 
         return self._recorder.attempt("step", capture)
 
-    def finish_step(self, capture: Capture, step: int, epoch: int | None, batches: int) -> None:
+    def finish_step(
+        self, capture: Capture, trusted: Json, step: int, epoch: int | None, batches: int
+    ) -> None:
         """``step``, with the digests that were made since."""
 
         def append() -> None:
@@ -368,6 +435,7 @@ class RunRecords:
                 guard=capture.guard,
                 weights=weights,
                 aliases=aliases,
+                trusted=trusted,
             )
 
         self._recorder.attempt("step", append, epoch=epoch)
@@ -393,8 +461,9 @@ class RunRecords:
     def _part(self, what: str, epoch: Epoch, action: Callable[[], T]) -> T | None:
         return self._recorder.attempt(what, action, epoch=epoch.index)
 
-    def _capture_weights(self) -> Capture:
-        return self._guard.capture(self._model_plan.read())
+    def _capture_weights(self) -> tuple[Capture, Json]:
+        named, trusted = self._read_weights()
+        return self._guard.capture(named), trusted
 
     def _keep_model(self, model: ModelDigest) -> tuple[Json, list[Json]]:
         return self._keep(model.leaves), _aliases(model)
@@ -404,6 +473,14 @@ class RunRecords:
             return None
         held = read_optimizer(self._optimizer, self._model)
         return self._guard.capture(models.named_state(held, self._algorithm))
+
+    def _capture_ema(self) -> Capture | None:
+        named = self._kept.read("ema", self._algorithm)
+        return None if named is None else self._guard.capture(named)
+
+    def _keep_kept(self, name: str) -> Json:
+        named = self._kept.read(name, self._algorithm)
+        return None if named is None else self._keep(named.digest(self._algorithm).leaves)
 
     def _buffers(self) -> Json:
         return self._keep_state(models.capture_buffers(self._model, algorithm=self._algorithm))

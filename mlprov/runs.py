@@ -13,6 +13,7 @@ from mlprov import configuration, optimizers, pytrees, records
 from mlprov.activities import Activities
 from mlprov.epochs import Epoch
 from mlprov.errors import ConfigError
+from mlprov.kept_states import KeptStates
 from mlprov.run_lives import RunLife
 from mlprov.saved_files import SavedFile
 from mlprov.streams import Tracked
@@ -29,6 +30,9 @@ def start(
     *,
     model: Any = None,
     optimizer: Any = None,
+    ema: Any = None,
+    scheduler: Any = None,
+    scaler: Any = None,
     project: str | None = None,
     store: str | os.PathLike[str] | None = None,
     config: Any = None,
@@ -38,6 +42,7 @@ def start(
     every: str | int | None = None,
     snapshot: str | None = None,
     check: str | None = None,
+    trust_version: bool | None = None,
     algorithm: str | None = None,
     on_error: str | None = None,
     resume: str | None = None,
@@ -57,6 +62,10 @@ def start(
             weights are recorded now and at every epoch. What each step makes anew is handed to
             :meth:`Run.step`.
         optimizer: a torch optimizer; its state is recorded at every epoch.
+        ema: averaged weights, a module or whatever has ``state_dict()``; recorded at every epoch,
+            as are the next two, each under a root of its own.
+        scheduler: of the learning rate.
+        scaler: of the loss (``torch.amp.GradScaler``).
         project: what the run belongs to.
         store: the store directory; by default the nearest ``.mlprov``, made here if there is none.
         config: the settings of the training: a dict, dataclass or namespace. Secrets are redacted.
@@ -74,6 +83,9 @@ def start(
             ``"inline"``: everything is hashed before the call returns.
         check: ``"once"``, or ``"twice"``: what was hashed beside training is hashed again before
             the step that waits for it, to notice writes that no counter shows.
+        trust_version: whether parameters that need no gradient and that no optimizer has are hashed
+            at the start and at the end alone, as long as torch counts no write to them. For the
+            frozen base of an adapter; the records say how many leaves were taken on trust.
         algorithm: digest of tensors and batches: ``"blake3"``, or ``"sha256"``, ``"sha384"``,
             ``"sha512"``.
         on_error: ``"warn"``: training goes on when evidence fails, the gap is recorded;
@@ -89,7 +101,8 @@ def start(
         notes: free text.
 
     Raises:
-        ConfigError: a setting of the wrong kind, or an ``optimizer`` that is none.
+        ConfigError: a setting of the wrong kind, an ``optimizer`` that is none, an object without
+            state.
         StoreError: the store cannot be used and ``on_error="raise"``; with ``resume="must"`` there
             is no run to go on with, or it is not free.
 
@@ -113,7 +126,8 @@ def start(
         )
     arguments = {
         "project": project, "store": store, "seeds": seeds, "anchors": anchors, "every": every,
-        "snapshot": snapshot, "check": check, "algorithm": algorithm, "on_error": on_error,
+        "snapshot": snapshot, "check": check, "trust_version": trust_version,
+        "algorithm": algorithm, "on_error": on_error,
         "resume": resume, "run_id": run_id, "tags": tags, "group": group, "notes": notes,
     }  # fmt: skip
     disabled = configuration.is_disabled()
@@ -121,7 +135,10 @@ def start(
     settings = configuration.Settings() if disabled else configuration.resolve(arguments)
     if optimizer is not None and not disabled:
         optimizers.check_optimizer(optimizer)
-    run = Run(name, settings, model=model, optimizer=optimizer, disabled=disabled)
+    kept = KeptStates(ema, scheduler, scaler)
+    if not disabled:
+        kept.check()
+    run = Run(name, settings, model=model, optimizer=optimizer, kept=kept, disabled=disabled)
     run._begin(config, parents)
     return run
 

@@ -22,7 +22,7 @@ _KINDS = {
     "weights": "weights",
     "architecture": "architecture",
     "buffers": "buffers",
-    "optimizer": "optimizer",
+    **dict.fromkeys(("optimizer", "ema", "scheduler", "scaler"), "optimizer"),
     "tensors": "tensors",
     "tree": "samples",
     "sorted": "sorted",

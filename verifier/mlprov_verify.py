@@ -1402,6 +1402,7 @@ _MANIFEST_MEMBERS = (
 _KEPT_TYPES = {
     *("run.start", "data", "model", "epoch", "step", "batches", "checkpoint", "resume", "run.end"),
 }
+_TRAINING_STATE = ("optimizer", "buffers", "ema", "scheduler", "scaler")
 _WITH_WEIGHTS = ("model", "epoch", "step", "checkpoint", "resume")
 
 
@@ -2430,8 +2431,7 @@ _PROOF_MEMBERS = ("format", "head", "kind", "log", "owner", "owner_key", "record
 _FIELDS: dict[str, dict[tuple[str, ...], set[str]]] = {
     "tensor": {
         ("weights",): set(_WITH_WEIGHTS),
-        ("optimizer",): {"epoch"},
-        ("buffers",): {"epoch"},
+        **{(member,): {"epoch"} for member in _TRAINING_STATE},
         ("tensors",): {"checkpoint"},
     },
     "batch": {("streams", "#", "tree"): {"epoch", "batches"}},
@@ -2582,7 +2582,7 @@ class ProofVerifier:
 
     def _check_asked_tensor(self, name: str) -> str:
         field = _as_object(self._proof["claim"], "claim")["field"]
-        if field in (["optimizer"], ["buffers"]):
+        if field in [[member] for member in _TRAINING_STATE]:
             raise UncheckableError("the claim is about training state, not about the model")
         record, moment = self._record, self._request.moment
         if moment is not None and not _is_of(record, moment):

@@ -199,6 +199,13 @@ def _describe_gap(record: Record) -> str:
     )
 
 
+def _describe_recheck(record: Record) -> str:
+    changed = record.get("changed")
+    said = "are what they were" if not changed else f"but {changed} of them have changed"
+    tensors = count(record.get("tensors"), "frozen tensor")
+    return f"{tensors} taken on trust since record {record.get('since')} {said}"
+
+
 def _describe_resume(record: Record) -> str:
     process = (record.get("process") or {}).get("pid")
     equal, same = record.get("equal"), record.get("same")
@@ -236,6 +243,7 @@ _DESCRIBERS: dict[str, Callable[[Record], str]] = {
     "checkpoint": _describe_checkpoint,
     "gap": _describe_gap,
     "interruption": _describe_end,
+    "recheck": _describe_recheck,
     "resume": _describe_resume,
     "run.end": _describe_end,
 }

@@ -39,7 +39,7 @@ SCRIPTS: dict[str, tuple[str, tuple[str, ...]]] = {
 
 
 def test_every_script_of_the_folder_is_run_by_a_test() -> None:
-    tested_elsewhere = {"digits", "unmodified"}
+    tested_elsewhere = {"digits", "resume_after_kill", "unmodified"}
     assert {path.stem for path in EXAMPLES.glob("*.py")} == {*SCRIPTS} | tested_elsewhere
 
 
@@ -86,3 +86,17 @@ def test_the_script_that_knows_nothing_of_mlprov_is_recorded(tmp_path: Path) -> 
     log = call("-m", "mlprov", "log", "@")
     assert "1: 24 batches, 24 steps, weights sha256:" in log
     assert "run.end    finished" in log
+
+
+def test_a_training_that_is_killed_goes_on_in_the_same_log(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / "resume_after_kill.py", tmp_path / "out"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    begun, gone_on, *shown = done.stdout.splitlines()
+    assert begun.split() == ["begins", gone_on.split()[-1]]
+    assert any("the loaded weights equal those of record" in line for line in shown)
+    assert shown[-1].endswith("holds")

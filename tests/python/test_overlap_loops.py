@@ -60,6 +60,7 @@ def test_a_run_with_all_kinds_of_records_holds_for_both_verifiers(tmp_path: Path
     ]  # fmt: skip
     assert run.records[0]["settings"] == {
         "check": "twice", "every": 2, "on_error": "warn", "snapshot": "overlap",
+        "trust_version": False,
     }  # fmt: skip
     for number, record in enumerate(of_type(run, "step"), start=1):
         assert (record["step"], record["batches"], record["epoch"]) == (

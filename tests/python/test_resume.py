@@ -251,6 +251,20 @@ def test_of_processes_that_resume_a_run_at_once_exactly_one_gets_it(store: Path)
     assert part(verdict_of(store, run_id), "complete").state == "holds"
 
 
+def test_a_run_of_another_owner_goes_on_and_says_who_may_export_it(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = train(store, "batch kill", resume="auto")[0]
+    vkey = keys.owner_vkey()
+    monkeypatch.setenv("MLPROV_HOME", str(tmp_path / "somebody"))
+    with pytest.warns(mlprov.RecordingWarning, match="owner key") as warned:
+        mlprov.start("t", store=store, resume="must").finish()
+    assert str(vkey) in str(warned[0].message)
+    assert records_of(store, run_id)[-1]["status"] == "finished"
+    with pytest.raises(ConfigError):
+        mlprov.bundles.export_run(stores.open_store(store), run_id, tmp_path / "x.mlprov")
+
+
 # ---- places and times ----
 
 

@@ -47,8 +47,8 @@ MEMBERS = {
     " environment process seeds settings parents tags group notes redacted",
     "data": "role kind tree sorted count bytes fields source weak",
     "model": "weights aliases architecture class parameters tensors bytes",
-    "epoch": "epoch interrupted guard weights aliases buffers optimizer rng rng_values flags modes"
-    " streams metrics privacy steps skipped",
+    "epoch": "epoch interrupted guard weights aliases trusted buffers optimizer ema"
+    " scheduler scaler rng rng_values flags modes streams metrics privacy steps skipped",
     "batches": "streams",
     "metrics": "step metrics",
     "checkpoint": "path format files epoch weights aliases tensors mapping",
@@ -137,6 +137,7 @@ def test_the_start_says_who_what_and_with_what(recorded: list[dict[str, Any]]) -
         "every": "epoch",
         "on_error": "warn",
         "snapshot": "overlap",
+        "trust_version": False,
     }
     assert start["config"] == {"lr": 0.1, "token": "[redacted]"}
     assert "config.token" in start["redacted"]

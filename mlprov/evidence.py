@@ -75,12 +75,14 @@ def read_evidence(
     """
     question = Question(epoch=epoch, keys=keys, allow_unpinned=allow_unpinned)
     if isinstance(evidence, RecordedRun):
-        return _of_stored_run(evidence.id, evidence.store_path, question.moment)
+        evidence.recorder.catch_up()
+        return _of_stored_run(evidence.id, evidence.reading(), question.moment)
     if isinstance(evidence, (str, os.PathLike)) and not _is_digest(evidence):
         path = pathlib.Path(evidence)
         if _is_there(path):
             return _of_bundle(path, question)
-        return _of_stored_run(os.fspath(evidence), store, question.moment)
+        reading = stores.Reading(stores.find_store() if store is None else pathlib.Path(store))
+        return _of_stored_run(os.fspath(evidence), reading, question.moment)
     if epoch is not None:
         raise ConfigError(
             f"cannot load by epoch {epoch}: a digest has no epochs", "name a run or bundle"
@@ -125,12 +127,10 @@ def _of_bundle(path: pathlib.Path, question: Question) -> Expected:
     return _of_records(bundle.decoded, bundle.trees, question.moment)
 
 
-def _of_stored_run(
-    which: str, store_path: str | os.PathLike[str] | None, moment: Moment | None
-) -> Expected:
+def _of_stored_run(which: str, reading: stores.Reading, moment: Moment | None) -> Expected:
     """The leaves are read now: afterwards the store is closed."""
     try:
-        with stores.open_store(store_path, read_only=True) as store:
+        with reading as store:
             run = stored_runs.read_run(store, stores.find_run(store, which).id)
             if not run.records:
                 raise StoreError(f"the run {run.row.id} has no records here yet")

@@ -85,7 +85,7 @@ class RecordedRun:
         if self.recorder.records_nothing:
             return []
         self.recorder.catch_up()
-        with self._reading() as store:
+        with self.reading() as store:
             return stored_runs.read_run(store, self.id).records
 
     @property
@@ -97,7 +97,7 @@ class RecordedRun:
         """
         if self.recorder.records_nothing:
             return []
-        with self._reading() as store:
+        with self.reading() as store:
             return [
                 {
                     "kind": "log",
@@ -144,7 +144,8 @@ class RecordedRun:
 
         return bool(self.recorder.attempt("log", publish_heads))
 
-    def _reading(self) -> stores.Reading:
+    def reading(self) -> stores.Reading:
+        """The store to read from in a ``with``: while the run goes on, the one that is open."""
         return stores.Reading(self.store_path, None if self.ended else self.recorder.store)
 
     def _nothing_to(self, verb: str) -> bool:
@@ -177,7 +178,7 @@ class RecordedRun:
             return None
         if not self.ended:
             self.wait()
-        with self._reading() as store:
+        with self.reading() as store:
             written = bundles.export_run(store, self.id, pathlib.Path(path), disclose=disclose)
         self._exported = os.fspath(path)
         return written
@@ -213,7 +214,7 @@ class RecordedRun:
             return None
         if not self.ended:
             self.wait()
-        with self._reading() as store:
+        with self.reading() as store:
             return proofs.prove(
                 store,
                 self.id,

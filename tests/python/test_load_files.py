@@ -149,6 +149,20 @@ def test_tied_tensors_that_a_file_has_once_are_all_there(tmp_path: Path) -> None
     assert torch.equal(other[1].weight, module[0].weight)
 
 
+def test_a_run_that_goes_on_is_evidence_for_what_it_has_recorded(tmp_path: Path) -> None:
+    module = network()
+    with mlprov.start("live", model=module, store=tmp_path / "s") as run:
+        path = run.save(tmp_path / "m.safetensors")
+        assert equal(mlprov.load_file(path, evidence=run), module.state_dict())
+        for epoch in run.epochs(2):
+            epoch.log(loss=1.0)
+            with torch.no_grad():
+                module[0].bias += 1
+            path = run.save(tmp_path / "m.safetensors")
+            assert equal(mlprov.load_file(path, evidence=run), module.state_dict())
+    assert run.status == "finished"
+
+
 def test_a_run_that_hashed_by_sha256_is_evidence_too(tmp_path: Path) -> None:
     module = network()
     with mlprov.start("sha", model=module, store=tmp_path / "s", algorithm="sha256") as run:

@@ -6,6 +6,7 @@ passes over the same batches and does nothing.
 
     python benchmarks/track_cost.py [--rounds N] [--quick]
     python benchmarks/track_cost.py flat [--steps N]    # memory and descriptors over many steps
+    python benchmarks/track_cost.py memory              # what is kept of large batches
 """
 
 from __future__ import annotations
@@ -114,10 +115,10 @@ def measure(rounds: int) -> None:
     table(["loop", "µs a step", "more with mlprov", "quartiles"], rows)
 
 
-def resident() -> int:
-    """Memory in use, in KiB."""
+def memory(name: str) -> int:
+    """A line of /proc/self/status, in KiB."""
     text = Path("/proc/self/status").read_text(encoding="ascii")
-    return next(int(line.split()[1]) for line in text.splitlines() if line.startswith("VmRSS:"))
+    return next(int(line.split()[1]) for line in text.splitlines() if line.startswith(f"{name}:"))
 
 
 def measure_flat(steps: int) -> None:
@@ -131,27 +132,64 @@ def measure_flat(steps: int) -> None:
                 training.step(batch)
                 if number % (steps // 10) == 0:
                     descriptors = sum(1 for _ in Path("/proc/self/fd").iterdir())
-                    rows.append([str(number), f"{resident() / 1024:.1f} MiB", str(descriptors)])
+                    rows.append(
+                        [str(number), f"{memory('VmRSS') / 1024:.1f} MiB", str(descriptors)]
+                    )
     table(["step", "memory", "descriptors"], rows)
+
+
+def peak_of(batches: Iterable[Any]) -> float:
+    """How much more memory a pass takes at its peak than there was before it, in MiB."""
+    Path("/proc/self/clear_refs").write_text("5")  # proc(5): forget the highest so far
+    before = memory("VmRSS")
+    for batch in batches:
+        batch.sum()
+    return (memory("VmHWM") - before) / 1024
+
+
+def measure_memory() -> None:
+    """Print the peak of a pass over large batches, each made when it is asked for."""
+    rows = []
+    with mlprov.start("memory") as run:
+        for mib in (1, 8, 32, 128):
+            count = 1024 // mib
+
+            def batches(mib: int = mib, count: int = count) -> Iterator[Any]:
+                return (torch.ones(mib << 18) for _ in range(count))
+
+            alone = peak_of(batches())
+            waits = run.streams.waits
+            tracked = peak_of(run.track(batches()))
+            rows.append(
+                [
+                    f"{mib} MiB",
+                    f"{alone:.0f} MiB",
+                    f"{tracked - alone:.0f} MiB",
+                    f"{run.streams.waits - waits} of {count}",
+                ]
+            )
+    table(["batch", "peak without mlprov", "more with it", "batches waited for"], rows)
 
 
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description="cost of tracking small batches")
-    parser.add_argument("case", nargs="?", choices=("flat",))
+    parser.add_argument("case", nargs="?", choices=("flat", "memory"))
     parser.add_argument("--rounds", type=int, default=25)
     parser.add_argument("--steps", type=int, default=100_000)
     parser.add_argument("--quick", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    print("## Small steps\n")
+    print("## Tracked batches\n")
     print(f"{processor()}; torch {torch.__version__}, 1 thread\n")
     with tempfile.TemporaryDirectory() as directory:
         os.environ["MLPROV_HOME"] = f"{directory}/home"
         os.environ["MLPROV_STORE"] = f"{directory}/store"
         if options.case == "flat":
             measure_flat(options.steps)
+        elif options.case == "memory":
+            measure_memory()
         else:
             measure(5 if options.quick else options.rounds)
 

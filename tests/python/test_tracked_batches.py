@@ -309,7 +309,7 @@ _core.set_hash_threads(1)
 run = mlprov.start("exit", store=sys.argv[1])
 tracked = iter(run.track([torch.zeros(1 << 16), torch.zeros(1 << 16)]))
 next(tracked)
-slow = hold_up(16384)  # many seconds of SHA-256
+slow = hold_up(65536)  # half a minute of SHA-256, and more on a busy machine
 next(tracked)
 print("exits", flush=True)
 """
@@ -325,7 +325,7 @@ def test_an_interpreter_that_ends_does_not_wait_for_a_busy_worker(tmp_path: Path
     assert process.stdout.readline() == "exits\n"
     began = time.monotonic()
     _, errors = process.communicate(timeout=60)
-    assert time.monotonic() - began < 5, "2 s, and what a busy machine adds"
+    assert time.monotonic() - began < 20  # 2 s, and what a busy machine adds
     assert process.returncode == 0, errors
     with stores.open_store(tmp_path / "s") as store:
         (row,) = stores.read_runs(store)
@@ -333,3 +333,34 @@ def test_an_interpreter_that_ends_does_not_wait_for_a_busy_worker(tmp_path: Path
     assert (row.status, errors) == ("finished", "")
     assert the(records, "batches")["streams"][0]["tree"]["size"] == 2  # hashed by who waited for it
     assert_log_holds(tmp_path / "s", row.id, tmp_path)
+
+
+FLAT = """
+import os, sys, torch, mlprov
+from pathlib import Path
+from training_for_tests import network, train_step
+model, optimizer = network()
+loader = torch.utils.data.DataLoader(
+    torch.utils.data.TensorDataset(torch.randn(6000 * 4, 4), torch.arange(6000 * 4) % 2), 4)
+
+def state():
+    fields = Path("/proc/self/statm").read_text().split()
+    return int(fields[1]) * os.sysconf("SC_PAGESIZE"), len(os.listdir("/proc/self/fd"))
+
+seen = []
+with mlprov.start("flat", store=sys.argv[1], model=model, optimizer=optimizer) as run:
+    for epoch in run.epochs(1):
+        for number, batch in enumerate(run.track(loader)):
+            train_step(model, optimizer, batch)
+            if number in (2000, 5999):
+                seen.append(state())
+print(seen[1][0] - seen[0][0], seen[1][1] - seen[0][1])
+"""
+
+
+def test_memory_and_descriptors_are_flat_over_thousands_of_steps(tmp_path: Path) -> None:
+    memory, descriptors = map(
+        int, run_script(FLAT, tmp_path / "s", OMP_NUM_THREADS="1").stdout.split()
+    )
+    assert memory < 1 << 20  # one tensor kept of each of the 4,000 steps would be more
+    assert descriptors == 0

@@ -6,6 +6,7 @@ at the start, one now and then at the end of an epoch, five at the end.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
@@ -77,4 +78,5 @@ class Notices:
     def end(self, run: Any) -> None:
         """Five lines: what ``print(run)`` prints."""
         if _is_watched():
-            _say(str(run))
+            with contextlib.suppress(OSError):  # the working directory is gone
+                _say(str(run))

@@ -78,9 +78,10 @@ def start(
             many optimizer steps each time. torch's optimizers alone are seen to step.
         snapshot: how a capture is kept apart from writes. ``"overlap"``: what optimizers write is
             hashed in place while the next epoch begins, and its first step waits for what is left;
-            everything else is hashed before the call returns. ``"copy"``: tensors in host memory
-            are copied and hashed later, for loops that write weights outside an optimizer.
-            ``"inline"``: everything is hashed before the call returns.
+            large batches while the loop uses them; everything else is hashed before the call
+            returns. ``"copy"``: tensors in host memory are copied and hashed later, for loops that
+            write weights outside an optimizer. ``"inline"``: everything is hashed before the call
+            returns.
         check: ``"once"``, or ``"twice"``: what was hashed beside training is hashed again before
             the step that waits for it, to notice writes that no counter shows.
         trust_version: whether parameters that need no gradient and that no optimizer has are hashed

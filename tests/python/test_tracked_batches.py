@@ -20,7 +20,7 @@ from training_for_tests import ROOT, assert_log_holds, of_type, run_script, stor
 
 import mlprov
 from mlprov import RecordingWarning, stored_runs, stores, streams
-from mlprov.batches import capture_batch
+from mlprov.batches import BatchInHand, capture_batch
 
 np = pytest.importorskip("numpy")
 torch = pytest.importorskip("torch")
@@ -333,6 +333,39 @@ def test_an_interpreter_that_ends_does_not_wait_for_a_busy_worker(tmp_path: Path
     assert (row.status, errors) == ("finished", "")
     assert the(records, "batches")["streams"][0]["tree"]["size"] == 2  # hashed by who waited for it
     assert_log_holds(tmp_path / "s", row.id, tmp_path)
+
+
+def test_hashing_that_is_given_up_leaves_a_leaf_and_a_reason() -> None:
+    slow = hold_up(4096)
+    endless = torch.zeros(1).expand(1 << 36)
+    batch = BatchInHand(7, [endless], beside=True)
+    assert batch.is_beside
+    assert not batch.wait(0)
+    with pytest.raises(mlprov.StoreError) as given_up:
+        batch.capture()
+    assert given_up.value.status == "CLOSED"
+    capture = batch.refused(given_up.value)
+    assert json.loads(capture.leaf) == {"batch": 7, "items": {"$opaque": "builtins.list"}}
+    del slow
+
+
+def test_a_forked_child_that_goes_on_with_plain_batches_writes_nothing(tmp_path: Path) -> None:
+    code = """
+import os, sys, torch, mlprov
+with mlprov.start("fork", store=sys.argv[1]) as run:
+    for number, _ in enumerate(run.track([torch.ones(4, 4)] * 10)):
+        if number == 5:
+            child = os.fork()
+    print(run.id, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    done = run_script(code, tmp_path / "s")
+    run_id, exit_code = done.stdout.split()
+    assert exit_code == "1"
+    assert "cannot record from a forked child" in done.stderr
+    with stores.open_store(tmp_path / "s") as store:
+        records = stored_runs.read_run(store, run_id).records
+    (stream,) = the(records, "batches")["streams"]
+    assert stream["batches"] == stream["tree"]["size"] == 10
 
 
 FLAT = """

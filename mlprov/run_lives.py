@@ -15,6 +15,7 @@ from mlprov import keys, notices, resumption
 from mlprov.barriers import Barrier, PendingRecord
 from mlprov.captures import Capture, Guard
 from mlprov.configuration import Settings
+from mlprov.epoch_captures import EpochCapture
 from mlprov.epochs import Epoch
 from mlprov.errors import ConfigError, Error, StoreError
 from mlprov.items import class_name
@@ -22,7 +23,7 @@ from mlprov.kept_states import KeptStates
 from mlprov.recorded_runs import RecordedRun
 from mlprov.records import Json
 from mlprov.resumption import Past, Wanted
-from mlprov.run_records import EpochCapture, RunRecords
+from mlprov.run_records import RunRecords
 from mlprov.wording import plural
 
 __all__ = ["RunLife"]

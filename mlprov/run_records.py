@@ -7,7 +7,6 @@ import operator
 import os
 import pathlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from mlprov import (
@@ -29,6 +28,7 @@ from mlprov import (
 from mlprov._version import __version__
 from mlprov.captures import Capture, Guard
 from mlprov.configuration import Settings
+from mlprov.epoch_captures import EpochCapture, guard_of
 from mlprov.epochs import Epoch, metric_values
 from mlprov.errors import Error, EvidenceError, StoreError
 from mlprov.frozen import Frozen
@@ -43,7 +43,7 @@ from mlprov.resumption import Past
 from mlprov.saved_files import SavedFile
 from mlprov.tree_references import TreeReference
 
-__all__ = ["EpochCapture", "RunRecords", "guard_of"]
+__all__ = ["RunRecords"]
 
 T = TypeVar("T")
 
@@ -62,43 +62,6 @@ def _shown_path(path: str | os.PathLike[str]) -> str:
         with contextlib.suppress(ValueError, OSError):
             return str(named.relative_to(pathlib.Path.cwd()))
     return os.fspath(path)
-
-
-def guard_of(captures: Sequence[Capture]) -> str:
-    """What kept captures apart from writes: the guard of those that were hashed beside training."""
-    return next((one.guard for one in captures if one.guard != "inline"), "inline")
-
-
-@dataclass(frozen=True)
-class EpochCapture:
-    """The state at an epoch's end, its digests being made.
-
-    Attributes:
-        epoch: whose.
-        interrupted: whether its loop was left before the end.
-        weights, optimizer, ema: being hashed; None where there are none, or they could not be read.
-        trusted, scheduler, scaler, buffers, rng, rng_values, flags, modes: what the record says of
-            them.
-    """
-
-    epoch: Epoch
-    interrupted: bool
-    weights: Capture | None
-    trusted: Json
-    optimizer: Capture | None
-    ema: Capture | None
-    scheduler: Json
-    scaler: Json
-    buffers: Json
-    rng: Json
-    rng_values: Json
-    flags: Json
-    modes: Json
-
-    @property
-    def captures(self) -> list[Capture]:
-        """What is being hashed."""
-        return [one for one in (self.weights, self.optimizer, self.ema) if one is not None]
 
 
 class RunRecords:

@@ -192,8 +192,8 @@ def test_what_is_hashed_is_what_is_written_even_where_a_tensor_changes(tmp_path:
 @pytest.mark.parametrize(
     ("value", "error", "said"),
     [
-        (object(), ConfigError, "'bad' is builtins.object; expected tensors or arrays"),
-        ([1.0], ConfigError, "'bad' is builtins.list; expected tensors or arrays"),
+        (object(), ConfigError, "'bad' is builtins.object, expected tensors or arrays"),
+        ([1.0], ConfigError, "'bad' is builtins.list, expected tensors or arrays"),
         (torch.ones(2, dtype=torch.complex128), ConfigError, '"bad" is of type C128, which safet'),
         (np.array(["x"]), ConfigError, '"bad" is of type U, which safetensors does not have'),
         (torch.eye(2).to_sparse(), ConfigError, "'bad' is of layout sparse_coo"),

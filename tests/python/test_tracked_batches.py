@@ -211,15 +211,15 @@ def test_batches_wait_where_hashing_is_slower_than_the_loop(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(streams, "MAX_QUEUED", 2)
+    slow = torch.ones(1 << 24)  # 64 MiB: milliseconds of hashing, and a new tensor takes none
     alive: list[weakref.ref[Any]] = []
 
     def batches() -> Iterator[Any]:
-        for value in range(12):
-            batch = large(value)
+        for _ in range(12):
+            batch = slow.detach()
             alive.append(weakref.ref(batch))
             yield batch
             del batch
-            gc.collect()
             assert sum(one() is not None for one in alive) <= 4  # two, one new, the loop's
 
     run = pass_over(tmp_path / "s", batches(), lambda batch: None, on_error="raise")

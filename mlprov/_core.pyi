@@ -432,7 +432,7 @@ def load_safetensors(
     tensor or array for each entry, as long as it and writable, that nobody else has. They are
     written, and hashed from there.
 
-    EvidenceError: malformed, or changed while it was read; StoreError: cannot be read.
+    EvidenceError: malformed, or changed while it was read; OSError: cannot be read.
     """
 
 # ---- sign ----

@@ -71,7 +71,8 @@ def load_file(
         EvidenceError: the check could not be made: a malformed file, one that changes while it is
             read, evidence without the leaves, a signer that is not pinned.
         ConfigError: evidence that is none, another framework, a type that the framework lacks.
-        StoreError: the file or the store cannot be read.
+        OSError: the file cannot be read.
+        StoreError: the store cannot be read.
 
     >>> import tempfile, numpy, mlprov
     >>> folder = tempfile.TemporaryDirectory()

@@ -38,9 +38,10 @@ static void clear(struct loading *loading)
     Py_XDECREF(loading->path);
 }
 
-static int raise_error(struct mlp_py_state *state, const struct mlp_error *error)
+static int raise_error(struct mlp_py_state *state, const struct loading *loading,
+                       const struct mlp_error *error)
 {
-    mlp_py_raise(&state->exceptions, error);
+    mlp_py_raise_of_file(&state->exceptions, error, PyBytes_AsString(loading->path));
     return -1;
 }
 
@@ -58,7 +59,7 @@ static int open_file(struct mlp_py_state *state, struct loading *loading, PyObje
         status =
             mlp_file_safetensors_head(&loading->file, &loading->head, &loading->reader, &error);
     mlp_py_gil_take(released);
-    return status == 0 ? 0 : raise_error(state, &error);
+    return status == 0 ? 0 : raise_error(state, loading, &error);
 }
 
 /* ---- where the tensors go ---- */
@@ -115,7 +116,7 @@ static int list_parts(struct mlp_py_state *state, struct loading *loading)
             mlp_fail(&error, MLP_E_ARGUMENT,
                      WHAT "tensor %zu: %llu dense bytes in host memory are needed", i,
                      (unsigned long long)(entry->end - entry->begin));
-            return raise_error(state, &error);
+            return raise_error(state, loading, &error);
         }
         loading->parts[i] = (struct mlp_file_part){
             entry->begin, (size_t)(entry->end - entry->begin), (void *)(uintptr_t)view.data};
@@ -161,7 +162,7 @@ static int read_tensors(struct mlp_py_state *state, struct loading *loading)
     if (status == 0)
         status = hash_whole(loading, &error);
     mlp_py_visit_end(&visit);
-    return status == 0 ? 0 : raise_error(state, &error);
+    return status == 0 ? 0 : raise_error(state, loading, &error);
 }
 
 static PyObject *answer(const struct loading *loading)

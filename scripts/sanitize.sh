@@ -35,7 +35,7 @@ sys.exit(0 if mlprov._core.__file__.startswith('$tree/') else
 # ASan before LLVM 18's (gcc 12 has an older one) does not take its allocator's locks over a fork
 # (llvm-project pull request 75290): a child forked beside busy threads may hang in malloc.
 status=0
-"${run[@]}" .venv/bin/pytest -q -p no:cacheprovider -m "not timing and not forks_beside_threads" "$@" tests/python || status=$?
+"${run[@]}" .venv/bin/pytest -q -p no:cacheprovider -m "not timing and not frameworks and not forks_beside_threads" "$@" tests/python || status=$?
 
 if [ -n "$(ls "$reports")" ]; then
     cat "$reports"/* >&2

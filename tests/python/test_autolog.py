@@ -17,6 +17,8 @@ from mlprov import stored_runs, stores
 
 pytest.importorskip("torch")
 
+pytestmark = pytest.mark.frameworks
+
 DATA = """
 import sys, torch
 from torch.utils.data import DataLoader, TensorDataset

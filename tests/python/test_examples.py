@@ -12,6 +12,8 @@ import pytest
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
+pytestmark = pytest.mark.frameworks
+
 # Script → what it needs, what it has to say, further variables.
 SCRIPTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "train_lightning": ("torch lightning sklearn", ("(digits-lightning): holds", "its parent is")),

@@ -14,6 +14,8 @@ from mlprov.pytrees import named_state
 
 np = pytest.importorskip("numpy")
 
+pytestmark = pytest.mark.frameworks
+
 
 @pytest.fixture(autouse=True)
 def own_store(monkeypatch: pytest.MonkeyPatch, store_path: Path) -> None:

@@ -14,6 +14,8 @@ from mlprov import stored_runs, stores
 if importlib.util.find_spec("keras") is None:  # to import it would choose a backend
     pytest.skip("keras is not installed", allow_module_level=True)
 
+pytestmark = pytest.mark.frameworks
+
 # Keras takes its backend from the environment when it is imported: each in a process of its own.
 PROGRAM = """
 import json, sys

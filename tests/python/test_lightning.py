@@ -16,7 +16,10 @@ from mlprov import stores
 torch = pytest.importorskip("torch")
 L = pytest.importorskip("lightning")
 
-pytestmark = pytest.mark.filterwarnings("ignore:::lightning")
+pytestmark = [
+    pytest.mark.frameworks,
+    pytest.mark.filterwarnings("ignore:::lightning"),
+]
 
 
 @pytest.fixture(autouse=True)

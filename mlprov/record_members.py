@@ -58,7 +58,7 @@ _TREE = "tree"
 _LIVE: dict[str, _Kind | str] = {"weights": _TREE, "aliases": _LIST}
 _END: dict[str, _Kind | str] = {
     **dict.fromkeys(("status", "exception"), _TEXT),
-    **dict.fromkeys(("epochs", "batches", "gaps"), _COUNT),
+    **dict.fromkeys(("epochs", "batches", "gaps", "waits"), _COUNT),
     "overhead": _OBJECT,
     "seconds": _NUMBER,
 }
@@ -131,6 +131,7 @@ _MEMBERS: dict[str, dict[str, _Kind | str]] = {
         "role": _NAME,
         "epoch": _INTEGER,
         "count": _COUNT,
+        "reason": _TEXT,
     },
     "interruption": _END,
     "run.end": _END,

@@ -242,9 +242,10 @@ class Run(RunLife, Activities):
     ) -> Tracked[T]:
         """Record the batches of a loader as they pass: the same objects, in the same order.
 
-        They are hashed where they lie. torch tensors in host memory of 64 KiB and more are hashed
-        by a worker while the loop uses them, with ``snapshot="overlap"``: a batch that the loop
-        wrote into meanwhile is recorded as changed. Everything else is hashed before it is yielded.
+        They are hashed where they lie. With ``snapshot="overlap"`` torch tensors in host memory,
+        where a batch has 64 KiB and more of them together, are hashed by a worker while the loop
+        uses them: a batch that the loop wrote into meanwhile is recorded as changed. Everything
+        else is hashed before it is yielded.
         Of a ``DataLoader`` with a map-style data set the order of indices is recorded, too.
 
         Args:

@@ -394,7 +394,7 @@ def test_a_tree_of_fewer_leaves_than_cited_proves_nothing(here, copy):
 
 
 def test_unknown_members_and_types_are_nobody_s_business():
-    record_members.check_members({"type": "activity", "verb": 5}, "record 1")
+    record_members.check_members({"type": "mood", "verb": 5}, "record 1")
     record_members.check_members({"type": "epoch", "mood": []}, "record 1")
     for status in (None, "finished", {"bytes": "/w=="}):
         record_members.check_members({"type": "run.end", "status": status}, "record 1")

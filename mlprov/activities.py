@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Activities", "Activity", "Verb"]
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 _DIGEST = re.compile(r"(blake3|sha256|sha384|sha512):[0-9a-f]{64,128}")
 
@@ -71,21 +72,27 @@ class Activity:
         self._params: dict[str, Json] = {}
         self._began = time.perf_counter()
 
-    def inputs(self, **things: Any) -> None:
+    def inputs(self, /, **things: Any) -> None:
         """What the activity uses, by name: data sets, arrays, paths, models, digests, values."""
         self._inputs += self._run._entries(self._verb, things)
 
-    def outputs(self, **things: Any) -> None:
+    def outputs(self, /, **things: Any) -> None:
         """What it makes, of the same kinds."""
         self._outputs += self._run._entries(self._verb, things)
 
-    def params(self, **values: Any) -> None:
+    def params(self, /, **values: Any) -> None:
         """Settings and results: ProML's fields by their keywords, others by their own names."""
-        fields = _FIELDS[self._verb]
         for name, value in values.items():
-            plain = records.json_value(value)
-            shown = fields.get(name, name)
-            self._params[shown] = redaction.redact(plain, where=f"params.{shown}")
+            self.attempt(functools.partial(self._set_param, name, value))
+
+    def _set_param(self, name: str, value: Any) -> None:
+        plain = records.json_value(value)
+        shown = _FIELDS[self._verb].get(name, name)
+        self._params[shown] = redaction.redact(plain, where=f"params.{shown}")
+
+    def attempt(self, action: Callable[[], T]) -> T | None:
+        """Make a part of the record; what fails is a gap."""
+        return self._run.recorder.attempt(f"activity {self._verb}", action)
 
     def record(self, error: BaseException | None = None, *, timed: bool = False) -> None:
         """Write the record; the error is what ended the activity, named by its class alone."""
@@ -186,20 +193,30 @@ class Verb:
         def call(*arguments: Any, **keywords: Any) -> Any:
             activity = Activity(self._run, self._name)
             activity.params(**params)
-            given = signature.bind(*arguments, **keywords).arguments
-            data = {name: value for name, value in given.items() if not _is_setting(value)}
-            activity.params(**{name: given[name] for name in given if name not in data})
-            activity.inputs(**data)
+            taken = activity.attempt(lambda: _sort_arguments(signature, arguments, keywords))
+            if taken is not None:
+                settings, data = taken
+                activity.params(**settings)
+                activity.inputs(**data)
             try:
                 result = function(*arguments, **keywords)
             except BaseException as error:
                 activity.record(error, timed=True)
                 raise
-            activity.outputs(**_named_results(result))
+            activity.outputs(**(activity.attempt(lambda: _named_results(result)) or {}))
             activity.record(timed=True)
             return result
 
         return call  # type: ignore[return-value]
+
+
+def _sort_arguments(
+    signature: inspect.Signature, arguments: tuple[Any, ...], keywords: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A call's settings, and its data, by the names of the parameters."""
+    given = signature.bind(*arguments, **keywords).arguments
+    data = {name: value for name, value in given.items() if not _is_setting(value)}
+    return {name: given[name] for name in given if name not in data}, data
 
 
 class Activities:

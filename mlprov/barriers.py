@@ -99,14 +99,17 @@ class Barrier:
         Args:
             timeout: seconds to wait at most; what is not hashed then is a gap. None: no limit.
         """
-        record = self._pending
-        if record is None or not self._is_live:
+        if not self._is_live:
             return
-        self._recorder.attempt("capture", lambda: record.wait(timeout))
-        if self._pending is record:  # else another thread was faster
-            self._pending = None
-            self._recorder.before_next(None)
-            record.write()
+        with self._recorder.turn:
+            record = self._pending
+            if record is None:
+                return
+            self._recorder.attempt("capture", lambda: record.wait(timeout))
+            if self._pending is record:  # else a signal handler was
+                self._pending = None
+                self._recorder.before_next(None)
+                record.write()
 
     def settle_if_done(self) -> None:
         """Write the pending record if nothing has to be waited for."""

@@ -56,16 +56,17 @@ def close_left(recorder: Recorder, name: str) -> Json:
     """
     _, _, rest = name.partition("-")
     epoch, _, role = rest.partition("-")
+    of_content = _is_open(recorder, name)
     indices = _close(recorder, index_stream(name))
     tree = _close(recorder, name)
-    counted = tree or indices
-    if counted is None:
+    if tree is None and indices is None:
         return None
+    counted = tree if of_content else indices
     return {
-        "batches": counted.size,
+        "batches": 0 if counted is None else counted.size,
         "bytes": None,
         "epoch": int(epoch) if epoch.isdecimal() else None,
-        "hash": "index" if tree is None else "content",
+        "hash": "content" if of_content else "index",
         "indices": None if indices is None else indices.json(),
         "loader": None,
         "role": role or None,
@@ -75,8 +76,15 @@ def close_left(recorder: Recorder, name: str) -> Json:
     }
 
 
+def _is_open(recorder: Recorder, name: str) -> bool:
+    folder = pathlib.Path(recorder.store.path) / "trees"
+    return (folder / f"{recorder.log.run_id}-{name}.open").exists()
+
+
 def _close(recorder: Recorder, name: str) -> TreeReference | None:
     """The tree of what had reached the disk; None where that is nothing, or cannot be read."""
+    if not _is_open(recorder, name):  # to open it would make it
+        return None
     try:
         leaves = recorder.store.open_stream(recorder.log.run_id, name)
         if not leaves.size:

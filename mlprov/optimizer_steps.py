@@ -69,11 +69,14 @@ class StepWatch:
         self._skipped = 0
         self._flags: list[Any] = []
 
-    def start(self) -> None:
-        """Watch from now on, as soon as there can be a step; to be called again until then."""
-        # torch._dynamo is loaded by the first optimizer. Before there is one there is no step, and
-        # to load it takes seconds.
-        if not self.is_watching and "torch._dynamo" in sys.modules:
+    def start(self, *, at_once: bool = False) -> None:
+        """Watch from now on, as soon as there can be a step; to be called again until then.
+
+        Args:
+            at_once: also where there is no optimizer yet, which takes seconds.
+        """
+        # torch._dynamo is loaded by the first optimizer. Before there is one there is no step.
+        if not self.is_watching and (at_once or "torch._dynamo" in sys.modules):
             with _changing:
                 if not _handles:
                     _register()

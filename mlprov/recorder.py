@@ -317,21 +317,29 @@ class Recorder:
         """Have ``action`` called before anything else is appended: it appends what came earlier."""
         self._before_next = action
 
+    @property
+    def turn(self) -> contextlib.AbstractContextManager[object]:
+        """Held by the thread that records; not to be taken in a forked child: it may be held."""
+        return self._turn
+
     def catch_up(self) -> None:
-        """Append what came earlier and still waits."""
-        action, self._before_next = self._before_next, None
-        if action is None:
+        """Append what came earlier and still waits; not in a forked child."""
+        if self.in_child:
             return
-        # Its attempts are no part of the one that this happens in.
-        around = self._depth, self._epoch, self._role
-        self._depth, self._epoch, self._role = 0, None, None
-        try:
-            action()
-        except BaseException:
-            self._before_next = action
-            raise
-        finally:
-            self._depth, self._epoch, self._role = around
+        with self._turn:
+            action, self._before_next = self._before_next, None
+            if action is None:
+                return
+            # Its attempts are no part of the one that this happens in.
+            around = self._depth, self._epoch, self._role
+            self._depth, self._epoch, self._role = 0, None, None
+            try:
+                action()
+            except BaseException:
+                self._before_next = action
+                raise
+            finally:
+                self._depth, self._epoch, self._role = around
 
     def append(self, type: str, **fields: Json) -> int:  # noqa: A002
         """Add a record to those that the next :meth:`commit` writes; returns its seq."""

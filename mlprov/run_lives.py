@@ -17,9 +17,10 @@ from mlprov.captures import Capture, Guard
 from mlprov.configuration import Settings
 from mlprov.epoch_captures import EpochCapture
 from mlprov.epochs import Epoch
-from mlprov.errors import ConfigError, Error, StoreError
+from mlprov.errors import ConfigError, StoreError
 from mlprov.items import class_name
 from mlprov.kept_states import KeptStates
+from mlprov.modules import is_module
 from mlprov.recorded_runs import RecordedRun
 from mlprov.records import Json
 from mlprov.resumption import Past, Wanted
@@ -97,7 +98,8 @@ class RunLife(RecordedRun):
             self.recorder.give_up()
             raise
         atexit.register(self._at_exit)
-        self.barrier.watch.start()
+        # Steps are asked for, so an optimizer will come: what it loads may as well be loaded now.
+        self.barrier.watch.start(at_once=bool(self.barrier.every) and is_module(self._model))
         if began is None or self.recorder.unwritten:
             self._status = "unrecorded"
             self.recorder.give_up()
@@ -139,17 +141,25 @@ class RunLife(RecordedRun):
         settings, store = self._settings, self.recorder.store
         must = settings.resume == "must"
         wanted = Wanted(self.name, settings.project, settings.run_id, must)
+        lost: str | None = None
         for past in resumption.find_unfinished(store, wanted):
             try:
                 if self._resume(past, config):
                     return True
-            except Error as error:
+                lost = past.run.row.id
+            except Exception as error:
                 self.recorder.let_go()
                 if must or self.recorder.raises:
                     raise
+                self.recorder.gaps = 0  # those were that run's
                 self.recorder.warn(
                     f"not resumed, a new run is begun: {error}", once=f"resume {past.run.row.id}"
                 )
+        if must and lost is not None:
+            raise StoreError(
+                f"cannot resume the run {lost}: another process went on with it first",
+                "end that process first",
+            )
         if must:
             raise resumption.refuse_none(store, wanted)
         return False
@@ -338,7 +348,7 @@ class RunLife(RecordedRun):
                 f"(mlprov log {self.id} lists the gaps)"
             )
         if said is not None:
-            print(f"mlprov: run {self.id} ({self.name!r}): {said}", file=sys.stderr)  # noqa: T201
+            notices.say(f"mlprov: run {self.id} ({self.name!r}): {said}")
 
     def _at_exit(self) -> None:
         """A script that never called finish(): the last exception decides the status."""

@@ -330,8 +330,8 @@ class BatchStream:
         if self._leaves is not None:  # a batch of another thread that came at the last moment
             self.count = max(self.count, self._leaves.size)
         self._streams.batches += self.count
-        tree = self._close_leaves(self._leaves)
-        indices = self._close_leaves(self._indices)
+        tree = self._close_leaves(self._leaves, self._lose_batches)
+        indices = self._close_leaves(self._indices, self._lose_indices)
         self._leaves = self._indices = None
         if self._lost is not None and self.count:
             self._recorder.gap("batches", self._lost, count=self.count)
@@ -351,7 +351,13 @@ class BatchStream:
         else:
             self._recorder.append("batches", streams=[stream])
 
-    def _close_leaves(self, leaves: LeafStream | None) -> Json:
+    def _lose_batches(self, error: Exception) -> None:
+        self._lost = error
+
+    def _lose_indices(self, error: Exception) -> None:
+        self._recorder.gap("indices", error)
+
+    def _close_leaves(self, leaves: LeafStream | None, lose: Callable[[Exception], None]) -> Json:
         if leaves is None:
             return None
         size = leaves.size
@@ -361,7 +367,7 @@ class BatchStream:
             leaves.abandon()
             if self._recorder.raises:
                 raise
-            self._lost = error
+            lose(error)
             return None
 
 

@@ -248,3 +248,27 @@ def test_the_command_line_shows_what_was_made_of_what(run: mlprov.Run, mlp: Any)
     assert "preprocess_data: raw blake3:" in said
     assert "→ clean blake3:" in said
     assert "limit 3" in said
+
+
+def test_a_method_is_recorded_with_its_self_as_any_argument(run: mlprov.Run) -> None:
+    class Cleaner:
+        @run.preprocess_data
+        def clean(self, raw: Any) -> dict[str, Any]:
+            return {"self": raw}
+
+    assert Cleaner().clean([1, 2]) == {"self": [1, 2]}
+    record = the(stored(run), "activity")
+    assert [thing["name"] for thing in record["outputs"]] == ["self"]
+    assert record["inputs"][0]["name"] == "self"
+
+
+def test_an_argument_that_contains_itself_is_a_gap_and_the_function_runs(run: mlprov.Run) -> None:
+    @run.train
+    def fit(settings: dict[str, Any]) -> int:
+        return len(settings)
+
+    endless: dict[str, Any] = {}
+    endless["self"] = endless
+    with pytest.warns(mlprov.RecordingWarning, match="not recorded: activity train"):
+        assert fit(endless) == 1
+    assert [gap["what"] for gap in of_type(stored(run), "gap")] == ["activity train"]

@@ -137,3 +137,30 @@ def test_a_signal_handler_may_log_in_the_middle_of_anything(tmp_path: Path) -> N
     assert len(logged) == 100 + handled
     assert of_type(records, "gap") == []
     assert_log_holds(tmp_path / "s", run.id, tmp_path)
+
+
+def test_reading_records_beside_an_epoch_that_is_pending_disturbs_nobody(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    model = torch.nn.Linear(1 << 10, 1 << 10)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    optimizer.step()  # nothing has a gradient; from now on the optimizer guards the weights
+    failure = pytest.warns(mlprov.RecordingWarning, match="not recorded: metric")
+    with mlprov.start("reader", store=tmp_path / "s", model=model, optimizer=optimizer) as run:
+        done = threading.Event()
+
+        def read() -> None:
+            while not done.is_set():
+                assert run.records
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        for epoch in run.epochs(30):
+            optimizer.step()
+            epoch.log(**MANY)
+        done.set()
+        reader.join(timeout=120)
+        with failure:
+            run.log(bad=object())  # still a gap, and never an exception
+    records = stored(run)
+    assert [record["epoch"] for record in of_type(records, "epoch")] == list(range(30))
+    assert len(of_type(records, "gap")) == 1

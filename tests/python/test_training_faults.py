@@ -345,3 +345,43 @@ def test_the_curve_is_the_same_with_every_way_of_recording(tmp_path: Path) -> No
         ({}, {"snapshot": "copy"}, {"every": 1}, {"check": "twice"}, {"seeds": "values"})
     ):
         assert losses(store=tmp_path / str(number), **options) == bare
+
+
+# ---- what a run says and writes at its end ----
+
+
+def test_an_end_that_nobody_can_be_told_of_is_an_end(tmp_path: Path) -> None:
+    code = """
+import os, sys, mlprov
+sys.stderr = open("/dev/full", "w", buffering=1)
+with mlprov.start("full", store=sys.argv[1]) as run:
+    run.log(bad=object())
+print(run.status)
+"""
+    done = run_script(code, tmp_path / "s", check=False)  # Python itself ends with 120 then
+    assert done.stdout == "finished\n"
+
+
+def test_a_run_that_has_ended_leaves_the_file_alone_that_it_is_to_save(tmp_path: Path) -> None:
+    model, _ = network()
+    with mlprov.start("ended", store=tmp_path / "s", model=model) as run:
+        pass
+    path = tmp_path / "m.safetensors"
+    path.write_bytes(b"abc")
+    with pytest.raises(mlprov.StoreError, match="this run has ended"):
+        run.save(path)
+    assert path.read_bytes() == b"abc"
+
+
+def test_steps_are_seen_where_the_optimizer_comes_after_the_run(tmp_path: Path) -> None:
+    code = """
+import sys, torch, mlprov
+model = torch.nn.Linear(4, 2)
+with mlprov.start("late", store=sys.argv[1], model=model, every=2) as run:
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for _ in range(5):
+        model(torch.ones(3, 4)).sum().backward()
+        optimizer.step()
+print([record["step"] for record in run.records if record["type"] == "step"])
+"""
+    assert run_script(code, tmp_path / "s").stdout == "[2, 4]\n"

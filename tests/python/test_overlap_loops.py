@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import threading
@@ -23,6 +22,7 @@ from overlap_for_tests import (
 )
 from runs_for_tests import ask_both
 from test_core_forks import in_child
+from training_for_tests import run_script
 
 import mlprov
 from mlprov import keys
@@ -139,16 +139,8 @@ for epoch in run.epochs(2):
 
 
 def test_a_script_that_just_ends_has_its_last_epoch(tmp_path: Path) -> None:
-    environment = {**os.environ, "MLPROV_STORE": str(tmp_path / "s")}
-    done = subprocess.run(
-        [sys.executable, "-c", END_OF_A_SCRIPT],
-        cwd=Path(__file__).parent,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
+    done = run_script(END_OF_A_SCRIPT, MLPROV_STORE=str(tmp_path / "s"))
+    assert done.stderr == ""
     shown = subprocess.run(
         [sys.executable, "-m", "mlprov", "show", "--store", str(tmp_path / "s")],
         capture_output=True,

@@ -90,13 +90,14 @@ def run_script(
     prepare: Callable[[], None] | None = None,
     **variables: str,
 ) -> subprocess.CompletedProcess[str]:
-    """Run code in an interpreter of its own."""
+    """Run code in an interpreter of its own, which finds what the tests share."""
+    path = [*filter(None, [os.environ.get("PYTHONPATH")]), str(Path(__file__).parent)]
     done = subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=300,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent), **variables},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path), **variables},
         cwd=ROOT,
         preexec_fn=prepare,
         check=False,

@@ -77,7 +77,8 @@ class Barrier:
         self._due = False  # a step after which weights are captured has not ended everywhere
 
     @property
-    def _is_live(self) -> bool:
+    def is_live(self) -> bool:
+        """Whether the run is open, and this process its own."""
         return self._recorder.is_open and not self._recorder.in_child
 
     # ---- records ----
@@ -100,7 +101,7 @@ class Barrier:
             timeout: seconds to wait at most; what is not hashed then is a gap. None: no limit.
         """
         record = self._pending
-        if record is None or not self._is_live:
+        if record is None or not self.is_live:
             return
         self._recorder.attempt("capture", lambda: record.wait(timeout))
         if self._pending is record:  # else another thread was faster
@@ -110,14 +111,14 @@ class Barrier:
 
     def settle_if_done(self) -> None:
         """Write the pending record if nothing has to be waited for."""
-        if self._pending is not None and self._is_live and not self._pending.is_beside:
+        if self._pending is not None and self.is_live and not self._pending.is_beside:
             self.settle()
 
     # ---- moments without a step ----
 
     def begin_epoch(self) -> None:
         """Look for optimizers again: they, or the model's parameters, may be new."""
-        if self._is_live:
+        if self.is_live:
             self.watch.start()
             self.watch.forget_others()
 
@@ -132,7 +133,7 @@ class Barrier:
         """No optimizer is in the middle of a step: what is due is captured."""
         if not self._due and self.watch.is_watching:
             return
-        if not self._is_live:
+        if not self.is_live:
             return
         self.watch.start()
         if self._due:
@@ -142,7 +143,7 @@ class Barrier:
         """Steps that no hook told have been made: what is due is captured at once."""
         before = self.watch.steps
         self.watch.steps += made
-        if self.every and before // self.every < self.watch.steps // self.every and self._is_live:
+        if self.every and before // self.every < self.watch.steps // self.every and self.is_live:
             self._capture_due(inline=True)
 
     def _capture_due(self, *, inline: bool) -> None:
@@ -168,7 +169,7 @@ class Barrier:
 
     def must_wait(self) -> bool:
         """Whether tensors that an optimizer writes are being hashed."""
-        return self._pending is not None and self._is_live and self._pending.needs_barrier
+        return self._pending is not None and self.is_live and self._pending.needs_barrier
 
     def barrier(self) -> None:
         """Wait for the digests, and write their record."""
@@ -176,7 +177,7 @@ class Barrier:
 
     def before_step(self, *, is_next: bool) -> None:
         """Capture what is due before anything of the next step is written."""
-        if not self._is_live:
+        if not self.is_live:
             return
         self.settle_if_done()
         if self._due and is_next:
@@ -184,7 +185,7 @@ class Barrier:
 
     def after_step(self, optimizer: Any, *, is_next: bool) -> None:
         """Capture weights where it is time and this optimizer has written all of them."""
-        if not (self.every and is_next and self._is_live):
+        if not (self.every and is_next and self.is_live):
             return
         if self.watch.steps % self.every == 0:
             self._due = True

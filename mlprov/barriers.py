@@ -81,6 +81,11 @@ class Barrier:
         """Whether the run is open, and this process its own."""
         return self._recorder.is_open and not self._recorder.in_child
 
+    def release(self) -> None:
+        """The run has ended: watch no more, and let go of what was watched."""
+        self.watch.stop()
+        self._model = self._optimizer = None
+
     # ---- records ----
 
     def put(self, record: PendingRecord | None) -> None:

@@ -280,7 +280,10 @@ class RunLife(RecordedRun):
             self._end(timeout, status, None if error is None else class_name(error))
         self._seconds = time.perf_counter() - self._started
         self.ended = True
-        self.barrier.watch.stop()
+        self.barrier.release()
+        if not self.recorder.records_nothing:  # else save() still has something to do
+            self._make.release()
+            self._model = None
         atexit.unregister(self.finish_at_exit)
         _living.discard(self)
         self._say_gaps()

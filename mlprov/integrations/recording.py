@@ -197,7 +197,7 @@ class Recording:
         atexit.register(self._end_at_exit)  # before the run's own
 
     def _end_at_exit(self) -> None:
-        """The process ends; what is still being hashed is left to the run, which has little time."""
+        """The process ends; what is still being hashed is left to the run."""
         if self.run is None or not self.is_open:
             return
         if self._until_exit and self.run.failure_at_exit() is None:

@@ -385,6 +385,8 @@ def test_settings_that_are_wrong_are_said_at_the_start(tmp_path: Path) -> None:
     assert done.returncode == 7
     assert "nothing is recorded in process" in done.stderr
     assert "sideways" in done.stderr
+    with pytest.raises(mlprov.ConfigError, match="a run of its own"):
+        mlprov.autolog(ema={})
     for options in ({"no_such_option": 1}, {"every": "day"}):
         with pytest.raises(mlprov.ConfigError):
             mlprov.autolog(**options)
@@ -434,10 +436,13 @@ for x, y in DataLoader(data, batch_size=4):
 def test_trainings_one_after_another_are_runs_of_their_own(tmp_path: Path) -> None:
     body = """
 import gc, weakref
-before = None
+live = []
 for _fold in range(3):
+    gc.collect()
+    assert sum(one() is not None for one in live) <= 1
     model = torch.nn.Linear(4, 2)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    live.append(weakref.ref(model))
     for _epoch in range(2):
         for batch in DataLoader(data, batch_size=4):
             step(model, optimizer, batch)

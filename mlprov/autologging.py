@@ -65,6 +65,13 @@ def autolog(name: str | None = None, **options: Any) -> None:
         return
     # What is wrong with the settings is said here, and not in the middle of the training.
     given = {key: value for key, value in options.items() if key not in ("config", "parents")}
+    objects = given.keys() & {"model", "optimizer", "ema", "scheduler", "scaler"}
+    if objects:
+        raise ConfigError(
+            f"cannot record automatically with {min(objects)}=: it belongs to one training, and"
+            " autolog records all of them",
+            f"record this training with mlprov.start({min(objects)}=...), a run of its own",
+        )
     unknown = given.keys() - {field.name for field in dataclasses.fields(configuration.Settings)}
     if unknown:
         raise ConfigError(

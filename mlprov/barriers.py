@@ -77,8 +77,14 @@ class Barrier:
         self._due = False  # a step after which weights are captured has not ended everywhere
 
     @property
-    def _is_live(self) -> bool:
+    def is_live(self) -> bool:
+        """Whether the run is open, and this process its own."""
         return self._recorder.is_open and not self._recorder.in_child
+
+    def release(self) -> None:
+        """The run has ended: watch no more, and let go of what was watched."""
+        self.watch.stop()
+        self._model = self._optimizer = None
 
     # ---- records ----
 
@@ -99,7 +105,7 @@ class Barrier:
         Args:
             timeout: seconds to wait at most; what is not hashed then is a gap. None: no limit.
         """
-        if not self._is_live:
+        if not self.is_live:
             return
         with self._recorder.turn:
             record = self._pending
@@ -113,14 +119,14 @@ class Barrier:
 
     def settle_if_done(self) -> None:
         """Write the pending record if nothing has to be waited for."""
-        if self._pending is not None and self._is_live and not self._pending.is_beside:
+        if self._pending is not None and self.is_live and not self._pending.is_beside:
             self.settle()
 
     # ---- moments without a step ----
 
     def begin_epoch(self) -> None:
         """Look for optimizers again: they, or the model's parameters, may be new."""
-        if self._is_live:
+        if self.is_live:
             self.watch.start()
             self.watch.forget_others()
 
@@ -135,7 +141,7 @@ class Barrier:
         """No optimizer is in the middle of a step: what is due is captured."""
         if not self._due and self.watch.is_watching:
             return
-        if not self._is_live:
+        if not self.is_live:
             return
         self.watch.start()
         if self._due:
@@ -145,7 +151,7 @@ class Barrier:
         """Steps that no hook told have been made: what is due is captured at once."""
         before = self.watch.steps
         self.watch.steps += made
-        if self.every and before // self.every < self.watch.steps // self.every and self._is_live:
+        if self.every and before // self.every < self.watch.steps // self.every and self.is_live:
             self._capture_due(inline=True)
 
     def _capture_due(self, *, inline: bool) -> None:
@@ -171,7 +177,7 @@ class Barrier:
 
     def must_wait(self) -> bool:
         """Whether tensors that an optimizer writes are being hashed."""
-        return self._pending is not None and self._is_live and self._pending.needs_barrier
+        return self._pending is not None and self.is_live and self._pending.needs_barrier
 
     def barrier(self) -> None:
         """Wait for the digests, and write their record."""
@@ -179,7 +185,7 @@ class Barrier:
 
     def before_step(self, *, is_next: bool) -> None:
         """Capture what is due before anything of the next step is written."""
-        if not self._is_live:
+        if not self.is_live:
             return
         self.settle_if_done()
         if self._due and is_next:
@@ -187,7 +193,7 @@ class Barrier:
 
     def after_step(self, optimizer: Any, *, is_next: bool) -> None:
         """Capture weights where it is time and this optimizer has written all of them."""
-        if not (self.every and is_next and self._is_live):
+        if not (self.every and is_next and self.is_live):
             return
         if self.watch.steps % self.every == 0:
             self._due = True

@@ -12,7 +12,7 @@ from mlprov.errors import ConfigError, EvidenceError
 from mlprov.items import MAX_LEAF, Items, class_name, encode_text
 from mlprov.wording import brief
 
-__all__ = ["BatchCapture", "BatchInHand", "WriteProbe", "capture_batch"]
+__all__ = ["BatchCapture", "BatchInHand", "HashedBatch", "WriteProbe", "capture_batch"]
 
 _Raw: TypeAlias = bytes
 _MAX_PLACES = 300  # characters of places in a message
@@ -129,6 +129,34 @@ class BatchInHand:
         name = encode_text(class_name(self._batch))
         text = f'{{"batch":{self.number},"items":{{"$opaque":{name}}}}}'
         return BatchCapture(text.encode(), 0, 0, (), error)
+
+
+class HashedBatch(BatchInHand):
+    """A batch that is hashed now and numbered later, when its stream is known; it is not kept.
+
+    Args:
+        batch: what the loader gave.
+        algorithm: that of the runs that it may belong to.
+    """
+
+    __slots__ = ("_capture",)
+
+    def __init__(self, batch: object, algorithm: str) -> None:
+        super().__init__(0, batch, algorithm)
+        try:
+            self._capture = super().capture()
+        except Exception as error:  # noqa: BLE001  (whatever a foreign tensor raises)
+            self._error = error
+            self._capture = super().refused(error)
+        self._batch = self._items = None
+        self._rows = ()
+
+    def numbered(self, number: int) -> BatchCapture:
+        """Its leaf at this place of a stream."""
+        items = self._capture.leaf.removeprefix(b'{"batch":0')
+        return self._capture._replace(
+            leaf=b'{"batch":%d' % number + items, error=self._capture.error or self._error
+        )
 
 
 class WriteProbe:

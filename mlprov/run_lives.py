@@ -97,7 +97,7 @@ class RunLife(RecordedRun):
             self._status = "unrecorded"
             self.recorder.give_up()
             raise
-        atexit.register(self._at_exit)
+        atexit.register(self.finish_at_exit)
         # Steps are asked for, so an optimizer will come: what it loads may as well be loaded now.
         self.barrier.watch.start(at_once=bool(self.barrier.every) and is_module(self._model))
         if began is None or self.recorder.unwritten:
@@ -290,8 +290,11 @@ class RunLife(RecordedRun):
             self._end(timeout, status, None if error is None else class_name(error))
         self._seconds = time.perf_counter() - self._started
         self.ended = True
-        self.barrier.watch.stop()
-        atexit.unregister(self._at_exit)
+        self.barrier.release()
+        if not self.recorder.records_nothing:  # else save() still has something to do
+            self._make.release()
+            self._model = None
+        atexit.unregister(self.finish_at_exit)
         _living.discard(self)
         self._say_gaps()
         if self._head is not None:
@@ -350,15 +353,22 @@ class RunLife(RecordedRun):
         if said is not None:
             notices.say(f"mlprov: run {self.id} ({self.name!r}): {said}")
 
-    def _at_exit(self) -> None:
-        """A script that never called finish(): the last exception decides the status."""
-        error = getattr(sys, "last_value", None)
-        if id(error) == self._old_failure:  # an interactive session keeps it from before this run
-            error = None
+    def failure_at_exit(self) -> BaseException | None:
+        """The exception that the script ends with, if it does; the status hangs on it."""
+        error: BaseException | None = getattr(sys, "last_value", None)
+        # An interactive session keeps it from before this run.
+        return None if id(error) == self._old_failure else error
+
+    def finish_at_exit(self, *, failed: bool = False) -> None:
+        """A script that never called finish() ends; a second call does nothing.
+
+        Args:
+            failed: whether what was recorded was left in its middle, exception or none.
+        """
+        error = self.failure_at_exit()
         self._patience = _EXIT_PATIENCE / 2  # the other half is for the store
-        self.finish(
-            timeout=_EXIT_PATIENCE, status="finished" if error is None else "failed", error=error
-        )
+        status = "failed" if failed or error is not None else "finished"
+        self.finish(timeout=_EXIT_PATIENCE, status=status, error=error)
 
     def __enter__(self: L) -> L:
         return self

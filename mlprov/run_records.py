@@ -111,6 +111,11 @@ class RunRecords:
             self._plan = plan_of_model(self._model, self._algorithm)
         return self._plan
 
+    def release(self) -> None:
+        """The run has ended: model, optimizer and all else that it recorded may go."""
+        self._model = self._optimizer = self._plan = self._frozen = None
+        self._kept = KeptStates(None, None, None)
+
     def take_state(self, state: Any) -> Any:
         """Record this state as the weights from now on; returns it as the model of the run."""
         self._model = pytrees.named_state(state)

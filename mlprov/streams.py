@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from mlprov._core import LeafStream
-from mlprov.batches import BatchCapture, BatchInHand, WriteProbe
+from mlprov.batches import BatchCapture, BatchInHand, HashedBatch, WriteProbe
 from mlprov.epochs import Epoch
 from mlprov.errors import Error
 from mlprov.index_orders import IndexOrder, index_leaf
@@ -176,7 +176,9 @@ class BatchStream:
 
     def add(self, batch: object) -> None:
         """Hash a batch, or begin to; its leaf is appended behind those before it."""
-        if self._short is None or not self._add_plain(self._short, batch):
+        if isinstance(batch, HashedBatch):
+            self._attempt("batch", lambda: self._take_hashed(batch))
+        elif self._short is None or not self._add_plain(self._short, batch):
             self._attempt("batch", lambda: self._take(batch))
 
     def _add_plain(self, leaves: LeafStream, batch: object) -> bool:
@@ -208,6 +210,20 @@ class BatchStream:
                 order.drop()
                 return
         self._attempt("indices", lambda: self._take_indices(order))
+
+    def _take_hashed(self, batch: HashedBatch) -> None:
+        self._settle(None)
+        if self._order is not None:
+            self._take_indices(self._order)
+        capture = batch.numbered(self.count)
+        self.count += 1
+        try:
+            if self._leaves is not None:
+                self._leaves.append(capture.leaf)
+        except Exception as error:
+            self._lose_all(error)  # a stream with a hole would number the batches wrongly
+            raise
+        self._count(capture)
 
     def _take(self, batch: object) -> None:
         if self._order is not None:

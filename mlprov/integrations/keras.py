@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from types import ModuleType
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 from mlprov.autologging import run_name
 from mlprov.integrations import frameworks, loaders
 from mlprov.integrations.recording import Recording
+from mlprov.recorder import RecordingWarning
 from mlprov.runs import Run
 
 __all__ = ["Callback", "record_automatically"]
@@ -129,12 +131,14 @@ class Callback(_keras.callbacks.Callback):  # type: ignore[misc]
             self.recording.end()
 
     def on_predict_begin(self, logs: Any = None) -> None:
-        """A prediction begins."""
-        self._begin_alone("predict")
+        """A prediction begins; one within a fit, of another callback, is part of it."""
+        if not self._in_fit:
+            self._begin_alone("predict")
 
     def on_predict_end(self, logs: Any = None) -> None:
         """A prediction is over."""
-        self.recording.end()
+        if not self._in_fit:
+            self.recording.end()
 
     def _begin_alone(self, what: str) -> None:
         if self._fitted is not None:
@@ -153,7 +157,14 @@ def record_automatically(keras: ModuleType, name: str | None, options: Mapping[s
         callbacks = given.arguments.get("callbacks") or []
         if isinstance(callbacks, _keras.callbacks.Callback):
             callbacks = [callbacks]
-        if isinstance(callbacks, list) and not any(isinstance(one, Callback) for one in callbacks):
+        if isinstance(callbacks, _keras.callbacks.CallbackList):
+            warnings.warn(
+                "mlprov: not recorded: a fit whose callbacks are a CallbackList; add"
+                " mlprov.integrations.keras.Callback to it",
+                RecordingWarning,
+                stacklevel=2,
+            )
+        elif not any(isinstance(one, Callback) for one in callbacks):
             data = _arrays(given.arguments.get("x"), given.arguments.get("y"))
             recorded = Callback(run_name(name), data=data, **options)
             given.arguments["callbacks"] = [*callbacks, recorded]

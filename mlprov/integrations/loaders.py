@@ -7,8 +7,11 @@ one that it had, whose iteration is recorded; and is given its own class back af
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
+
+from mlprov.recorder import RecordingWarning
 
 __all__ = ["record_in_place", "stop_recording"]
 
@@ -23,7 +26,8 @@ def record_in_place(loader: Any, track: Callable[[Iterable[Any]], Iterable[Any]]
         track: makes of an iterable what is to be iterated instead, such as ``run.track``.
 
     Returns:
-        whether the loader could be given another class: objects with slots and of C types cannot.
+        whether the loader could be given another class: objects with slots and of C types cannot,
+        and a warning says so.
 
     >>> class Loader:
     ...     def __iter__(self):
@@ -50,7 +54,12 @@ def record_in_place(loader: Any, track: Callable[[Iterable[Any]], Iterable[Any]]
     setattr(kind, _MARK, own)
     try:
         object.__setattr__(loader, "__class__", kind)
-    except (TypeError, AttributeError):
+    except (TypeError, AttributeError) as error:
+        warnings.warn(
+            f"mlprov: not recorded: batches of a {own.__name__}: {error}",
+            RecordingWarning,
+            stacklevel=2,
+        )
         return False
     return True
 

@@ -2,12 +2,12 @@
 
 Three things are seen of such a loop: optimizers step, a ``DataLoader`` is passed over, the process
 ends. From these an epoch is made: a pass in which an optimizer steps. What a pass is for is known
-only with its first step, so that its batches are kept until then, a few at most.
+only with its first step, and the loop has its batches before: so they are hashed when they are
+taken, and their leaves are kept until then.
 """
 
 from __future__ import annotations
 
-import atexit
 import functools
 import gc
 import sys
@@ -17,14 +17,16 @@ from collections.abc import Iterator, Mapping
 from types import ModuleType
 from typing import Any
 
-from mlprov import optimizer_steps
+from mlprov import configuration, optimizer_steps
 from mlprov.autologging import run_name
+from mlprov.barriers import Barrier
+from mlprov.batches import HashedBatch
 from mlprov.integrations.recording import Recording
 from mlprov.recorder import RecordingWarning
 
 __all__ = ["find_model", "record_automatically"]
 
-_MAX_KEPT = 64  # batches of a pass in which no optimizer has stepped yet
+_MAX_KEPT = 1024  # leaves of batches of a pass in which no optimizer has stepped yet
 
 
 def record_automatically(torch: ModuleType, name: str | None, options: Mapping[str, Any]) -> None:
@@ -75,11 +77,19 @@ def find_model(optimizer: Any) -> Any:
 
 
 class _Pass:
-    """One iteration of a ``DataLoader``, told of at each batch and at its end."""
+    """One iteration of a ``DataLoader``, told of at each batch and at its end.
+
+    Attributes:
+        trainings: those whose optimizer has stepped in it; its batches are theirs.
+        kept: batches that no training had when the loop took them.
+        is_other: whether it is taken for no training's.
+        is_over: whether the loader has ended.
+    """
 
     def __init__(self, loops: _Loops, batches: Any) -> None:
-        self.role: str | None = None  # not known before a step, or the end
-        self.kept: list[Any] = []
+        self.trainings: list[_Training] = []
+        self.kept: list[HashedBatch] = []
+        self.is_other = False
         self.is_over = False
         self._loops = loops
         self._batches = batches
@@ -105,23 +115,71 @@ class _Pass:
         return getattr(self._batches, name)
 
 
-class _Model:
-    """A model that is trained here, and its run."""
+class _Training:
+    """A model that is trained here, its run, and the pass that is its epoch."""
 
     def __init__(self, recording: Recording, model: Any) -> None:
         self.recording = recording
-        self._model = model if isinstance(model, dict) else weakref.ref(model)
+        self._model = model
+        self._epoch: weakref.ref[_Pass] | None = None
+        self._index = -1
+
+    @property
+    def epoch(self) -> _Pass | None:
+        """The pass that is the epoch, while it is going on."""
+        found = None if self._epoch is None else self._epoch()
+        return None if found is None or found.is_over else found
+
+    @property
+    def has_passes(self) -> bool:
+        """Whether its epochs are passes over a loader."""
+        return self._epoch is not None
 
     def has(self, optimizer: Any) -> bool:
         """Whether the optimizer writes only what this run records."""
-        model = self._model if isinstance(self._model, dict) else self._model()
-        if model is None:
-            return False
-        held = model.values() if isinstance(model, dict) else model.parameters()
+        held = self._model.values() if isinstance(self._model, dict) else self._model.parameters()
         own = {id(parameter) for parameter in held}
         return own.issuperset(
             id(parameter) for group in optimizer.param_groups for parameter in group["params"]
         )
+
+    def step_in(self, current: _Pass | None) -> None:
+        """Its optimizer is about to step, in a pass or outside of all."""
+        if current is None:
+            if self._index < 0:
+                self._next_epoch(None)
+        elif all(one is not self for one in current.trainings):
+            if self.epoch is None:
+                self._next_epoch(current)
+            current.trainings.append(self)
+            for batch in current.kept:
+                self.recording.batch("train", batch)
+
+    def _next_epoch(self, current: _Pass | None) -> None:
+        self.end_epoch()  # its loop was left before its loader had ended
+        self._index += 1
+        self._epoch = None if current is None else weakref.ref(current)
+        self.recording.begin_epoch(self._index)
+
+    def end_epoch(self) -> None:
+        """The epoch is complete, where one is going on."""
+        if self.recording.is_in_epoch:
+            self.recording.end_epoch({})
+
+
+class _Steps(optimizer_steps.StepWatch):
+    """Tells of each step, whoever makes it: what is of no interest now may be later."""
+
+    def __init__(self, loops: _Loops) -> None:
+        super().__init__(loops)
+        self._loops = loops
+
+    def before(self, optimizer: Any) -> None:
+        """A step begins."""
+        self._loops.step(optimizer)
+
+    def after(self, optimizer: Any) -> None:
+        """The runs count for themselves."""
 
 
 class _Loops:
@@ -132,57 +190,90 @@ class _Loops:
     """
 
     def __init__(self, torch: ModuleType, name: str | None, options: Mapping[str, Any]) -> None:
-        self.watch = optimizer_steps.StepWatch(self)
+        self.watch = _Steps(self)
         self._torch = torch
         self._name = name
-        self._options = options
-        self._models: list[_Model] = []
+        settings = {key: options[key] for key in options.keys() - {"config", "parents"}}
+        # Batches are hashed before there is a run, so that all runs have this algorithm.
+        self._algorithm = configuration.resolve(settings).algorithm
+        self._options = {**options, "algorithm": self._algorithm}
+        self._trainings: list[_Training] = []
+        self._known: weakref.WeakKeyDictionary[Any, _Training] = weakref.WeakKeyDictionary()
+        self._refused: weakref.WeakSet[Any] = weakref.WeakSet()
         self._last: weakref.ref[_Pass] | None = None  # the pass that gave the last batch
-        self._epoch: weakref.ref[_Pass] | None = None  # the pass that is the epoch
-        self._index = -1  # of the epoch
-        self._is_registered = False
 
     @property
-    def _recordings(self) -> list[Recording]:
-        return [one.recording for one in self._models if one.recording.is_open]
+    def _open(self) -> list[_Training]:
+        return [one for one in self._trainings if one.recording.is_open]
 
     def _is_somebody_elses(self) -> bool:
-        """Whether a run is open that was not started here: its loop tells of itself."""
-        own = [self.watch]
-        own += [one.run.barrier.watch for one in self._recordings if one.run is not None]
-        return any(all(watch is not one for one in own) for watch in optimizer_steps.watches())
+        """Whether a run is open that was not started here: its loop tells of itself.
+
+        Those of the process that this one was forked from are none of this one.
+        """
+        runs = [one.recording.run for one in self._trainings]
+        own = [run.barrier for run in runs if run is not None]
+        return any(
+            isinstance(watch.listener, Barrier)
+            and watch.listener.is_live
+            and all(watch.listener is not one for one in own)
+            for watch in optimizer_steps.watches()
+        )
 
     # ---- steps ----
 
-    def concerns(self, optimizer: Any) -> bool:
-        """Whether the optimizer trains a model that is recorded here; a new one begins a run."""
-        if self._is_somebody_elses():
-            return False
-        if any(one.has(optimizer) for one in self._models if one.recording.is_open):
-            return True
+    def step(self, optimizer: Any) -> None:
+        """An optimizer is about to step; nothing is written yet."""
+        if optimizer in self._refused or self._is_somebody_elses():
+            return
+        current = None if self._last is None else self._last()
+        if current is not None and current.is_over:
+            current = None
         try:
-            self._begin(optimizer)
+            self._training_of(optimizer, current).step_in(current)
         except Exception as error:
             if self._options.get("on_error") == "raise":
                 raise
+            self._refused.add(optimizer)
             warnings.warn(
                 f"mlprov: not recorded: a {type(optimizer).__name__}: {error}",
                 RecordingWarning,
                 stacklevel=2,
             )
-            return False
-        return True
 
-    def _begin(self, optimizer: Any) -> None:
+    def _training_of(self, optimizer: Any, current: _Pass | None) -> _Training:
+        known = self._known.get(optimizer)
+        if known is None or not known.recording.is_open:
+            fitting = [one for one in self._open if one.has(optimizer)]
+            known = fitting[0] if fitting else self._begin(optimizer, current)
+            self._known[optimizer] = known
+        return known
+
+    def _begin(self, optimizer: Any, current: _Pass | None) -> _Training:
+        for one in list(self._trainings):
+            together = one.epoch is not None or (current is None and not one.has_passes)
+            if not one.recording.is_open or not together:
+                self._end(one)
         model = find_model(optimizer)
         recording = Recording(run_name(self._name), None, self._options)
-        recording.begin(model=model, optimizer=optimizer)
-        self._models.append(_Model(recording, model))
-        if self._epoch is not None or self._index >= 0:
-            recording.begin_epoch(self._index)
-        if not self._is_registered:
-            self._is_registered = True
-            atexit.register(self._end)
+        recording.begin(model=model, optimizer=optimizer, until_exit=True)
+        training = _Training(recording, model)
+        self._trainings.append(training)
+        return training
+
+    def _end(self, training: _Training) -> None:
+        """Another model is trained now, in a pass of its own; nothing of this one is kept."""
+        training.end_epoch()
+        training.recording.end()
+        self._trainings.remove(training)
+        for optimizer, known in list(self._known.items()):
+            if known is training:
+                del self._known[optimizer]
+
+    def concerns(self, optimizer: Any) -> bool:
+        """Every optimizer is of interest."""
+        del optimizer
+        return True
 
     def is_busy(self) -> bool:
         """Always: the first step of a model begins its run."""
@@ -196,40 +287,16 @@ class _Loops:
         """Nothing to wait for."""
 
     def before_step(self, *, is_next: bool) -> None:
-        """The pass that is going on is one of training; nothing of the step is written yet."""
-        del is_next
-        current = None if self._last is None else self._last()
-        if current is not None and current.is_over:
-            current = None
-        epoch = None if self._epoch is None else self._epoch()
-        if current is not None and current.role is None:
-            if epoch is None or epoch.is_over:
-                self._next_epoch(current)
-            self._settle(current, "train")
-        elif self._index < 0:
-            self._next_epoch(None)
+        """Told of by :meth:`step`."""
 
     def after_step(self, optimizer: Any, *, is_next: bool) -> None:
         """The runs count for themselves."""
-
-    def _next_epoch(self, current: _Pass | None) -> None:
-        if any(recording.is_in_epoch for recording in self._recordings):
-            self._end_epoch()  # its loop was left before its loader had ended
-        self._index += 1
-        self._epoch = None if current is None else weakref.ref(current)
-        for recording in self._recordings:
-            recording.begin_epoch(self._index)
-
-    def _end_epoch(self) -> None:
-        self._epoch = None
-        for one in self._models:
-            if one.recording.is_in_epoch:
-                one.recording.end_epoch({})
 
     # ---- batches ----
 
     def watch_pass(self, loader: Any, batches: Any) -> Any:
         """A pass over a loader begins."""
+        del loader
         if self._is_somebody_elses() or self._torch.utils.data.get_worker_info() is not None:
             return batches
         self.watch.start()
@@ -238,46 +305,41 @@ class _Loops:
     def take(self, one: _Pass, batch: Any) -> None:
         """A batch is about to be used."""
         self._last = weakref.ref(one)
-        if one.role is not None:
-            for recording in self._recordings:
-                recording.batch(one.role, batch)
-            return
-        one.kept.append(batch)
-        if len(one.kept) > _MAX_KEPT:
-            self._settle(one, "other")
+        if one.trainings:
+            # A second optimizer that steps first with this batch has it, and those that follow.
+            one.kept = [HashedBatch(batch, self._algorithm)] if self._may_join(one) else []
+            for training in one.trainings:
+                training.recording.batch("train", one.kept[0] if one.kept else batch)
+        elif one.is_other:
+            for training in self._open:
+                training.recording.batch("other", batch)
+        elif self.watch.is_watching:  # else there is no optimizer that could step in this pass
+            one.kept.append(HashedBatch(batch, self._algorithm))
+            if len(one.kept) > _MAX_KEPT:
+                self._settle_as_other(one)
 
-    def _settle(self, one: _Pass, role: str) -> None:
-        """It is known now what a pass is for; where no run is open it leaves no trace."""
-        recordings = self._recordings
-        if role == "other" and not recordings:
-            one.kept.clear()
-            return
-        one.role = role
+    def _may_join(self, one: _Pass) -> bool:
+        """Whether a training that is open has not stepped in this pass yet."""
+        return any(training not in one.trainings for training in self._open)
+
+    def _settle_as_other(self, one: _Pass) -> None:
+        """No optimizer stepped in this pass; where no run is open it leaves no trace."""
         kept, one.kept = one.kept, []
-        for batch in kept:
-            for recording in recordings:
-                recording.batch(role, batch)
+        for training in self._open:
+            one.is_other = True
+            for batch in kept:
+                training.recording.batch("other", batch)
 
     def end_pass(self, one: _Pass) -> None:
-        """A pass is over; if it was the epoch's, the epoch is."""
+        """A pass is over; where it is an epoch, the epoch is."""
         if one.is_over:
             return
+        if not one.trainings:
+            self._settle_as_other(one)
+        for training in self._open:
+            if training.epoch is one:
+                training.end_epoch()
+            elif training.epoch is None and one.is_other:
+                training.recording.end_batches("other")
         one.is_over = True
-        if one.role is None:
-            self._settle(one, "other")
-        epoch = None if self._epoch is None else self._epoch()
-        if epoch is one:
-            self._end_epoch()
-        elif epoch is None and one.role == "other":
-            for recording in self._recordings:
-                recording.end_batches("other")
-
-    # ---- the end ----
-
-    def _end(self) -> None:
-        """The process ends; the last exception decides how the runs do."""
-        error = getattr(sys, "last_value", None)
-        if error is None:
-            self._end_epoch()
-        for recording in self._recordings:
-            recording.end(error)
+        one.kept, one.trainings = [], []

@@ -9,6 +9,7 @@ what a framework does not tell is left out.
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -146,6 +147,7 @@ class Recording:
         self._loop: Iterator[Epoch] | None = None
         self._epoch: Epoch | None = None
         self._tags: Tags | None = None
+        self._until_exit = False
         self._next = 0  # the first index that no epoch of this run has had
 
     @property
@@ -160,13 +162,22 @@ class Recording:
 
     # ---- the run ----
 
-    def begin(self, *, model: Any = None, optimizer: Any = None, config: Any = None) -> None:
+    def begin(
+        self,
+        *,
+        model: Any = None,
+        optimizer: Any = None,
+        config: Any = None,
+        until_exit: bool = False,
+    ) -> None:
         """A training begins. One that no hook has ended before ends as failed.
 
         Args:
             model: recorded now and at the end of every epoch, where the run is started here.
             optimizer: the same.
             config: of the framework, where the user gave none.
+            until_exit: whether it is complete when the process ends: else it was left in its
+                middle, by an exception that the script caught, and has failed.
         """
         if self._name is None:
             return
@@ -182,6 +193,18 @@ class Recording:
         self._feeds, self._next = {}, 0
         self.run = start(self._name, model=model, optimizer=optimizer, **options)
         self._tags = Tags(self.run)
+        self._until_exit = until_exit
+        atexit.register(self._end_at_exit)  # before the run's own
+
+    def _end_at_exit(self) -> None:
+        """The process ends; what is still being hashed is left to the run."""
+        if self.run is None or not self.is_open:
+            return
+        if self._until_exit and self.run.failure_at_exit() is None:
+            self.end_epoch({})
+        self.run.finish_at_exit(failed=not self._until_exit)
+        if self._tags is not None:
+            self._tags.conclude()
 
     def end(self, error: BaseException | None = None, *, failed: bool = False) -> None:
         """The training is over: its epoch, where one is going on, is interrupted.
@@ -199,6 +222,7 @@ class Recording:
             feed.end()
         self._feeds = {}
         if self._name is not None:
+            atexit.unregister(self._end_at_exit)
             ending = "failed" if failed or error is not None else "finished"
             self.run.finish(status=ending, error=error)
             if self._tags is not None:

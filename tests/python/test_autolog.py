@@ -385,6 +385,8 @@ def test_settings_that_are_wrong_are_said_at_the_start(tmp_path: Path) -> None:
     assert done.returncode == 7
     assert "nothing is recorded in process" in done.stderr
     assert "sideways" in done.stderr
+    with pytest.raises(mlprov.ConfigError, match="a run of its own"):
+        mlprov.autolog(ema={})
     for options in ({"no_such_option": 1}, {"every": "day"}):
         with pytest.raises(mlprov.ConfigError):
             mlprov.autolog(**options)
@@ -396,3 +398,94 @@ def test_a_command_that_is_not_there_is_wrong_use(words: tuple[str, ...], tmp_pa
     assert done.returncode == 2
     assert "cannot run a command" in done.stderr
     assert len(done.stderr.splitlines()) == 2
+
+
+def of_loop(tmp_path: Path, body: str) -> list[list[dict[str, Any]]]:
+    done = recorded(tmp_path, "python", script(tmp_path, DATA + body))
+    assert done.returncode == 0, done.stderr
+    return runs(tmp_path)
+
+
+STEP = """
+def step(model, optimizer, batch):
+    optimizer.zero_grad()
+    loss_of(model, batch).backward()
+    optimizer.step()
+"""
+
+
+def test_a_batch_is_recorded_as_the_loop_was_given_it(tmp_path: Path) -> None:
+    body = """
+model = torch.nn.Linear(4, 2)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+for x, y in DataLoader(data, batch_size=4):
+    WRITE
+    step(model, optimizer, (x, y))
+"""
+    trees = []
+    for write in ("pass", "x.mul_(10)"):
+        folder = tmp_path / write[0]
+        folder.mkdir()
+        (records,) = of_loop(folder, STEP + body.replace("WRITE", write))
+        leaves = the(records, "epoch")["streams"][0]
+        trees.append(leaves["tree"])
+        assert leaves["guard"] == "inline"
+    assert trees[0] == trees[1]
+
+
+def test_trainings_one_after_another_are_runs_of_their_own(tmp_path: Path) -> None:
+    body = """
+import gc, weakref
+live = []
+for _fold in range(3):
+    gc.collect()
+    assert sum(one() is not None for one in live) <= 1
+    model = torch.nn.Linear(4, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    live.append(weakref.ref(model))
+    for _epoch in range(2):
+        for batch in DataLoader(data, batch_size=4):
+            step(model, optimizer, batch)
+"""
+    found = of_loop(tmp_path, STEP + body)
+    assert len(found) == 3
+    for records in found:
+        epochs = of_type(records, "epoch")
+        assert [epoch["epoch"] for epoch in epochs] == [0, 1]
+        assert [streams(epoch) for epoch in epochs] == [{"train": 4}] * 2
+        assert [epoch["steps"] for epoch in epochs] == [4, 4]
+        assert the(records, "run.end")["status"] == "finished"
+
+
+def test_an_optimizer_of_an_explicit_run_is_recorded_after_it(tmp_path: Path) -> None:
+    body = """
+import mlprov
+model = torch.nn.Linear(4, 2)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+with mlprov.start("own", model=model, optimizer=optimizer):
+    step(model, optimizer, data.tensors)
+for batch in DataLoader(data, batch_size=4):
+    step(model, optimizer, batch)
+"""
+    own, after = of_loop(tmp_path, STEP + body)
+    assert (own[0]["name"], after[0]["name"]) == ("own", "train")
+    assert streams(the(after, "epoch")) == {"train": 4}
+
+
+def test_a_forked_child_that_trains_is_a_run(tmp_path: Path) -> None:
+    body = """
+import os
+model = torch.nn.Linear(4, 2)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+for batch in DataLoader(data, batch_size=4):
+    step(model, optimizer, batch)
+torch.set_num_threads(1)
+child = os.fork()
+for batch in DataLoader(data, batch_size=8):
+    step(model, optimizer, batch)
+if child:
+    assert os.waitpid(child, 0)[1] == 0
+"""
+    parent, child = of_loop(tmp_path, STEP + body)
+    assert [streams(epoch) for epoch in of_type(parent, "epoch")] == [{"train": 4}, {"train": 2}]
+    assert [streams(epoch) for epoch in of_type(child, "epoch")] == [{"train": 2}]

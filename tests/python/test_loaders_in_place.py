@@ -1,0 +1,13 @@
+"""A loader that cannot be recorded where it lies is said to the user."""
+
+from __future__ import annotations
+
+import pytest
+
+from mlprov.integrations.loaders import record_in_place
+from mlprov.recorder import RecordingWarning
+
+
+def test_a_loader_of_a_c_type_is_left_alone_with_a_warning() -> None:
+    with pytest.warns(RecordingWarning, match="batches of a list"):
+        assert not record_in_place([1], lambda batches: batches)

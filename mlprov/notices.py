@@ -14,7 +14,7 @@ from typing import Any
 
 from mlprov.escapes import escape
 
-__all__ = ["Notices", "is_interactive"]
+__all__ = ["Notices", "is_interactive", "say"]
 
 _SECONDS = 10.0  # between two lines of progress
 
@@ -37,9 +37,11 @@ def _is_watched() -> bool:
         return False
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
     """Write whole lines; a bar of tqdm's is moved out of the way and drawn again below."""
     shown = "\n".join(escape(line) for line in text.splitlines())
+    if sys.stderr is None:
+        return
     bars: Any = getattr(sys.modules.get("tqdm"), "tqdm", None)
     try:
         if bars is not None and getattr(bars, "_instances", None):
@@ -60,7 +62,7 @@ class Notices:
         """One line: what is recorded, and where."""
         if _is_watched():
             verb = "goes on with" if run.resumed else "records"
-            _say(f"mlprov {verb} run {run.id} ({run.name}) in {run.store_path}")
+            say(f"mlprov {verb} run {run.id} ({run.name}) in {run.store_path}")
 
     def end_epoch(self, run: Any, epoch: Any) -> None:
         """At the end of an epoch, a line where the last one is long ago.
@@ -73,10 +75,10 @@ class Notices:
         self._last = now
         cost, gaps = run.overhead, run.recorder.gaps
         lost = f", {gaps} not recorded" if gaps else ""
-        _say(f"mlprov: epoch {epoch.index}, recording takes {cost['share']:.1%} of the time{lost}")
+        say(f"mlprov: epoch {epoch.index}, recording takes {cost['share']:.1%} of the time{lost}")
 
     def end(self, run: Any) -> None:
         """Five lines: what ``print(run)`` prints."""
         if _is_watched():
             with contextlib.suppress(OSError):  # the working directory is gone
-                _say(str(run))
+                say(str(run))

@@ -338,7 +338,7 @@ class RunLife(RecordedRun):
                 f"(mlprov log {self.id} lists the gaps)"
             )
         if said is not None:
-            print(f"mlprov: run {self.id} ({self.name!r}): {said}", file=sys.stderr)  # noqa: T201
+            notices.say(f"mlprov: run {self.id} ({self.name!r}): {said}")
 
     def _at_exit(self) -> None:
         """A script that never called finish(): the last exception decides the status."""

@@ -313,6 +313,7 @@ class Run(RunLife, Activities):
             StoreError: the file cannot be written; the run has ended.
             UnsupportedTensorError: a tensor has no values.
         """
+        self.recorder.refuse_ended_or_forked()
         self.recorder.require(
             self._model is not None,
             "cannot save: this run has no model",

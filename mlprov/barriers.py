@@ -99,11 +99,17 @@ class Barrier:
         Args:
             timeout: seconds to wait at most; what is not hashed then is a gap. None: no limit.
         """
+        if self._pending is None or not self._is_live:  # a child may inherit the lock taken
+            return
+        with self._recorder.turn:  # of two threads one writes it
+            self._settle(timeout)
+
+    def _settle(self, timeout: float | None) -> None:
         record = self._pending
         if record is None or not self._is_live:
             return
         self._recorder.attempt("capture", lambda: record.wait(timeout))
-        if self._pending is record:  # else another thread was faster
+        if self._pending is record:  # else a signal handler was faster
             self._pending = None
             self._recorder.before_next(None)
             record.write()

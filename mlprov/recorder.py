@@ -97,6 +97,7 @@ class Recorder:
         gaps: pieces of evidence that were lost so far.
         seconds: time spent in recording on the calling thread.
         raises: whether failures raise (``on_error="raise"``).
+        turn: held by the thread that records.
         unwritten: whether the last commit failed and its records wait for the next one.
     """
 
@@ -111,7 +112,7 @@ class Recorder:
         self._store: Store | None = None
         self._log: RunLog | None = None
         self._warned: set[str] = set()
-        self._turn = threading.RLock()
+        self.turn = threading.RLock()
         self._depth = 0  # attempts around this one, all in the thread whose turn it is
         self._epoch: int | None = None  # of what is being attempted
         self._role: str | None = None
@@ -247,7 +248,7 @@ class Recorder:
         if self._disabled:
             return None
         self.refuse_ended_or_forked()  # before the lock: a child may inherit it taken
-        with self._turn:
+        with self.turn:
             self.refuse_ended_or_forked()
             if self._depth:
                 return action()
@@ -318,11 +319,16 @@ class Recorder:
         self._before_next = action
 
     def catch_up(self) -> None:
-        """Append what came earlier and still waits."""
-        action, self._before_next = self._before_next, None
-        if action is None:
+        """Append what came earlier and still waits, in this thread's turn; nothing in a child."""
+        if self.in_child:  # before the lock: a child may inherit it taken
             return
-        # Its attempts are no part of the one that this happens in.
+        with self.turn:
+            action, self._before_next = self._before_next, None
+            if action is not None:
+                self._apart(action)
+
+    def _apart(self, action: Callable[[], None]) -> None:
+        """Its attempts are no part of the one that this happens in."""
         around = self._depth, self._epoch, self._role
         self._depth, self._epoch, self._role = 0, None, None
         try:

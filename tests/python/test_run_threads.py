@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import signal
 import sys
 import threading
@@ -137,3 +139,56 @@ def test_a_signal_handler_may_log_in_the_middle_of_anything(tmp_path: Path) -> N
     assert len(logged) == 100 + handled
     assert of_type(records, "gap") == []
     assert_log_holds(tmp_path / "s", run.id, tmp_path)
+
+
+def test_what_waits_is_written_in_the_turn_of_the_thread_that_reads(tmp_path: Path) -> None:
+    inside, may_end = threading.Event(), threading.Event()
+    written: list[bool] = []
+    with mlprov.start("turns", store=tmp_path / "s") as run:
+
+        def attempt() -> None:
+            inside.set()
+            assert may_end.wait(60)
+
+        recording = threading.Thread(target=lambda: run.recorder.attempt("metric", attempt))
+        recording.start()
+        assert inside.wait(60)
+        run.recorder.before_next(lambda: written.append(may_end.is_set()))
+        reading = threading.Thread(target=lambda: run.records)
+        reading.start()
+        reading.join(0.2)
+        assert written == []  # not while another thread records
+        may_end.set()
+        recording.join(60)
+        reading.join(60)
+        assert written == [True]
+        with pytest.warns(mlprov.RecordingWarning):
+            run.log(wrong=object())  # a gap still, not an error in the training
+
+
+def test_a_run_whose_standard_error_is_full_ends_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = mlprov.start("full", store=tmp_path / "s")
+    with pytest.warns(mlprov.RecordingWarning):
+        run.log(wrong=object())
+    full = os.open("/dev/full", os.O_WRONLY)
+    try:
+        with monkeypatch.context() as patch:
+            stream = io.TextIOWrapper(io.FileIO(full, "w", closefd=False), write_through=True)
+            patch.setattr(sys, "stderr", stream)
+            run.finish()
+    finally:
+        os.close(full)
+    assert run.status == "finished"
+
+
+def test_a_run_that_has_ended_writes_no_file(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    kept = tmp_path / "m.safetensors"
+    kept.write_bytes(b"kept")
+    run = mlprov.start("ended", model=torch.nn.Linear(2, 1), store=tmp_path / "s")
+    run.finish()
+    with pytest.raises(mlprov.StoreError, match="has ended"):
+        run.save(kept)
+    assert kept.read_bytes() == b"kept"

@@ -17,7 +17,8 @@ from mlprov.captures import Capture, Guard
 from mlprov.configuration import Settings
 from mlprov.epoch_captures import EpochCapture
 from mlprov.epochs import Epoch
-from mlprov.errors import ConfigError, Error, StoreError
+from mlprov.errors import ConfigError, StoreError
+from mlprov.explanations import in_words
 from mlprov.items import class_name
 from mlprov.kept_states import KeptStates
 from mlprov.recorded_runs import RecordedRun
@@ -139,16 +140,22 @@ class RunLife(RecordedRun):
         settings, store = self._settings, self.recorder.store
         must = settings.resume == "must"
         wanted = Wanted(self.name, settings.project, settings.run_id, must)
+        gaps = self.recorder.gaps
         for past in resumption.find_unfinished(store, wanted):
             try:
                 if self._resume(past, config):
                     return True
-            except Error as error:
+                self.recorder.gaps = gaps
+                if settings.run_id is not None:
+                    raise resumption.refuse_taken(past)
+            except Exception as error:  # also torch's own, of weights that cannot be read
                 self.recorder.let_go()
+                self.recorder.gaps = gaps  # those were of the run that is let go
                 if must or self.recorder.raises:
                     raise
                 self.recorder.warn(
-                    f"not resumed, a new run is begun: {error}", once=f"resume {past.run.row.id}"
+                    f"not resumed, a new run is begun: {in_words(error, 'read')}",
+                    once=f"resume {past.run.row.id}",
                 )
         if must:
             raise resumption.refuse_none(store, wanted)

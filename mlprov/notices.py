@@ -40,6 +40,8 @@ def _is_watched() -> bool:
 def say(text: str) -> None:
     """Write whole lines; a bar of tqdm's is moved out of the way and drawn again below."""
     shown = "\n".join(escape(line) for line in text.splitlines())
+    if sys.stderr is None:
+        return
     bars: Any = getattr(sys.modules.get("tqdm"), "tqdm", None)
     try:
         if bars is not None and getattr(bars, "_instances", None):

@@ -97,6 +97,7 @@ class Recorder:
         gaps: pieces of evidence that were lost so far.
         seconds: time spent in recording on the calling thread.
         raises: whether failures raise (``on_error="raise"``).
+        turn: held by the thread that records.
         unwritten: whether the last commit failed and its records wait for the next one.
     """
 
@@ -111,7 +112,7 @@ class Recorder:
         self._store: Store | None = None
         self._log: RunLog | None = None
         self._warned: set[str] = set()
-        self._turn = threading.RLock()
+        self.turn = threading.RLock()
         self._depth = 0  # attempts around this one, all in the thread whose turn it is
         self._epoch: int | None = None  # of what is being attempted
         self._role: str | None = None
@@ -247,7 +248,7 @@ class Recorder:
         if self._disabled:
             return None
         self.refuse_ended_or_forked()  # before the lock: a child may inherit it taken
-        with self._turn:
+        with self.turn:
             self.refuse_ended_or_forked()
             if self._depth:
                 return action()
@@ -317,16 +318,11 @@ class Recorder:
         """Have ``action`` called before anything else is appended: it appends what came earlier."""
         self._before_next = action
 
-    @property
-    def turn(self) -> contextlib.AbstractContextManager[object]:
-        """Held by the thread that records; not to be taken in a forked child: it may be held."""
-        return self._turn
-
     def catch_up(self) -> None:
         """Append what came earlier and still waits; not in a forked child."""
         if self.in_child:
             return
-        with self._turn:
+        with self.turn:
             action, self._before_next = self._before_next, None
             if action is None:
                 return

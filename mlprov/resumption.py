@@ -19,7 +19,15 @@ from mlprov.records import Json
 from mlprov.stored_runs import StoredRun
 from mlprov.tree_references import TreeReference, read_reference
 
-__all__ = ["Past", "Wanted", "describe_weights", "find_unfinished", "is_free", "refuse_none"]
+__all__ = [
+    "Past",
+    "Wanted",
+    "describe_weights",
+    "find_unfinished",
+    "is_free",
+    "refuse_none",
+    "refuse_taken",
+]
 
 _ENDED = ("finished", "failed", "superseded")
 
@@ -162,6 +170,14 @@ def _last_life(run: StoredRun) -> dict[str, Any]:
 def _who(run: StoredRun) -> str:
     process = _last_life(run).get("process") or {}
     return f"the process {process.get('pid')}"
+
+
+def refuse_taken(past: Past) -> StoreError:
+    """Why a run that was found free could not be resumed."""
+    return StoreError(
+        f"cannot resume the run {past.run.row.id}: another process went on with it first",
+        "let that process end, or end it, and try again",
+    )
 
 
 def refuse_none(store: Store, wanted: Wanted) -> StoreError:

@@ -18,6 +18,7 @@ from mlprov.configuration import Settings
 from mlprov.epoch_captures import EpochCapture
 from mlprov.epochs import Epoch
 from mlprov.errors import ConfigError, StoreError
+from mlprov.explanations import in_words
 from mlprov.items import class_name
 from mlprov.kept_states import KeptStates
 from mlprov.modules import is_module
@@ -141,25 +142,23 @@ class RunLife(RecordedRun):
         settings, store = self._settings, self.recorder.store
         must = settings.resume == "must"
         wanted = Wanted(self.name, settings.project, settings.run_id, must)
-        lost: str | None = None
+        gaps, lost = self.recorder.gaps, None
         for past in resumption.find_unfinished(store, wanted):
             try:
                 if self._resume(past, config):
                     return True
-                lost = past.run.row.id
-            except Exception as error:
+                self.recorder.gaps, lost = gaps, past
+            except Exception as error:  # also torch's own, of weights that cannot be read
                 self.recorder.let_go()
+                self.recorder.gaps = gaps  # those were of the run that is let go
                 if must or self.recorder.raises:
                     raise
-                self.recorder.gaps = 0  # those were that run's
                 self.recorder.warn(
-                    f"not resumed, a new run is begun: {error}", once=f"resume {past.run.row.id}"
+                    f"not resumed, a new run is begun: {in_words(error, 'read')}",
+                    once=f"resume {past.run.row.id}",
                 )
         if must and lost is not None:
-            raise StoreError(
-                f"cannot resume the run {lost}: another process went on with it first",
-                "end that process first",
-            )
+            raise resumption.refuse_taken(lost)
         if must:
             raise resumption.refuse_none(store, wanted)
         return False

@@ -17,6 +17,8 @@ from training_for_tests import of_type, run_script, the
 
 import mlprov
 from mlprov import ConfigError, StoreError, bundles, keys, processes, stored_runs, stores
+from mlprov.recorder import Recorder
+from mlprov.run_records import RunRecords
 
 
 @pytest.fixture
@@ -322,6 +324,33 @@ def test_a_run_without_its_key_is_not_resumed_and_another_is_begun(store: Path) 
     other, resumed, _, errors = train(store, resume="auto")
     assert (other != run_id, resumed) == (True, "False")
     assert "not resumed, a new run is begun" in errors
+
+
+def test_a_foreign_error_while_resuming_begins_another_run(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = train(store, "batch kill", resume="auto")[0]
+
+    def fail(records: Any, *_: Any) -> None:
+        records._recorder.gaps += 3
+        raise RuntimeError("weights on a device that is gone")
+
+    monkeypatch.setattr(RunRecords, "resume", fail)
+    with (
+        pytest.warns(mlprov.RecordingWarning, match="a new run is begun"),
+        mlprov.start("t", store=store, resume="auto") as run,
+    ):
+        assert (run.id != run_id, run.resumed, run.recorder.gaps) == (True, False, 0)
+    assert run.status == "finished"
+
+
+def test_a_named_run_that_another_process_took_first_is_said_to_be_taken(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = train(store, "batch kill", resume="auto")[0]
+    monkeypatch.setattr(Recorder, "reopen", lambda *_: False)
+    with pytest.raises(StoreError, match="another process went on with it first"):
+        mlprov.start("t", store=store, resume="must", run_id=run_id)
 
 
 # ---- evidence that lies ----

@@ -139,6 +139,31 @@ def test_a_signal_handler_may_log_in_the_middle_of_anything(tmp_path: Path) -> N
     assert_log_holds(tmp_path / "s", run.id, tmp_path)
 
 
+def test_what_waits_is_written_in_the_turn_of_the_thread_that_reads(tmp_path: Path) -> None:
+    inside, may_end = threading.Event(), threading.Event()
+    written: list[bool] = []
+    with mlprov.start("turns", store=tmp_path / "s") as run:
+
+        def attempt() -> None:
+            inside.set()
+            assert may_end.wait(60)
+
+        recording = threading.Thread(target=lambda: run.recorder.attempt("metric", attempt))
+        recording.start()
+        assert inside.wait(60)
+        run.recorder.before_next(lambda: written.append(may_end.is_set()))
+        reading = threading.Thread(target=lambda: run.records)
+        reading.start()
+        reading.join(0.2)
+        assert written == []  # not while another thread records
+        may_end.set()
+        recording.join(60)
+        reading.join(60)
+        assert written == [True]
+        with pytest.warns(mlprov.RecordingWarning):
+            run.log(wrong=object())  # a gap still, not an error in the training
+
+
 def test_reading_records_beside_an_epoch_that_is_pending_disturbs_nobody(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     model = torch.nn.Linear(1 << 10, 1 << 10)

@@ -442,11 +442,11 @@ class SigningKey:
         """A signed note over text (must end in a newline)."""
 
 # ---- Ethereum ----
-# What needs a signature opens libsecp256k1 at its first call; where that is missing, Error says what
-# to install.
+# What needs a signature opens libsecp256k1 at its first call; where that is missing, Error says
+# what to install.
 
 # (chain id, nonce, highest priority fee, highest fee, gas limit, receiver or None, value, data);
-# fees and value in wei. Numbers above 2^64 - 1 are not taken; value may be larger where one is read.
+# fees and value in wei. Numbers above 2^64 - 1 are not taken; a value that is read may be larger.
 _Intent: TypeAlias = tuple[int, int, int, int, int, str | None, int, bytes]
 
 def keccak256(data: Buffer, /) -> bytes:
@@ -472,9 +472,10 @@ def ethereum_prove(
 ) -> bytes:
     """Evidence (docs/format.md section 14) of the anchor that a transaction made.
 
-    block, receipts: the JSON of a node's results for eth_getBlockByHash with whole transactions and
-    for the receipts of all of them; header: its RLP where the node gave it. VerificationError: the
-    answers do not make the block's hash and roots, or the transaction is no anchor of digest.
+    block, receipts: the JSON of a node's results for eth_getBlockByHash with whole transactions
+    and for the receipts of all of them; header: its RLP where the node gave it.
+    VerificationError: the answers do not make the block's hash and roots, or the transaction is
+    no anchor of digest.
     """
 
 def ethereum_verify(evidence: Buffer, digest: Buffer, /) -> dict[str, Any]:

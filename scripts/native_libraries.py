@@ -38,8 +38,8 @@ class NativeLibrary:
         probe: C source that compiles only where the header is present and new enough.
         link: the name after ``-l`` where ``pkg-config`` does not know it; empty for none.
         packages: system name (a key of ``SYSTEMS``) to package name.
-        at_run_time: the core opens it when it is first needed and links nothing; without its headers
-            that part alone is left out of the build.
+        at_run_time: the core opens it when it is first needed and links nothing; without its
+            headers that part alone is left out of the build.
     """
 
     pkg_config: str
@@ -212,7 +212,8 @@ def main(arguments: list[str]) -> int:
         case ["ldflags"]:
             print(shlex.join(link_flags()))
         case _:
-            print(f"usage: {sys.argv[0]} missing SYSTEM | required SYSTEM | explain | cflags | ldflags")
+            questions = "missing SYSTEM | required SYSTEM | explain | cflags | ldflags"
+            print(f"usage: {sys.argv[0]} {questions}")
             return 2
     return 0
 

@@ -211,12 +211,14 @@ static uint64_t number_of(const struct mlp_json_value *object, const char *key)
     return number > 0 ? (uint64_t)number : 0;
 }
 
-/* RFC 7914 section 2: n is a power of two; memory is 128 x n x r bytes. */
+/* RFC 7914 section 2: n is a power of two below 2^(16 x r), on which OpenSSL insists; memory is
+ * 128 x n x r bytes. */
 static bool is_scrypt_allowed(const struct parameters *parameters)
 {
     uint64_t n = parameters->n, r = parameters->r, p = parameters->p;
-    return n > 1 && (n & (n - 1)) == 0 && r > 0 && p > 0 && n <= SCRYPT_WORK && r <= SCRYPT_WORK &&
-           p <= SCRYPT_WORK && n * r <= SCRYPT_MEMORY / 128 && n * r * p <= SCRYPT_WORK;
+    return n > 1 && (n & (n - 1)) == 0 && r > 0 && p > 0 && (r >= 4 || n < UINT64_C(1) << 16 * r) &&
+           n <= SCRYPT_WORK && r <= SCRYPT_WORK && p <= SCRYPT_WORK &&
+           n * r <= SCRYPT_MEMORY / 128 && n * r * p <= SCRYPT_WORK;
 }
 
 static int read_parameters(struct parameters *parameters, const struct mlp_json_value *crypto,
@@ -232,8 +234,9 @@ static int read_parameters(struct parameters *parameters, const struct mlp_json_
         parameters->p = number_of(given, "p");
         return is_scrypt_allowed(parameters)
                    ? 0
-                   : fail_file(error, "its scrypt parameters are wrong or ask for more than 1 GiB "
-                                      "or n x r x p above 2^22");
+                   : fail_file(error, "its scrypt parameters are not those of RFC 7914 (n a power "
+                                      "of two below 2^(16 r)), or ask for more than 1 GiB or for "
+                                      "n x r x p above 2^22");
     }
     parameters->kdf = KDF_PBKDF2;
     parameters->rounds = number_of(given, "c");

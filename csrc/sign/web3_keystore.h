@@ -5,7 +5,7 @@
  * MAC, Keccak-256(last 16 || ciphertext). We write scrypt with n = 131072, r = 8, p = 1 (OWASP Password
  * Storage Cheat Sheet), which takes about 0.4 s and 128 MiB; parameters of others are taken up to 1 GiB
  * of memory, 2^22 for n x r x p and 10,000,000 rounds of PBKDF2, so that a file cannot stall who opens
- * it.
+ * it. As RFC 7914 section 2 says, n is below 2^(16 r): one file of ethereum-tests (r = 1) is not.
  *
  * Threads: functions touch only what they are given (and the file).
  * Errors: texts never contain key material or passphrases.

@@ -303,3 +303,33 @@ assert "libsecp256k1" in maps()
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_without_the_library_the_error_names_the_package(tmp_path: Path) -> None:
+    for version in (6, 5, 2, 1):
+        (tmp_path / f"libsecp256k1.so.{version}").write_bytes(b"no library")
+    code = """
+from mlprov import _core
+from mlprov.errors import Error
+calls = (
+    _core.EthereumKey.generate,
+    lambda: _core.EthereumKey.from_secret(b"1" * 32),
+    lambda: _core.EthereumKey.create("key", b"passphrase"),
+)
+for call in calls:
+    try:
+        call()
+    except Error as error:
+        assert error.status == "CRYPTO" and "libsecp256k1" in str(error), error
+        print(error)
+assert _core.keccak256(b"").hex().startswith("c5d24601")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "LD_LIBRARY_PATH": str(tmp_path)},
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("apt-get install libsecp256k1-1") == 3, done.stdout
+    assert not (tmp_path / "key").exists()

@@ -157,7 +157,8 @@ def test_without_apt_get_the_packages_of_four_systems_are_printed(machine: Machi
     expected = {
         "Debian, Ubuntu": "apt-get install libssl-dev libsqlite3-dev libjansson-dev "
         "libsecp256k1-dev python3",
-        "Fedora": "dnf install openssl-devel sqlite-devel jansson-devel libsecp256k1-devel python3-devel",
+        "Fedora": "dnf install openssl-devel sqlite-devel jansson-devel libsecp256k1-devel "
+        "python3-devel",
         "Homebrew": "brew install openssl@3 sqlite jansson secp256k1 python@3",
         "conda": "conda install -c conda-forge openssl sqlite jansson libsecp256k1 python",
     }

@@ -45,6 +45,7 @@ wheel: setup ## build sdist and wheels into dist/ and try each in a clean enviro
 	@bash scripts/wheel.sh
 
 test-torchfree: setup ## install into an environment without torch and run the tests there
+	@bash scripts/test_nodes.sh
 	@bash scripts/torchfree.sh
 
 test-neon: ## C cross-compiled for AArch64; its tests of BLAKE3 run by QEMU

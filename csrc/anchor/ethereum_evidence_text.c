@@ -192,7 +192,7 @@ static int read_format(const struct mlp_json_value *object, struct mlp_error *er
 {
     const char *format;
     size_t format_len;
-    uint64_t version;
+    uint64_t version = 0;
     int status = mlp_json_require_string(&format, &format_len, object, "format", WHAT, error);
     if (status == 0 && (format_len != strlen(FORMAT) || memcmp(format, FORMAT, format_len) != 0))
         status = fail_text(error, "format", FORMAT);

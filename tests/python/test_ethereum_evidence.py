@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+import ethereum_reference
 import pytest
 from nodes_for_tests import Account, account, anvil, call_data, deploy, require_secp256k1
 
@@ -130,6 +131,23 @@ def test_every_flipped_byte_is_refused(made: dict[int, Made], size: int) -> None
     for place in range(0, len(one.evidence), 7):
         with pytest.raises((VerificationError, EvidenceError)):
             _core.ethereum_verify(one.evidence[:place], one.digest)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_slow_reading_of_the_specification_agrees(made: dict[int, Made], size: int) -> None:
+    one = made[size]
+    ethereum_reference.check(one.evidence, one.digest)
+    with pytest.raises(AssertionError):
+        ethereum_reference.check(one.evidence, bytes(32))
+
+
+def test_the_slow_reading_refuses_the_same_damage(made: dict[int, Made]) -> None:
+    one = made[1]
+    for place in random.Random(3).sample(range(len(one.evidence)), 60):
+        broken = bytearray(one.evidence)
+        broken[place] ^= 1
+        with pytest.raises((ValueError, AssertionError, LookupError, TypeError, AttributeError)):
+            ethereum_reference.check(bytes(broken), one.digest)
 
 
 def test_random_damage_is_refused(made: dict[int, Made]) -> None:
@@ -336,6 +354,12 @@ def test_a_transaction_that_failed_is_no_anchor() -> None:
         block, receipts = node.block(str(node.receipt(sent)["blockHash"]))
     evidence = _core.ethereum_prove(block, receipts, bytes.fromhex(sent[2:]), digest_of(1))
     assert _core.ethereum_verify(evidence, digest_of(1))["event"] == "MLProvenance"
+
+
+def test_the_slow_reading_hashes_as_the_core_does() -> None:
+    for length in (0, 1, 135, 136, 137, 300):
+        data = bytes(range(256)) * 2
+        assert ethereum_reference.keccak(data[:length]) == _core.keccak256(data[:length])
 
 
 def test_could_not_check_is_no_verdict() -> None:

@@ -52,7 +52,7 @@ TESTS_GLOB := $(patsubst %,tests/c/test_%.c,hash hash_boundaries hash_kernels ha
 STAND_INS  := tests/cross/no_sha2.c
 REPLACED   := csrc/hash/sha2.c
 else
-ROOMS      := base hash merkle codec tensor capture files sign store anchor
+ROOMS      := base hash merkle codec tensor capture files sign store net anchor
 TESTS_GLOB := tests/c/test_*.c
 LIBRARIES  := $(shell $(PYTHON) scripts/native_libraries.py ldflags)
 INCLUDES   := $(shell $(PYTHON) scripts/native_libraries.py cflags)

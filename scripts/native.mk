@@ -80,7 +80,7 @@ OTHER_SOURCES  := $(sort $(wildcard tests/cross/*.c tests/fuzz/*.c))
 FUZZERS        := $(patsubst tests/fuzz/%.c,$(OUT)/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 
 # Programs that start threads; others would show ThreadSanitizer nothing.
-TESTS_tsan     := $(addprefix $(OUT)/test_,pool pool_submit ticket hash_threads hash_source slice strided files)
+TESTS_tsan     := $(addprefix $(OUT)/test_,pool pool_submit ticket hash_threads hash_source slice strided files outbox workers)
 TESTS_USED     := $(or $(TESTS_$(VARIANT)),$(TESTS))
 
 CORE_OBJECTS   := $(CORE_SOURCES:%.c=$(OUT)/%.o) $(ASSEMBLY:%.S=$(OUT)/%.o)

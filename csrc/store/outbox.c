@@ -338,3 +338,24 @@ int mlp_outbox_hasten(struct mlp_store *store, int64_t now_ms, struct mlp_error 
                                 "i", now_ms);
     return mlp_store_end(store, status, error);
 }
+
+int mlp_outbox_resume(struct mlp_store *store, int64_t *count, struct mlp_error *error)
+{
+    int64_t resumed = 0;
+    int status = mlp_store_begin(store, error);
+    if (status != 0)
+        return status;
+    status = mlp_sqlite_execute(
+        store, error,
+        "UPDATE anchor_intents SET since = strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), failures = 0,"
+        " due = 0, note = NULL, state = CASE WHEN EXISTS(SELECT 1 FROM anchor_attempts"
+        " WHERE intent = anchor_intents.id) THEN 'sent' ELSE 'planned' END"
+        " WHERE state = 'needs_operator'",
+        "");
+    if (status == 0)
+        status = mlp_sqlite_number(store, &resumed, error, "SELECT changes()", "");
+    status = mlp_store_end(store, status, error);
+    if (status == 0)
+        *count = resumed;
+    return status;
+}

@@ -148,6 +148,13 @@ int mlp_outbox_postpone(struct mlp_store *store, int64_t id, int64_t due_ms, con
  */
 int mlp_outbox_hasten(struct mlp_store *store, int64_t now_ms, struct mlp_error *error);
 
+/* Makes whatever waits for somebody go on: from needs_operator to sent where it has an attempt, else to
+ * planned.
+ * Out:     count: of them.
+ * Returns: 0.
+ */
+int mlp_outbox_resume(struct mlp_store *store, int64_t *count, struct mlp_error *error);
+
 /* ---- leases: one worker on an account at a time, whatever process it is in ---- */
 
 #define MLP_LEASE_MS 60000

@@ -339,7 +339,7 @@ class AnchorWorkers:
     def stop(self, milliseconds: int, /) -> bool:
         """End all, and what they ask; whether they have ended. What is left stays."""
 
-@disjoint_base
+@final
 class Ticket:
     """Tensors that workers hash in place while the caller goes on; rows as of tensor_digests.
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
 
-from mlprov import configuration, optimizers, records, saved_models
+from mlprov import anchoring, configuration, optimizers, records, saved_models
 from mlprov.barriers import Barrier, PendingRecord
 from mlprov.captures import Capture, Guard
 from mlprov.configuration import Settings
@@ -68,7 +68,8 @@ def start(
         config: the settings of the training: a dict, dataclass or namespace. Secrets are redacted.
         parents: root digests or run ids that this run builds upon.
         seeds: whether to record seeds and digests of the random generators' states.
-        anchors: kinds of anchors; ``"log"``, the local store log, is always on.
+        anchors: kinds of anchors: ``"log"``, the local store log, is always on; ``"ipfs"``
+            publishes its checkpoints (mlprov/anchoring.py says where).
         every: ``"epoch"``: state is recorded at the end of each; a number: weights also after so
             many optimizer steps each time. torch's optimizers alone are seen to step.
         snapshot: how a capture is kept apart from writes. ``"overlap"``: what optimizers write is
@@ -156,6 +157,7 @@ class Run(RecordedRun):
         self.barrier = Barrier(
             self.recorder, model, optimizer, every=every, capture_step=self._capture_step
         )
+        self._anchoring = anchoring.Anchoring(settings.anchors)
         self._guard = Guard(
             settings.snapshot, settings.check, settings.algorithm, self.barrier.watch.guarded
         )
@@ -182,6 +184,8 @@ class Run(RecordedRun):
             raise
         atexit.register(self._at_exit)
         self.barrier.watch.start()
+        if began is not None:
+            self.recorder.attempt("anchor", lambda: self._anchoring.start(self.recorder.store))
         if began is None or self.recorder.unwritten:
             self._status = "unrecorded"
             self.recorder.give_up()
@@ -196,6 +200,7 @@ class Run(RecordedRun):
         def commit() -> None:
             self.recorder.commit(status)
             self._head = self.recorder.log.head
+            self._anchoring.hand_over()
 
         self.recorder.attempt("head", commit)
 
@@ -430,6 +435,8 @@ class Run(RecordedRun):
         self._commit(status)
         if self.wait(ends - time.monotonic()):
             self.recorder.attempt("key", self.recorder.log.destroy_key)
+            self.recorder.attempt("anchor", lambda: self._anchoring.plan(self.recorder.store))
+        self._anchoring.finish(ends - time.monotonic())
         self._status = "incomplete" if self.recorder.unwritten else status
         self.recorder.close()
 

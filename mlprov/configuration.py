@@ -174,7 +174,7 @@ def _project_settings(name: str) -> dict[str, Any]:
     if name == "pyproject.toml":
         tools = table.get("tool", {})
         table = tools.get("mlprov", {}) if isinstance(tools, Mapping) else {}
-    if "anchor" in table:
+    if isinstance(table, Mapping) and "anchor" in table:
         raise ConfigError(
             f"cannot use [anchor] in {path}: a project's file may not say where anchors go; set "
             f"them in {keys.home() / 'config.toml'} or the environment"

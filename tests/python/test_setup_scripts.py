@@ -155,8 +155,10 @@ def test_without_apt_get_the_packages_of_four_systems_are_printed(machine: Machi
     assert not (machine.tree / ".venv").exists()
     lines = {line.partition(":")[0].strip(): line for line in done.stderr.splitlines()}
     expected = {
-        "Debian, Ubuntu": "apt-get install libssl-dev libsqlite3-dev libjansson-dev libcurl4-openssl-dev python3",
-        "Fedora": "dnf install openssl-devel sqlite-devel jansson-devel libcurl-devel python3-devel",
+        "Debian, Ubuntu": "apt-get install libssl-dev libsqlite3-dev libjansson-dev"
+        " libcurl4-openssl-dev python3",
+        "Fedora": "dnf install openssl-devel sqlite-devel jansson-devel libcurl-devel"
+        " python3-devel",
         "Homebrew": "brew install openssl@3 sqlite jansson curl python@3",
         "conda": "conda install -c conda-forge openssl sqlite jansson libcurl python",
     }

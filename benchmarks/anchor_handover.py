@@ -60,7 +60,7 @@ def main() -> None:
             run.log(loss=1)
         with stores.open_store(folder / "store") as store:
             anchors = anchoring.Anchoring(["ipfs"])
-            anchors.start(store, every_ms=3_600_000)
+            anchors.start(store)
             taken = hand_over_seconds(anchors)
             anchors.finish(2)
         gone, silent = end_seconds(folder, listens=False), end_seconds(folder, listens=True)

@@ -29,6 +29,7 @@ __all__ = [
     "Endpoint",
     "deliver",
     "endpoint",
+    "every",
     "open_kinds",
     "read_anchors",
     "watch",
@@ -37,6 +38,8 @@ __all__ = [
 KINDS = ("ipfs",)
 EXIT_SECONDS = 2.0  # what the end of a run waits for a server at most
 _LOOK_SECONDS = 1.0  # between two looks at a store that other processes write to
+_EVERY = 600.0  # seconds
+_EVERY_MAX = 1_000_000
 _TIMEOUT = 30.0  # seconds for one request
 _KNOWN = ("url", "headers", "ca_file", "timeout")
 _OUTBOX_VERSION = 2  # csrc/store/schema.c
@@ -69,19 +72,50 @@ def _check_private(path: pathlib.Path) -> None:
         )
 
 
-def _table(kind: str) -> tuple[Mapping[str, Any], str]:
-    """What the user's configuration says of a kind, and where it stands."""
+def _configuration() -> tuple[Mapping[str, Any], pathlib.Path]:
+    """The table ``[anchor]`` of the user's own file."""
     path = keys.home() / "config.toml"
-    where = f"{path}, [anchor.{kind}]"
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8")).get("anchor", {})
+        table = tomllib.loads(path.read_text(encoding="utf-8")).get("anchor", {})
     except FileNotFoundError:
-        return {}, where
+        return {}, path
     except (OSError, UnicodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(
             f"cannot read the configuration {path}: {error}; mend or remove it"
         ) from error
-    table = tables.get(kind, {}) if isinstance(tables, Mapping) else None
+    if not isinstance(table, Mapping):
+        raise ConfigError(f"cannot use anchor in {path}: expected a table; write [anchor]")
+    known = ("every", *KINDS)
+    if unknown := sorted(set(table) - set(known)):
+        raise ConfigError(
+            f"cannot use {unknown[0]!r} in {path}, [anchor]: known are {', '.join(known)}"
+        )
+    return table, path
+
+
+def every() -> float:
+    """Seconds that lie at least between two checkpoints that a run anchors; its last one always is.
+
+    ``MLPROV_ANCHOR_EVERY``, or ``every`` in ``[anchor]`` of the user's configuration, or 600.
+
+    Raises:
+        ConfigError: no number from 0 to a million.
+    """
+    table, path = _configuration()
+    given = os.environ.get("MLPROV_ANCHOR_EVERY")
+    value: Any = given if given is not None else table.get("every", _EVERY)
+    with contextlib.suppress(TypeError, ValueError):
+        if not isinstance(value, bool) and 0 <= (seconds := float(value)) <= _EVERY_MAX:
+            return seconds
+    where = "MLPROV_ANCHOR_EVERY" if given is not None else f"{path}, [anchor] every"
+    raise ConfigError(f"cannot use {where}: expected seconds from 0 to {_EVERY_MAX}")
+
+
+def _table(kind: str) -> tuple[Mapping[str, Any], str]:
+    """What the user's configuration says of a kind, and where it stands."""
+    tables, path = _configuration()
+    where = f"{path}, [anchor.{kind}]"
+    table = tables.get(kind, {})
     if not isinstance(table, Mapping):
         raise ConfigError(f"cannot use {where}: expected a table; write [anchor.{kind}]")
     if unknown := sorted(set(table) - set(_KNOWN)):
@@ -209,14 +243,15 @@ class Anchoring:
 
     def __init__(self, kinds: Sequence[str]) -> None:
         self._endpoints = [endpoint(kind) for kind in kinds if kind != "log"]
+        self._every_ms = int(1000 * every()) if self._endpoints else 0
         self._workers: AnchorWorkers | None = None
 
-    def start(self, store: Store, *, every_ms: int = 0) -> None:
+    def start(self, store: Store) -> None:
         """Start the threads that deliver."""
         if self._endpoints:
-            self._workers = AnchorWorkers(
-                os.fsencode(store.path), [e.for_core() for e in self._endpoints], every_ms=every_ms
-            )
+            servers = [each.for_core() for each in self._endpoints]
+            path = os.fsencode(store.path)
+            self._workers = AnchorWorkers(path, servers, every_ms=self._every_ms)
 
     def hand_over(self) -> None:
         """Records were signed: the threads anchor them. Costs the caller a flag."""

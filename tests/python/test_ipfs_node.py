@@ -419,6 +419,39 @@ def test_an_anchor_without_a_server_is_refused_before_anything_is_recorded(tmp_p
     assert not (tmp_path / "store").exists()
 
 
+def test_the_time_between_checkpoints_is_a_setting(
+    isolated_user: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert anchoring.every() == 600
+    (isolated_user / "mlprov").mkdir()
+    (isolated_user / "mlprov" / "config.toml").write_text("[anchor]\nevery = 5\n")
+    assert anchoring.every() == 5
+    for wrong in ("-1", "nan", "soon", "1e99"):
+        monkeypatch.setenv("MLPROV_ANCHOR_EVERY", wrong)
+        with pytest.raises(mlprov.ConfigError, match="MLPROV_ANCHOR_EVERY"):
+            anchoring.every()
+    monkeypatch.setenv("MLPROV_ANCHOR_EVERY", "0")
+    assert anchoring.every() == 0
+
+
+@pytest.mark.parametrize(("every", "most"), [("0", 99), ("3600", 2)])
+def test_many_heads_are_one_anchor_where_they_are_close_together(
+    every: str,
+    most: int,
+    at: Callable[[str], None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    at("http://127.0.0.1:1")
+    monkeypatch.setenv("MLPROV_ANCHOR_EVERY", every)
+    with mlprov.start("many", store=tmp_path / "store", anchors=["ipfs"]) as run:
+        for epoch in run.epochs(8):
+            epoch.log(loss=1)
+    found = rows(tmp_path / "store")
+    assert 1 <= len(found) <= most
+    assert found[0].size == max(anchor["index"] for anchor in run.anchors) + 1
+
+
 def test_a_projects_file_names_no_server_and_publishes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,7 +12,7 @@
 
 #include "base/status.h"
 
-#if defined(__has_include)
+#if !defined(MLP_HAVE_CURL) && defined(__has_include)
 #if __has_include(<curl/curl.h>)
 #define MLP_HAVE_CURL 1
 #endif

@@ -29,13 +29,12 @@ Call = Callable[..., dict[str, str]]
 SECRET = "s3cr3t-k3y"
 
 
-@pytest.fixture(scope="session")
-def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def build_driver(folder: Path, *flags: str) -> Path:
     """The net room as a program, with the sanitizers."""
     sys.path.insert(0, str(ROOT / "scripts"))
     import native_libraries
 
-    program = tmp_path_factory.mktemp("driver") / "http_driver"
+    program = folder / "http_driver"
     sources = [
         ROOT / "tests/python/http_driver.c",
         *sorted((ROOT / "csrc/base").glob("*.c")),
@@ -46,6 +45,7 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
         *shlex.split(os.environ.get("CC", "cc")),
         *("-std=c11", "-O1", "-g", "-D_POSIX_C_SOURCE=200809L", "-D_DEFAULT_SOURCE"),
         *("-fsanitize=address,undefined", "-fno-sanitize-recover=all", f"-I{ROOT / 'csrc'}"),
+        *flags,
         *native_libraries.compile_flags(),
         *map(str, sources),
         *native_libraries.link_flags(),
@@ -53,6 +53,12 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     subprocess.run(command, check=True)
     return program
+
+
+@pytest.fixture(scope="session")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The program, built once."""
+    return build_driver(tmp_path_factory.mktemp("driver"))
 
 
 @pytest.fixture
@@ -434,3 +440,12 @@ def test_a_missing_libcurl_is_named_with_its_package(driver: Path, tmp_path: Pat
         pytest.skip("the loader went on past the broken library")
     assert "status -16" in done.stdout
     assert "Debian: libcurl4" in done.stdout
+
+
+def test_a_build_without_libcurls_headers_says_what_to_install(tmp_path: Path) -> None:
+    program = build_driver(tmp_path, "-DMLP_HAVE_CURL=0", "-Wall", "-Wextra", "-Werror")
+    done = subprocess.run(
+        [program, "https://example.org/"], capture_output=True, text=True, check=True
+    )
+    assert "status -16" in done.stdout
+    assert "Debian: libcurl4-openssl-dev" in done.stdout

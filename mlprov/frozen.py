@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mlprov.errors import ConfigError
+from mlprov.captures import Capture
+from mlprov.errors import ConfigError, EvidenceError
 from mlprov.items import class_name
 from mlprov.model_digests import ModelDigest, NamedTensors
 from mlprov.modules import is_module
@@ -99,11 +100,31 @@ class Frozen:
         tied = [group for group in self._groups if trusted.issuperset(group)]
         return NamedTensors(names, tensors, ready, tied), len(trusted)
 
-    def recheck(self, named: NamedTensors, algorithm: str) -> tuple[int, list[str]]:
-        """Hash what was trusted to the end; how many these are, and names of those that changed."""
+    def recheck(
+        self, named: NamedTensors, algorithm: str, timeout: float | None
+    ) -> tuple[int, list[str]]:
+        """Hash what was trusted to the end; how many these are, and names of those that changed.
+
+        Args:
+            named: what the model holds now.
+            algorithm: of the run.
+            timeout: seconds to take at most, where there is a worker to hash; None: no limit.
+
+        Raises:
+            EvidenceError: the time was not enough.
+        """
         places = [place for place, name in enumerate(named.names) if name in self._known]
         names = [named.names[place] for place in places]
-        again = NamedTensors(names, [named.tensors[place] for place in places]).digest(algorithm)
+        trusted = NamedTensors(names, [named.tensors[place] for place in places])
+        capture = Capture(trusted, algorithm, "hook", beside=range(len(names)))
+        if not capture.wait(timeout):
+            capture.cancel()
+            raise EvidenceError(
+                f"{len(names)} frozen tensors were not hashed again in {timeout:g} seconds: whether"
+                " they are what they were at the start is not recorded",
+                "call run.finish(), which waits for it, before the interpreter ends",
+            )
+        again = capture.result()
         changed = [name for name in names if again.leaf(name) != self._known[name].leaf]
         return len(names), sorted(changed)
 

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from mlprov.items import Items
 
-__all__ = ["IndexOrder", "begin_pass", "index_leaf"]
+__all__ = ["IndexOrder", "index_leaf", "iterate_noted"]
 
 T = TypeVar("T")
 
@@ -100,7 +100,7 @@ class _NotingIterator:
         return indices
 
 
-def begin_pass(loader: Iterable[T]) -> tuple[Iterator[T], IndexOrder | None]:
+def iterate_noted(loader: Iterable[T]) -> tuple[Iterator[T], IndexOrder | None]:
     """Begin a pass over a loader.
 
     Returns:

@@ -18,7 +18,7 @@ from mlprov.modules import flatten, is_module
 
 __all__ = ["KeptStates"]
 
-_NO_MODEL = "a module, a state dict, or an object with state_dict()"
+_EXPECTED = "a module, a state dict, or an object with state_dict()"
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class KeptStates:
             if value is None or isinstance(value, Mapping):
                 continue
             if not callable(getattr(value, "state_dict", None)):
-                raise ConfigError(f"cannot record {name}={class_name(value)}: expected {_NO_MODEL}")
+                raise ConfigError(f"cannot record {name}={class_name(value)}: expected {_EXPECTED}")
 
     def read(self, name: str, algorithm: str) -> NamedTensors | None:
         """The tensors of one of them, under the names of its state dict; values as leaves.
@@ -61,7 +61,7 @@ class KeptStates:
             return None
         if is_module(value):
             return NamedTensors(*models.named_tensors(value))
-        return models.named_state(_state_of(value), algorithm)
+        return models.state_tensors(_state_of(value), algorithm)
 
 
 def _state_of(value: Any) -> Iterator[tuple[str, Any]]:

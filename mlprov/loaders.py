@@ -44,7 +44,7 @@ def begin_pass(loader: Iterable[T], recorder: Recorder, *, seeds: bool | str) ->
         seeds: whether states are recorded, ``"values"``: themselves, not their digests alone.
     """
     facts = recorder.attempt("loader", lambda: _describe(loader, seeds))
-    iterator, order = index_orders.begin_pass(loader)
+    iterator, order = index_orders.iterate_noted(loader)
     if facts is not None and seeds:
         # Drawn when the pass began; worker k is seeded with it plus k (torch.utils.data).
         base = getattr(iterator, "_base_seed", None)

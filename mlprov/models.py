@@ -19,8 +19,7 @@ from typing import Any
 from mlprov import _core, architectures, modules
 from mlprov.digests import TensorDigest, check_options, is_torch_tensor
 from mlprov.errors import ConfigError
-from mlprov.items import Items, encode_text
-from mlprov.items import class_name as _class_name
+from mlprov.items import Items, class_name, encode_text
 from mlprov.model_digests import ModelDigest, NamedTensors, digest_named, model_of
 from mlprov.model_files import read_model
 from mlprov.modules import check_name, is_module
@@ -32,13 +31,13 @@ __all__ = [
     "capture_architecture",
     "capture_buffers",
     "capture_optimizer",
-    "class_name",
+    "class_of_model",
     "count_parameters",
     "digest_model",
     "model_expected",
-    "named_state",
     "named_tensors",
     "persistent_tensors",
+    "state_tensors",
 ]
 
 
@@ -122,7 +121,7 @@ def _read_file(path: pathlib.Path, algorithm: str, threads: int | None) -> list[
 
 def model_expected(seen: object, expected: str = _EXPECTED) -> ConfigError:
     """The error for what is no model."""
-    return ConfigError(f"cannot read the model: expected {expected}, seen {_class_name(seen)}")
+    return ConfigError(f"cannot read the model: expected {expected}, seen {class_name(seen)}")
 
 
 def named_tensors(model: object) -> tuple[list[str], list[Any]]:
@@ -183,19 +182,19 @@ def _mapping_tensors(state: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
                     yield check_name(place), part
         else:
             raise ConfigError(
-                f"cannot read the state dict: {name!r} is {_class_name(value)}, no tensor",
+                f"cannot read the state dict: {name!r} is {class_name(value)}, no tensor",
                 "pass the part that holds the weights, such as checkpoint['model'], or the module",
             )
 
 
-def class_name(model: object) -> str:
+def class_of_model(model: object) -> str:
     """``module.Class`` of a model, of what is inside its wrappers.
 
-    >>> class_name({})
+    >>> class_of_model({})
     'builtins.dict'
     """
     if not is_module(model):
-        return _class_name(model)
+        return class_name(model)
     return architectures.class_of(architectures.unwrap(model))
 
 
@@ -255,11 +254,11 @@ def capture_optimizer(
 
 
 def _state_leaves(held: Iterable[tuple[str, Any]], algorithm: str) -> Leaves:
-    state = named_state(held, algorithm).digest(algorithm)
+    state = state_tensors(held, algorithm).digest(algorithm)
     return Leaves(list(state.leaves), bytes(state.root), state.size)
 
 
-def named_state(held: Iterable[tuple[str, Any]], algorithm: str) -> NamedTensors:
+def state_tensors(held: Iterable[tuple[str, Any]], algorithm: str) -> NamedTensors:
     """Named tensors and values, such as an optimizer's: values are read now, for their leaves.
 
     Args:

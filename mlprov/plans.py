@@ -90,7 +90,7 @@ class _Optimizer:
     def read(self) -> NamedTensors:
         self.enumerations += 1
         held = optimizers.read_optimizer(self._optimizer(), self._model())
-        return models.named_state(held, self._algorithm)
+        return models.state_tensors(held, self._algorithm)
 
 
 class CapturePlan:

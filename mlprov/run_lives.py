@@ -309,7 +309,7 @@ class RunLife(RecordedRun):
         self.barrier.settle(self._patience)
         self.streams.close_all(self._patience)
         if not self._end_is_recorded:
-            self.recorder.attempt("weights", self._make.recheck)
+            self.recorder.attempt("weights", lambda: self._make.recheck(self._patience))
         laid_down = status != "finished" and self._settings.resume != "never"
         status = "interrupted" if laid_down else status
         if not self._end_is_recorded:  # else an earlier call raised behind it

@@ -229,7 +229,7 @@ class RunRecords:
             f"the configuration has {size} bytes of {_MAX_CONFIG} and is not recorded",
             once="config",
         )
-        return {"opaque": models.class_name(config)}
+        return {"opaque": models.class_of_model(config)}
 
     def model(self) -> None:
         """``model``: the weights that training begins with, and the architecture."""
@@ -241,7 +241,7 @@ class RunRecords:
             weights=self._keep(model.leaves),
             aliases=_aliases(model),
             architecture=self._keep_state(architecture),
-            **{"class": models.class_name(self._model)},
+            **{"class": models.class_of_model(self._model)},
             parameters=models.count_parameters(self._model),
             tensors=model.size,
             bytes=sum(tensor.len for tensor in model.tensors),
@@ -249,21 +249,20 @@ class RunRecords:
         if self._frozen is not None:
             self._frozen.learn(named, model, seq)
 
-    def recheck(self) -> None:
+    def recheck(self, timeout: float | None) -> None:
         """``recheck``: whether what was taken on trust since the start is what it was."""
         if self._frozen is None or self._frozen.since is None:
             return
-        since = self._frozen.since
-        count, changed = self._frozen.recheck(self._model_plan.read(), self._algorithm)
+        count, changed = self._frozen.recheck(self._model_plan.read(), self._algorithm, timeout)
         self._recorder.append(
-            "recheck", since=since, tensors=count, changed=len(changed),
+            "recheck", since=self._frozen.since, tensors=count, changed=len(changed),
             names=[records.json_value(name) for name in changed[:_MAX_NAMES]],
         )  # fmt: skip
         if changed:
             error = EvidenceError(
                 f"{changed[0]!r} and {len(changed) - 1} other frozen tensors are not what they were"
-                " at the start, and torch counted no write: their leaves between are of no use;"
-                " leave out trust_version=True"
+                " at the start, and torch counted no write: their leaves between are of no use",
+                "leave out trust_version=True",
             )
             error.status = "CHANGED"
             self._recorder.gap("weights", error, count=len(changed))
@@ -440,7 +439,7 @@ class RunRecords:
         if self._optimizer is None:
             return None
         held = read_optimizer(self._optimizer, self._model)
-        return self._guard.capture(models.named_state(held, self._algorithm))
+        return self._guard.capture(models.state_tensors(held, self._algorithm))
 
     def _capture_ema(self) -> Capture | None:
         named = self._kept.read("ema", self._algorithm)

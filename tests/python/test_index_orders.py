@@ -13,7 +13,7 @@ from training_for_tests import assert_log_holds, of_type, stored, the
 
 import mlprov
 from mlprov import ConfigError, RecordingWarning, archives, keys, stores
-from mlprov.index_orders import begin_pass
+from mlprov.index_orders import iterate_noted
 
 np = pytest.importorskip("numpy")
 torch = pytest.importorskip("torch")
@@ -201,7 +201,7 @@ def test_indices_that_can_be_read_once_are_a_gap_and_the_loader_is_undisturbed(
 
 
 def test_a_batch_that_no_sampler_asked_for_is_noticed() -> None:
-    iterator, order = begin_pass(data.DataLoader(Numbers(), batch_size=4))
+    iterator, order = iterate_noted(data.DataLoader(Numbers(), batch_size=4))
     assert order is not None
     next(iterator)
     assert order.take() == [0, 1, 2, 3]

@@ -231,3 +231,22 @@ def test_tensors_of_an_optimizer_are_hashed_however_frozen_they_are(tmp_path: Pa
 def test_only_a_module_says_what_is_frozen(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"trust_version=True with builtins.dict"):
         mlprov.start("odd", model={}, store=tmp_path / "s", trust_version=True)
+
+
+def test_a_recheck_that_would_hold_up_the_end_is_a_gap(tmp_path: Path) -> None:
+    if mlprov._core.hash_threads_beside() == 0:
+        pytest.skip("one processor: there is no worker that could be late")
+    base = torch.nn.Linear(4096, 4096, bias=False).requires_grad_(False)  # milliseconds of hashing
+    model = torch.nn.ModuleDict({"base": base, "head": torch.nn.Linear(8, 2)})
+    optimizer = torch.optim.SGD(model["head"].parameters(), lr=0.1)
+    run = mlprov.start(
+        "lora", model=model, optimizer=optimizer, store=tmp_path / "s", trust_version=True
+    )
+    for _ in run.epochs(1):
+        optimizer.step()
+    run._patience = 0.0  # as where the interpreter ends
+    with pytest.warns(RecordingWarning, match="were not hashed again in 0 seconds"):
+        run.finish()
+    records = stored(run)
+    assert of_type(records, "recheck") == []
+    assert [gap["what"] for gap in of_type(records, "gap")] == ["weights"]

@@ -116,7 +116,7 @@ def test_a_wrapper_leaves_no_trace(net, wrap):
     assert capture_architecture(wrapped) == capture_architecture(net)
     assert capture_buffers(wrapped) == capture_buffers(net)
     assert count_parameters(wrapped) == count_parameters(net)
-    assert models.class_name(wrapped) == models.class_name(net) == f"{Net.__module__}.Net"
+    assert models.class_of_model(wrapped) == models.class_of_model(net) == f"{Net.__module__}.Net"
 
 
 def test_wrappers_within_a_model_leave_no_trace(net):

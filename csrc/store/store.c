@@ -198,6 +198,16 @@ static int check_version(struct mlp_store *store, bool create, int64_t *version,
     return status;
 }
 
+/* In one transaction: another process may be making the database. */
+static int read_version(struct mlp_store *store, bool create, int64_t *version,
+                        struct mlp_error *error)
+{
+    int status = mlp_store_begin_read(store, error);
+    if (status != 0)
+        return status;
+    return mlp_store_end(store, check_version(store, create, version, error), error);
+}
+
 static int read_id(struct mlp_store *store, struct mlp_error *error)
 {
     int status = mlp_store_begin_read(store, error);
@@ -215,7 +225,7 @@ static int open_database(struct mlp_store *store, bool create, struct mlp_error 
     int64_t version = 0;
     int status = mlp_database_open(store, error);
     if (status == 0)
-        status = check_version(store, create, &version, error);
+        status = read_version(store, create, &version, error);
     if (status == 0 && version < MLP_STORE_VERSION && !store->read_only)
         status = mlp_database_migrate(store, mlp_store_migrations, MLP_STORE_VERSION, error);
     if (status == 0 && store->read_only)

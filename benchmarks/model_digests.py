@@ -26,7 +26,7 @@ from typing import Any
 import blake3
 import numpy as np
 import torch
-from _measure import Timing, interleave, processor, table
+from _measure import Goal, Timing, interleave, processor, report, table
 from _model_shapes import load
 
 import mlprov
@@ -97,11 +97,12 @@ def measure(state: dict[str, torch.Tensor], threads: int, rounds: int) -> dict[s
     return interleave(candidates, rounds=rounds, calls=calls, clock=clock)
 
 
-def rates(models: dict[str, dict[str, torch.Tensor]], threads: int, rounds: int) -> None:
-    """The table of one number of threads."""
+def rates(models: dict[str, dict[str, torch.Tensor]], threads: int, rounds: int) -> list[Goal]:
+    """The table of one number of threads, and its goals."""
     others = ["buffer", "each", "sha256 tobytes", "sha256", "blake3", "crc32"]
     others += ["hash_tensor", "memcpy"]
     rows = []
+    goals: list[Goal] = []
     for name, state in models.items():
         timings = measure(state, threads, rounds)
         ours = timings["ours"].median
@@ -110,6 +111,7 @@ def rates(models: dict[str, dict[str, torch.Tensor]], threads: int, rounds: int)
                 timings["blake3"] = timings[key]
         size = sum(tensor.nbytes for tensor in state.values())
         memory = extra_memory(state)
+        goals += goals_of(f"{name}, {threads} thread{'s' if threads > 1 else ''}", timings, memory)
         rows.append(
             [
                 name,
@@ -123,13 +125,28 @@ def rates(models: dict[str, dict[str, torch.Tensor]], threads: int, rounds: int)
     words = f"{threads} thread{'s' if threads > 1 else ''}"
     print(f"\n### State dicts in one call, {words}: GB/s, and how many times the rate of others\n")
     table(["model", "tensors", "MB", "GB/s", *others, "extra MiB"], rows)
+    return goals
+
+
+def goals_of(what: str, timings: dict[str, Timing], memory: float | None) -> list[Goal]:
+    """What a state dict is held against."""
+    ours = timings["ours"].median
+    to_buffer = 0.95 if what.startswith(("GPT-2", "ResNet-50")) else None
+    goals = [
+        Goal(f"{what}: of our rate on one buffer", timings["buffer"].median / ours, to_buffer),
+        Goal(f"{what}: to sha256(tobytes)", timings["sha256 tobytes"].median / ours, 20),
+        Goal(f"{what}: to SHA-256 without a copy", timings["sha256"].median / ours, 5),
+    ]
+    if memory is not None:
+        goals.append(Goal(f"{what}: MiB beside the model", memory, 64, at_most=True))
+    return goals
 
 
 # ---- overhead ----
 
 
-def overhead(rounds: int) -> None:
-    """Small tensors: what a call takes for each, and how much of it is hashing."""
+def overhead(rounds: int) -> list[Goal]:
+    """Small tensors: what a call takes for each, and how much of it is hashing; the goals."""
     count, many = 1000, 10_000
     tensors = {f"layer.{number}.weight": torch.rand(4) for number in range(count)}
     module = torch.nn.ModuleList([torch.nn.Linear(2, 2) for _ in range(count // 2)])
@@ -177,6 +194,10 @@ def overhead(rounds: int) -> None:
         "\nHashing is what the same values and leaves, as bytes objects, take in _core.hash_many"
         "\nand _core.merkle_root."
     )
+    return [
+        Goal(f"{name}: µs of Python for each", whole - part, 1, at_most=True)
+        for name, whole, part in rows
+    ]
 
 
 def plans(rounds: int) -> None:
@@ -212,12 +233,14 @@ def main() -> None:
         f" {ssl.OPENSSL_VERSION}"
     )
     models = load() if {"1", "2"} & set(parts) else {}
+    goals: list[Goal] = []
     for threads in (1, 2):
         if str(threads) in parts:
-            rates(models, threads, 3 if quick else 7)
+            goals += rates(models, threads, 3 if quick else 7)
     if "small" in parts:
-        overhead(9 if quick else 31)
+        goals += overhead(9 if quick else 31)
         plans(9 if quick else 31)
+    report(goals)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _measure import interleave, processor, table
+from _measure import Goal, interleave, processor, report, table
 from torch import nn
 
 import mlprov
@@ -33,6 +33,7 @@ from mlprov import _core
 
 EVERY = 10  # steps that one capture is set against
 SNAPSHOTS = ("overlap", "inline")
+GOALS = {"gemm": 1, "adam": 7}  # percent
 
 
 class Case:
@@ -106,8 +107,8 @@ def copy_seconds(case: Case) -> float:
     return interleave({"copy": work}, rounds=5)["copy"].median
 
 
-def measure(name: str, threads: int, rounds: int) -> list[str]:
-    """One row of the table."""
+def measure(name: str, threads: int, rounds: int) -> tuple[list[str], Goal]:
+    """One row of the table, and its goal."""
     torch.set_num_threads(threads)
     case = Case(name)
     train(case, "overlap")
@@ -126,7 +127,12 @@ def measure(name: str, threads: int, rounds: int) -> list[str]:
     cores = len(os.sched_getaffinity(0))
     share = {one: statistics.median(times) / (EVERY * step) for one, times in lost.items()}
     spread = sorted(one / (EVERY * step) for one in lost["overlap"])
-    return [
+    what = f"{name}, torch on {threads} thread{'s' if threads > 1 else ''}"
+    to_hash = statistics.median(lost["overlap"]) / alone
+    goal = Goal(f"{what}: % of ten steps", 100 * share["overlap"], GOALS[name], at_most=True)
+    if cores == 1:
+        goal = Goal(f"{what}: to hashing on one thread", to_hash, 1.05, at_most=True)
+    row = [
         name,
         str(threads),
         f"{step * 1e3:.0f} ms",
@@ -134,18 +140,20 @@ def measure(name: str, threads: int, rounds: int) -> list[str]:
         f"{share['overlap']:.1%} ({spread[0]:.1%} to {spread[-1]:.1%})",
         f"{share['inline']:.1%}",
         f"{alone / (cores * EVERY * step):.1%}",
-        f"{statistics.median(lost['overlap']) / alone:.2f}",
+        f"{to_hash:.2f}",
         f"{copy_seconds(case) / alone:.2f}",
     ]
+    return row, goal
 
 
-def measure_memory() -> None:
-    """Peak memory while 2 GiB of parameters are captured beside training."""
+def measure_memory() -> Goal:
+    """Peak memory while 2 GiB of parameters are captured beside training; its goal."""
     model = nn.Linear(16384, 16384, bias=False)
     model = nn.ModuleList([model, nn.Linear(16384, 16384, bias=False), nn.Linear(8, 8)])
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     step: Callable[[], Any] = optimizer.step
     rows = []
+    peaks = []
     for snapshot in ("overlap", "inline", "copy"):
         with mlprov.start("memory", model=model, optimizer=optimizer, snapshot=snapshot) as run:
             peak, base = 0.0, 0
@@ -157,8 +165,10 @@ def measure_memory() -> None:
                 base = reset_peak()
         guards = {record["guard"] for record in run.records if record["type"] == "epoch"}
         size = sum(one.nbytes for one in model.parameters())
+        peaks.append(peak)
         rows.append([snapshot, ", ".join(sorted(guards)), f"{size >> 20} MiB", f"{peak:.1f} MiB"])
     table(["snapshot", "guards", "parameters", "peak beyond them"], rows)
+    return Goal("2 GiB of parameters: MiB beyond them", peaks[0], 64, at_most=True)
 
 
 def reset_peak() -> int:
@@ -193,12 +203,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         os.environ["MLPROV_HOME"] = f"{directory}/home"
         os.environ["MLPROV_STORE"] = f"{directory}/store"
+        goals: list[Goal] = []
         if options.case != "memory":
-            rows = [
+            measured = [
                 measure(name, threads, 3 if options.quick else options.rounds)
                 for name in ([options.case] if options.case else ["gemm", "adam"])
                 for threads in ([options.threads] if options.threads else [1, 2][:cores])
             ]
+            goals += [goal for _, goal in measured]
             table(
                 [
                     "step",
@@ -211,11 +223,12 @@ def main() -> None:
                     "cost : hash on one",
                     "memcpy : hash on one",
                 ],
-                rows,
+                [row for row, _ in measured],
             )
         if options.case in (None, "memory"):
             print()
-            measure_memory()
+            goals.append(measure_memory())
+        report(goals)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable
 
 import blake3
-from _measure import interleave, processor, table
+from _measure import Goal, interleave, processor, report, table
 
 import mlprov
 from mlprov import _core
@@ -55,11 +55,12 @@ def rounds_of(
     return seconds
 
 
-def keeping_groups(quick: bool) -> None:
+def keeping_groups(quick: bool) -> list[Goal]:
     """The rate of one pass that keeps the groups against one that does not."""
     print("### Hashing with groups kept, to hashing alone\n")
     sizes = [64 * KIB, 256 * KIB, MIB, 16 * MIB, 64 * MIB, *([] if quick else [1 << 30])]
     rows = []
+    goals = []
     for size in sizes:
         data = some_bytes(size)
         for threads in (1, 2) if size >= MIB else (1,):
@@ -73,9 +74,15 @@ def keeping_groups(quick: bool) -> None:
             each = [one / two for one, two in zip(alone, kept, strict=True)]
             ratio = statistics.median(alone) / statistics.median(kept)
             stored = len(digest_with_groups(data).groups)
+            shown = f"{size // MIB} MiB" if size >= MIB else f"{size // KIB} KiB"
+            claim = f"{shown}, {threads} thread{'s' if threads > 1 else ''}"
+            goals += [
+                Goal(f"{claim}: groups kept, to the rate without", ratio, 0.92),
+                Goal(f"{claim}: groups kept, % of the input", 100 * stored / size, 0.4, True),
+            ]
             rows.append(
                 [
-                    f"{size // MIB} MiB" if size >= MIB else f"{size // KIB} KiB",
+                    shown,
                     str(threads),
                     f"{size / statistics.median(alone) / 1e9:.2f}",
                     f"{size / statistics.median(kept) / 1e9:.2f}",
@@ -84,10 +91,13 @@ def keeping_groups(quick: bool) -> None:
                 ]
             )
     table(["size", "threads", "alone, GB/s", "with groups", "ratio (range)", "kept"], rows)
+    return goals
 
 
-def proof_row(name: str, grouped: GroupedDigest, data: bytes, start: int, length: int) -> list[str]:
-    """Sizes and times of one proof; the peer hashes the whole input again."""
+def proof_row(
+    name: str, grouped: GroupedDigest, data: bytes, start: int, length: int
+) -> tuple[list[str], float]:
+    """Sizes and times of one proof, and the ms that it takes to verify it."""
     proof = grouped.prove(data, start, length)
     piece = data[start : start + length]
     seconds = interleave(
@@ -99,7 +109,7 @@ def proof_row(name: str, grouped: GroupedDigest, data: bytes, start: int, length
         calls=10,
     )
     raw = len(proof.head) + 32 * len(proof.path) + len(proof.tail)
-    return [
+    row = [
         name,
         str(len(proof.path)),
         f"{raw} B",
@@ -108,16 +118,17 @@ def proof_row(name: str, grouped: GroupedDigest, data: bytes, start: int, length
         f"{seconds['verify'].median * 1e3:.3f} ms",
         f"{seconds['verify'].high * 1e3:.3f} ms",
     ]
+    return row, seconds["verify"].median * 1e3
 
 
-def proofs(quick: bool) -> SliceProof:
-    """Slices of one large input. Returns: the proof of a group."""
+def proofs(quick: bool) -> tuple[SliceProof, Goal]:
+    """Slices of one large input. Returns: the proof of a group, and how long it may take."""
     size = (64 * MIB) if quick else (1 << 30)
     data = some_bytes(size)
     grouped = digest_with_groups(data)
     print(f"\n### Proofs of slices of {size // MIB} MiB\n")
     middle = size // 2
-    rows = [
+    measured = [
         proof_row(name, grouped, data, start, length)
         for name, start, length in [
             ("a group of 16 KiB", size // 3 // GROUP * GROUP, GROUP),
@@ -129,23 +140,24 @@ def proofs(quick: bool) -> SliceProof:
         ]
     ]
     header = ["slice", "hashes", "raw", "file", "prove", "verify", "verify, slowest"]
-    table(header, rows)
+    table(header, [row for row, _ in measured])
     began = time.perf_counter()
     blake3.blake3(data).digest()
     print(
         f"\nHashing all {size // MIB} MiB again (PyPI blake3): {time.perf_counter() - began:.2f} s"
     )
-    return grouped.prove(data, size // 3 // GROUP * GROUP, GROUP)
+    goal = Goal("ms to verify a group of 16 KiB", measured[0][1], 1, at_most=True)
+    return grouped.prove(data, size // 3 // GROUP * GROUP, GROUP), goal
 
 
-def up_to_the_checkpoint(slice_proof: SliceProof) -> None:
+def up_to_the_checkpoint(slice_proof: SliceProof) -> list[Goal]:
     """What stands between a slice and the store log's checkpoint, in bytes without JSON."""
     print("\n### A group of 16 KiB up to the checkpoint: 148 tensors, 100 epochs\n")
     try:
         import torch
     except ImportError:
         print("not measured: torch is not installed")
-        return
+        return []
     model = torch.nn.Sequential(*[torch.nn.Linear(8, 8) for _ in range(74)])
     with tempfile.TemporaryDirectory() as folder:
         os.environ["MLPROV_HOME"] = f"{folder}/home"  # an owner key of its own
@@ -176,6 +188,7 @@ def up_to_the_checkpoint(slice_proof: SliceProof) -> None:
     )
     print(f"\nAs files: {len(slice_proof.to_bytes())} B, and {len(tensor_proof)} B for the tensor,")
     print("with the checkpoint, the owner's statement and the owner's key.")
+    return [Goal("bytes of a group up to the checkpoint", sum(parts.values()), 1800, at_most=True)]
 
 
 def main() -> None:
@@ -184,8 +197,9 @@ def main() -> None:
     print("## Slice proofs\n")
     print(f"{processor()}; PyPI blake3 {blake3.__version__}; {os.cpu_count()} processors,")
     print(f"load average {os.getloadavg()[0]:.1f} before this run\n")
-    keeping_groups(quick)
-    up_to_the_checkpoint(proofs(quick))
+    goals = keeping_groups(quick)
+    proof, goal = proofs(quick)
+    report([*goals, goal, *up_to_the_checkpoint(proof)])
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _measure import processor, table
+from _measure import Goal, processor, report, table
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -70,8 +70,8 @@ def time_steps(batches: Iterator[Any], work: Callable[[Any], None]) -> list[floa
 
 def compare(
     run: mlprov.Run, batches: Iterable[Any], work: Callable[[Any], None], rounds: int
-) -> list[str]:
-    """Median µs of a step without mlprov, and how many more it takes with it (quartiles of rounds).
+) -> tuple[float, list[float]]:
+    """Median µs of a step without mlprov, and how many more it takes with it: quartiles of rounds.
 
     Sides change every few steps, so that a slow spell of the machine meets both.
     """
@@ -90,12 +90,11 @@ def compare(
         run.barrier.watch.start()
         alone.append(statistics.median(times[False]))
         lost.append(statistics.median(times[True]) - alone[-1])
-    low, middle, high = statistics.quantiles(lost, n=4)
-    return [f"{statistics.median(alone):.1f}", f"{middle:.1f}", f"{low:.1f} to {high:.1f}"]
+    return statistics.median(alone), statistics.quantiles(lost, n=4)
 
 
 def measure(rounds: int) -> None:
-    """Print the table of costs."""
+    """Print the table of costs, and the goals."""
     training = Training()
     inputs = torch.cat([one for one, _ in training.batches])
     targets = torch.cat([one for _, one in training.batches])
@@ -105,14 +104,17 @@ def measure(rounds: int) -> None:
         "batches in memory, no step": (training.batches, nothing),
         "DataLoader, training": (loader, training.step),
     }
-    rows = []
+    goals: list[Goal] = []
+    rows: list[list[str]] = []
     with mlprov.start("cost", model=training.model, optimizer=training.optimizer) as run:
         for _ in run.epochs(1):
-            rows = [
-                [name, *compare(run, batches, work, rounds)]
-                for name, (batches, work) in cases.items()
-            ]
+            for name, (batches, work) in cases.items():
+                alone, (low, middle, high) = compare(run, batches, work, rounds)
+                rows.append([name, f"{alone:.1f}", f"{middle:.1f}", f"{low:.1f} to {high:.1f}"])
+                goal = None if work is nothing else 15
+                goals.append(Goal(f"{name}: µs more a step", middle, goal, at_most=True))
     table(["loop", "µs a step", "more with mlprov", "quartiles"], rows)
+    report(goals)
 
 
 def memory(name: str) -> int:

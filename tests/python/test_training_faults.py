@@ -137,17 +137,17 @@ import mlprov
 from mlprov import optimizer_steps
 from training_for_tests import loader, network
 
-model, optimizer = network()
-wide = torch.nn.Linear(600, 600)  # more than is hashed at once
-model.add_module("wide", wide)
-optimizer.add_param_group({"params": wide.parameters()})
-
 def ring(*_):
     raise KeyboardInterrupt
 
 signal.signal(signal.SIGALRM, ring)
 for number in range(12):
-    torch.set_grad_enabled(True)  # an alarm within no_grad() may leave torch without
+    # An alarm may leave torch without gradients, and an optimizer with half of its state.
+    torch.set_grad_enabled(True)
+    model, optimizer = network()
+    wide = torch.nn.Linear(600, 600)  # more than is hashed at once
+    model.add_module("wide", wide)
+    optimizer.add_param_group({"params": wide.parameters()})
     run = mlprov.start("alarm", model=model, optimizer=optimizer, store=sys.argv[1])
     signal.setitimer(signal.ITIMER_REAL, 0.002 + 0.003 * number)
     try:

@@ -282,8 +282,8 @@ def test_where_ci_is_true_a_test_without_vectors_fails(
 
 @pytest.mark.parametrize("goals", [["setup"], ["build"], ["demo"], ["test"], ["build", "demo"]])
 def test_what_comes_next_is_said_at_the_end_or_not_at_all(goals: list[str]) -> None:
-    # Not as a part of the make that runs the tests. And GNU make 4.3 reads a byte too many, which an
-    # instrumented run would be told of.
+    # Not as a part of the make that runs the tests. GNU make 4.3 reads a byte too many, of which an
+    # instrumented run is told.
     environment = {
         name: value
         for name, value in os.environ.items()

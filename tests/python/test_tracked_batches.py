@@ -391,6 +391,10 @@ print(seen[1][0] - seen[0][0], seen[1][1] - seen[0][1])
 """
 
 
+@pytest.mark.skipif(
+    os.environ.get("MLPROV_BUILD_VARIANT") == "sanitize",
+    reason="AddressSanitizer keeps freed memory for a while",
+)
 def test_memory_and_descriptors_are_flat_over_thousands_of_steps(tmp_path: Path) -> None:
     memory, descriptors = map(
         int, run_script(FLAT, tmp_path / "s", OMP_NUM_THREADS="1").stdout.split()

@@ -3,7 +3,7 @@
 PYTHON_VENV := .venv/bin/python
 .DEFAULT_GOAL := help
 comma := ,
-.PHONY: help setup build demo test lint bench sanitize tsan coverage wheel test-torchfree test-neon fuzz property clean
+.PHONY: help setup build demo test lint bench sanitize tsan coverage wheel test-torchfree test-neon fuzz property contracts clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1@\2/' | column -t -s@ 2>/dev/null \
@@ -26,13 +26,19 @@ demo: build ## train, record, export, verify, tamper: the whole story in about a
 
 test: build ## build and run the C tests, then the Python tests and doctests
 	@bash scripts/test_tools.sh
+	@bash scripts/test_nodes.sh
 	@$(MAKE) --no-print-directory -f scripts/native.mk -j2 VARIANT=check run
 	@.venv/bin/pytest
 
 lint: setup ## layers, ruff, mypy, pyright, clang-format, clang-tidy, -Werror with gcc and clang
 	@bash scripts/lint.sh
 
+contracts: ## compile mlprov/contracts/*.sol; without a change the committed JSON comes out again
+	@CI=true bash scripts/test_nodes.sh
+	@node tests/nodes/compile_contracts.js
+
 sanitize: setup ## the C and the Python tests under ASan and UBSan
+	@bash scripts/test_nodes.sh
 	@bash scripts/sanitize.sh
 
 tsan: setup ## the C tests of threads under ThreadSanitizer
@@ -45,6 +51,7 @@ wheel: setup ## build sdist and wheels into dist/ and try each in a clean enviro
 	@bash scripts/wheel.sh
 
 test-torchfree: setup ## install into an environment without torch and run the tests there
+	@bash scripts/test_nodes.sh
 	@bash scripts/torchfree.sh
 
 test-neon: ## C cross-compiled for AArch64; its tests of BLAKE3 run by QEMU
@@ -53,10 +60,12 @@ test-neon: ## C cross-compiled for AArch64; its tests of BLAKE3 run by QEMU
 fuzz: setup ## each libFuzzer target for FUZZ_SECONDS (60) under ASan and UBSan
 	@bash scripts/fuzz.sh
 
-property: build ## 100,000 random sets of inputs against the reference in C, as many against PyPI's blake3
+property: build ## 100,000 random sets of inputs in C and against PyPI's blake3; 10,000 transactions against anvil
 	@$(MAKE) --no-print-directory -f scripts/native.mk VARIANT=check build/c/check/test_hash_many
 	@MLPROV_PROPERTY_CASES=100000 build/c/check/test_hash_many
 	@MLPROV_PROPERTY_CASES=100000 .venv/bin/pytest tests/python/test_many_inputs.py
+	@bash scripts/test_nodes.sh
+	@MLPROV_PROPERTY_CASES=10000 .venv/bin/pytest tests/python/test_ethereum.py
 
 bench: build ## print the benchmark tables, and the goals of all as one and as build/bench.json
 	@rm -rf build/bench

@@ -492,6 +492,78 @@ class SigningKey:
     def sign_note(self, text: str, /) -> bytes:
         """A signed note over text (must end in a newline)."""
 
+# ---- Ethereum ----
+# What needs a signature opens libsecp256k1 at its first call; where that is missing, Error says
+# what to install.
+
+# (chain id, nonce, highest priority fee, highest fee, gas limit, receiver or None, value, data);
+# fees and value in wei. Numbers above 2^64 - 1 are not taken; a value that is read may be larger.
+_Intent: TypeAlias = tuple[int, int, int, int, int, str | None, int, bytes]
+
+def keccak256(data: Buffer, /) -> bytes:
+    """Ethereum's hash; SHA3-256 pads differently."""
+
+def ethereum_transaction(raw: Buffer, /) -> tuple[_Intent, str, bytes]:
+    """(intent, sender, hash) of a signed transaction of type 2 (EIP-1559).
+
+    EvidenceError: malformed, or of another type. VerificationError: no key makes its signature.
+    """
+
+def ethereum_check_transaction(raw: Buffer, sender: str, intent: _Intent, /) -> None:
+    """Whether raw is the intent, signed by sender; VerificationError names what differs."""
+
+def ethereum_prove(
+    block: Buffer,
+    receipts: Buffer,
+    transaction: Buffer,
+    digest: Buffer,
+    /,
+    *,
+    header: Buffer | None = None,
+) -> bytes:
+    """Evidence (docs/format.md section 14) of the anchor that a transaction made.
+
+    block, receipts: the JSON of a node's results for eth_getBlockByHash with whole transactions
+    and for the receipts of all of them; header: its RLP where the node gave it.
+    VerificationError: the answers do not make the block's hash and roots, or the transaction is
+    no anchor of digest.
+    """
+
+def ethereum_verify(evidence: Buffer, digest: Buffer, /) -> dict[str, Any]:
+    """What evidence shows about digest, relative to its block's hash: chain_id, contract, sender,
+    transaction, block, number, time, index, log, event.
+
+    VerificationError: it does not hold. EvidenceError: it cannot be read.
+    """
+
+@final
+class EthereumKey:
+    """An Ethereum account's key that never leaves the core's locked memory, except into a file.
+
+    Made by its class methods alone.
+    """
+
+    @classmethod
+    def generate(cls) -> EthereumKey: ...
+    @classmethod
+    def from_secret(cls, secret: Buffer, /) -> EthereumKey:
+        """ConfigError: zero, or not below the group's order."""
+    @classmethod
+    def create(cls, path: _Path, passphrase: Buffer, /) -> EthereumKey:
+        """New key file (0600, O_EXCL, O_NOFOLLOW): Web3 secret storage, version 3, scrypt.
+
+        ConfigError: the path exists. StoreError: it cannot be written.
+        """
+    @classmethod
+    def load(cls, path: _Path, passphrase: Buffer, /) -> EthereumKey:
+        """ConfigError: missing, not readable, group-readable, not owned, link, no such file, wrong
+        passphrase.
+        """
+    @property
+    def address(self) -> str: ...
+    def sign_transaction(self, intent: _Intent, /) -> tuple[bytes, bytes]:
+        """(transaction as it is sent, its hash); the same each time."""
+
 # ---- store ----
 @final
 class Store:

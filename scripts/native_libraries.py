@@ -5,6 +5,7 @@ link flags) and the error that somebody sees who installs without them. Standard
 runs before anything is installed.
 
     python3 scripts/native_libraries.py missing debian   # Debian packages still to install
+    python3 scripts/native_libraries.py required debian  # those without which nothing can be built
     python3 scripts/native_libraries.py explain          # the packages under every system's names
     python3 scripts/native_libraries.py ldflags          # for the C tests
 """
@@ -37,12 +38,15 @@ class NativeLibrary:
         probe: C source that compiles only where the header is present and new enough.
         link: the name after ``-l`` where ``pkg-config`` does not know it; empty for none.
         packages: system name (a key of ``SYSTEMS``) to package name.
+        at_run_time: the core opens it when it is first needed and links nothing; without its
+            headers that part alone is left out of the build.
     """
 
     pkg_config: str
     probe: str
     link: str
     packages: dict[str, str]
+    at_run_time: bool = False
 
 
 LIBRARIES = (
@@ -79,6 +83,18 @@ LIBRARIES = (
             "homebrew": "jansson",
             "conda": "jansson",
         },
+    ),
+    NativeLibrary(
+        "libsecp256k1",
+        "#include <secp256k1.h>\n#include <secp256k1_recovery.h>\n",
+        "",
+        {
+            "debian": "libsecp256k1-dev",
+            "fedora": "libsecp256k1-devel",
+            "homebrew": "secp256k1",
+            "conda": "libsecp256k1",
+        },
+        at_run_time=True,
     ),
 )
 
@@ -123,9 +139,11 @@ def compile_flags() -> list[str]:
 
 
 def link_flags() -> list[str]:
-    """Give the ``-L`` and ``-l`` flags of all libraries."""
-    flags: list[str] = []
+    """Give the ``-L`` and ``-l`` flags of all libraries that are linked, and dlopen's."""
+    flags: list[str] = ["-ldl"] if sys.platform == "linux" else []  # glibc before 2.34
     for library in LIBRARIES:
+        if library.at_run_time:
+            continue
         found = _pkg_config("--libs", library)
         flags += [f"-l{library.link}"] if found is None else found
     return flags
@@ -165,7 +183,7 @@ def require() -> None:
         SystemExit: a library or the C compiler is missing; the text says what to install.
     """
     try:
-        missing = missing_libraries()
+        missing = [library for library in missing_libraries() if not library.at_run_time]
     except FileNotFoundError as error:
         raise SystemExit(
             "mlprov: cannot build mlprov._core: there is no C compiler "
@@ -184,6 +202,9 @@ def main(arguments: list[str]) -> int:
     match arguments:
         case ["missing", system] if system in SYSTEMS:
             print(" ".join(library.packages[system] for library in missing_libraries()))
+        case ["required", system] if system in SYSTEMS:
+            missing = [library for library in missing_libraries() if not library.at_run_time]
+            print(" ".join(library.packages[system] for library in missing))
         case ["explain"]:
             print(explain([*LIBRARIES, _python_headers()]))
         case ["cflags"]:
@@ -191,7 +212,8 @@ def main(arguments: list[str]) -> int:
         case ["ldflags"]:
             print(shlex.join(link_flags()))
         case _:
-            print(f"usage: {sys.argv[0]} missing SYSTEM | explain | cflags | ldflags")
+            questions = "missing SYSTEM | required SYSTEM | explain | cflags | ldflags"
+            print(f"usage: {sys.argv[0]} {questions}")
             return 2
     return 0
 

@@ -71,6 +71,12 @@ command -v "${CXX:-c++}" >/dev/null || fail "there is no C++ compiler; install g
 
 missing=$("$python" scripts/native_libraries.py missing debian)
 if [ -n "$missing" ]; then
+    if ! command -v apt-get >/dev/null && [ -z "$("$python" scripts/native_libraries.py required debian)" ]; then
+        printf 'mlprov: without the headers of %s some anchors are left out (scripts/native_libraries.py explain)\n' "$missing" >&2
+        missing=""
+    fi
+fi
+if [ -n "$missing" ]; then
     if ! command -v apt-get >/dev/null; then
         printf 'mlprov: these libraries are missing, and there is no apt-get here; install them with one of\n' >&2
         "$python" scripts/native_libraries.py explain >&2
@@ -78,7 +84,7 @@ if [ -n "$missing" ]; then
     fi
     # shellcheck disable=SC2086  # a list of names
     install_system_packages "the build" $missing
-    still=$("$python" scripts/native_libraries.py missing debian)
+    still=$("$python" scripts/native_libraries.py required debian)
     [ -z "$still" ] || fail "installed, but the compiler still does not find the headers of: $still"
 fi
 

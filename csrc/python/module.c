@@ -62,7 +62,7 @@ static int MlpCore_exec(PyObject *module)
         mlp_py_signing_key_add,      mlp_py_store_add,          mlp_py_run_log_add,
         mlp_py_leaf_stream_add,      mlp_py_slices_add,         mlp_py_model_add,
         mlp_py_module_tree_add,      mlp_py_ticket_add,         mlp_py_safetensors_save_add,
-        mlp_py_safetensors_load_add,
+        mlp_py_safetensors_load_add, mlp_py_ethereum_add,       mlp_py_ethereum_key_add,
     };
     if (refuse_subinterpreter() != 0 || refuse_wrong_environment() != 0)
         return -1;
@@ -83,6 +83,7 @@ static int MlpCore_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->hasher_type);
     Py_VISIT(state->merkle_tree_type);
     Py_VISIT(state->signing_key_type);
+    Py_VISIT(state->ethereum_key_type);
     Py_VISIT(state->store_type);
     Py_VISIT(state->run_log_type);
     Py_VISIT(state->leaf_stream_type);
@@ -98,6 +99,7 @@ static int MlpCore_clear(PyObject *module)
     Py_CLEAR(state->hasher_type);
     Py_CLEAR(state->merkle_tree_type);
     Py_CLEAR(state->signing_key_type);
+    Py_CLEAR(state->ethereum_key_type);
     Py_CLEAR(state->store_type);
     Py_CLEAR(state->run_log_type);
     Py_CLEAR(state->leaf_stream_type);

@@ -23,6 +23,7 @@ struct mlp_py_state {
     PyTypeObject *hasher_type;
     PyTypeObject *merkle_tree_type;
     PyTypeObject *signing_key_type;
+    PyTypeObject *ethereum_key_type;
     PyTypeObject *store_type;
     PyTypeObject *run_log_type;
     PyTypeObject *leaf_stream_type;
@@ -73,6 +74,8 @@ int mlp_py_safetensors_save_add(PyObject *module);
 int mlp_py_safetensors_load_add(PyObject *module);
 int mlp_py_notes_add(PyObject *module);
 int mlp_py_signing_key_add(PyObject *module);
+int mlp_py_ethereum_add(PyObject *module);
+int mlp_py_ethereum_key_add(PyObject *module);
 int mlp_py_store_add(PyObject *module);
 int mlp_py_run_log_add(PyObject *module);
 int mlp_py_leaf_stream_add(PyObject *module);

@@ -4,8 +4,7 @@
  * is an encrypted PKCS#8 key: PBES2, PBKDF2-HMAC-SHA-256 with 600,000 iterations, AES-256-CBC (RFC
  * 8018).
  *
- * Files are refused that are a symbolic link, not a regular file, larger than 64 KiB, readable or
- * writable by group or others, or owned by anybody but the effective user or root.
+ * key_file.h says which files are refused.
  *
  * Threads: functions touch only what they are given (and the file). Nothing is ever asked on the
  * terminal.
@@ -17,10 +16,11 @@
 
 #include "base/status.h"
 #include "sign/key.h"
+#include "sign/key_file.h"
 
 #include <stddef.h>
 
-#define MLP_KEYSTORE_FILE_MAX 65536
+#define MLP_KEYSTORE_FILE_MAX MLP_KEY_FILE_MAX
 /* OWASP Password Storage Cheat Sheet, PBKDF2-HMAC-SHA256. */
 #define MLP_KEYSTORE_PBKDF2_ROUNDS  600000
 #define MLP_KEYSTORE_PASSPHRASE_MAX 1024

@@ -16,6 +16,7 @@ from mlprov import _core
 RUN = "019aa5c1-5a40-7000-8000-000000000001"
 HASH = bytes(32)
 TIME = "2026-11-21T09:30:00.000Z"
+INTENT = (1, 0, 1, 2, 21000, None, 0, b"data")
 
 # What no argument of a kind may be. None stands apart: some arguments are optional.
 WRONG: dict[str, tuple[Any, ...]] = {
@@ -48,6 +49,16 @@ WRONG: dict[str, tuple[Any, ...]] = {
     "module": (5, object(), None, 1.5),
     "kinds": (5, object(), None, 1.5, "text"),
     "object": ("text", None, object(), 5, [1]),
+    "intent": (
+        5,
+        "text",
+        (),
+        [1] * 8,
+        (1, 2, 3, 4, "5", None, 7, b""),
+        (1, 2, 3, 4, 5, b"", 7, b""),
+        (1, 2, 3, 4, 5, None, None, b""),
+        (1, 2, 3, 4, 5, None, 7, "data"),
+    ),
     "row": (
         5,
         "row",
@@ -202,6 +213,24 @@ CALLS = [
     Call("SigningKey.create", ("NEW", None), ("path", "text?"), {"passphrase": (None, "buffer?")}),
     Call("SigningKey.load", ("KEY", None), ("path", "text?"), {"passphrase": (None, "buffer?")}),
     Call("key.sign_note", ("text\n",), ("text",)),
+    Call("keccak256", (b"data",), ("buffer",)),
+    Call("ethereum_transaction", ("TRANSACTION",), ("buffer",)),
+    Call(
+        "ethereum_check_transaction",
+        ("TRANSACTION", "ACCOUNT", INTENT),
+        ("buffer", "text", "intent"),
+    ),
+    Call(
+        "ethereum_prove",
+        (b"{}", b"[]", HASH, HASH),
+        ("buffer", "buffer", "hash", "hash"),
+        {"header": (None, "buffer?")},
+    ),
+    Call("ethereum_verify", (b"{}", HASH), ("buffer", "hash")),
+    Call("EthereumKey.from_secret", (b"\1" * 32,), ("buffer",)),
+    Call("EthereumKey.create", ("NEW", b"passphrase"), ("path", "buffer")),
+    Call("EthereumKey.load", ("KEY", b"passphrase"), ("path", "buffer")),
+    Call("account.sign_transaction", (INTENT,), ("intent",)),
     Call("Store", ("STORE",), ("path",), {"create": (True, "any"), "read_only": (False, "any")}),
     Call("store.query", ("SELECT ?", [1]), ("text", "parameters")),
     Call("store.create_run", (RUN, "name", None), ("text", "text", "text?")),
@@ -256,6 +285,7 @@ WITHOUT_ARGUMENTS = [
     "log.rollback",
     "stream.sync",
     "tree.tensors",
+    "EthereumKey.generate",
 ]
 
 
@@ -267,6 +297,7 @@ class World:
         (folder / "file").write_bytes(b"0123456789")
         (folder / "safetensors").write_bytes(b"\2\0\0\0\0\0\0\0{}")
         self.key = _core.SigningKey.create(folder / "key", None)
+        self.account = _core.EthereumKey.from_secret(b"\1" * 32)
         self.log = store.create_run(RUN[:-1] + "9", "name", None)
         self.stream = store.open_stream(RUN, "stream")
         self.module = Module()
@@ -281,12 +312,15 @@ class World:
             "STORE": folder / "other",
             "NOTE": self.key.sign_note("text\n"),
             "VKEY": self.key.vkey,
+            "TRANSACTION": self.account.sign_transaction(INTENT)[0],
+            "ACCOUNT": self.account.address,
         }
 
     def function(self, name: str) -> Callable[..., Any]:
         names = {
             "store": self.store,
             "key": self.key,
+            "account": self.account,
             "log": self.log,
             "stream": self.stream,
             "tree": self.tree,

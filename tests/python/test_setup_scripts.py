@@ -155,10 +155,12 @@ def test_without_apt_get_the_packages_of_four_systems_are_printed(machine: Machi
     assert not (machine.tree / ".venv").exists()
     lines = {line.partition(":")[0].strip(): line for line in done.stderr.splitlines()}
     expected = {
-        "Debian, Ubuntu": "apt-get install libssl-dev libsqlite3-dev libjansson-dev python3",
-        "Fedora": "dnf install openssl-devel sqlite-devel jansson-devel python3-devel",
-        "Homebrew": "brew install openssl@3 sqlite jansson python@3",
-        "conda": "conda install -c conda-forge openssl sqlite jansson python",
+        "Debian, Ubuntu": "apt-get install libssl-dev libsqlite3-dev libjansson-dev "
+        "libsecp256k1-dev python3",
+        "Fedora": "dnf install openssl-devel sqlite-devel jansson-devel libsecp256k1-devel "
+        "python3-devel",
+        "Homebrew": "brew install openssl@3 sqlite jansson secp256k1 python@3",
+        "conda": "conda install -c conda-forge openssl sqlite jansson libsecp256k1 python",
     }
     for system, command in expected.items():
         assert command in lines[system]

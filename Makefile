@@ -3,7 +3,7 @@
 PYTHON_VENV := .venv/bin/python
 .DEFAULT_GOAL := help
 comma := ,
-.PHONY: help setup build demo test lint bench sanitize tsan coverage wheel test-torchfree test-neon fuzz property contracts clean
+.PHONY: help setup build demo test lint bench sanitize tsan coverage wheel test-torchfree test-neon fuzz property contracts ipfs-node test-ipfs clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1@\2/' | column -t -s@ 2>/dev/null \
@@ -72,6 +72,12 @@ bench: build ## print the benchmark tables, and the goals of all as one and as b
 	@bash scripts/test_tools.sh b3sum
 	@for script in benchmarks/[a-z]*.py; do $(PYTHON_VENV) "$$script" || exit 1; done
 	@$(PYTHON_VENV) benchmarks/_goals.py
+
+test-ipfs: build ipfs-node ## anchors on a real IPFS node, a kill at every durable write among them
+	@.venv/bin/pytest tests/python/test_ipfs_node.py
+
+ipfs-node: ## install the IPFS node that tests/python/test_ipfs_node.py starts (npm; 3 minutes, 290 MB)
+	@cd tests/nodes/ipfs && npm ci --no-audit --no-fund
 
 clean: ## remove what was built (.venv stays)
 	rm -rf build dist out *.egg-info mlprov/*.so .coverage* htmlcov

@@ -28,6 +28,7 @@ CORE_ROOMS = (
     "files",
     "sign",
     "store",
+    "net",
     "anchor",
     "python",
 )

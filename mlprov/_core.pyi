@@ -318,6 +318,33 @@ def describe_torch_bridge() -> str:
     """One line for doctor: in use, not needed, or stepped aside and why."""
 
 @final
+class AnchorWorkers:
+    """Threads that deliver what is in a store's outbox, one for each endpoint.
+
+    In a forked child every call does nothing. ``wait`` and ``stop`` must not run at once.
+    """
+
+    def __new__(
+        cls,
+        store_path: _Path,
+        endpoints: Sequence[tuple[str, str, tuple[str, ...], str | None, int]],
+        /,
+        *,
+        every_ms: int = 0,
+    ) -> Self:
+        """endpoints: kind, URL, headers, file of certificates, milliseconds for one request.
+        every_ms: at least so long between two checkpoints that are anchored.
+
+        ValueError: an unknown kind, none or too many endpoints.
+        """
+    def hand_over(self, at_once: object, /) -> None:
+        """There is something new in the store; returns at once. at_once: every_ms counts not."""
+    def wait(self, milliseconds: int, /) -> bool:
+        """Wait until nobody has anything to do now; whether that is so."""
+    def stop(self, milliseconds: int, /) -> bool:
+        """End all, and what they ask; whether they have ended. What is left stays."""
+
+@final
 class Ticket:
     """Tensors that workers hash in place while the caller goes on; rows as of tensor_digests.
 
@@ -591,6 +618,16 @@ class Store:
     def log_origin(self) -> str: ...
     @property
     def log_vkey(self) -> str: ...
+    def plan_anchor(self, kind: str, /) -> None:
+        """Put an anchor of the log's last checkpoint into the outbox; nothing where it is there.
+
+        ValueError: no such kind. StoreError: not writable, full.
+        """
+    def resume_anchors(self) -> int:
+        """Let every anchor that waits go on now; how many waited for somebody.
+
+        StoreError: not writable, full.
+        """
     def set_patience(self, milliseconds: int, /) -> None:
         """How long to wait for another process, at most: for the database in each transaction
         and for the store log's lock. 30,000 until it is set; 0 does not wait.

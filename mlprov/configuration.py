@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlprov import keys
+from mlprov.anchoring import KINDS
 from mlprov.errors import ConfigError
 from mlprov.records import json_key
 from mlprov.statements import RUN_ID
@@ -108,8 +109,9 @@ def _run_id(value: Any) -> str | None:
 
 def _anchors(value: Any) -> tuple[str, ...]:
     kinds = _texts(value)
-    if set(kinds) - {"log"}:
-        raise ValueError("'log' (the local store log, always on; this release has no other anchor)")
+    if set(kinds) - {"log", *KINDS}:
+        known = ", ".join(map(repr, KINDS))
+        raise ValueError(f"'log' (the local store log, always on), {known}")
     return kinds
 
 
@@ -184,7 +186,18 @@ def _project_settings(name: str) -> dict[str, Any]:
     if name == "pyproject.toml":
         tools = table.get("tool", {})
         table = tools.get("mlprov", {}) if isinstance(tools, Mapping) else {}
+    if isinstance(table, Mapping) and "anchor" in table:
+        raise ConfigError(
+            f"cannot use [anchor] in {path}: a project's file may not say where anchors go",
+            f"set them in {keys.home() / 'config.toml'} or the environment",
+        )
     settings = _parse_table(table, str(path))
+    if set(settings.get("anchors", ())) - {"log"}:
+        raise ConfigError(
+            f"cannot use anchors={settings['anchors']!r} ({path}): a project's file may not "
+            "publish anything",
+            "set MLPROV_ANCHORS or the argument anchors= yourself",
+        )
     if settings.get("store") is not None:
         inside = (path.parent / settings["store"]).resolve()
         if not inside.is_relative_to(path.parent.resolve()):
@@ -212,7 +225,9 @@ def resolve(arguments: Mapping[str, Any]) -> Settings:
         ConfigError: an unknown setting or a value of the wrong kind, naming where it came from.
     """
     user = keys.home() / "config.toml"
-    merged: dict[str, Any] = _parse_table(_read_toml(user), str(user))
+    own = _read_toml(user)
+    own.pop("anchor", None)  # servers: mlprov/anchoring.py reads them where they are used
+    merged: dict[str, Any] = _parse_table(own, str(user))
     merged |= _project_settings("pyproject.toml")
     merged |= _project_settings("mlprov.toml")
     merged |= _environment_settings()

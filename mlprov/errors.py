@@ -78,6 +78,7 @@ _core.set_exceptions(
         "VerificationError": VerificationError,
         "EvidenceError": EvidenceError,
         "StoreError": StoreError,
+        "AnchorError": AnchorError,
         "ConfigError": ConfigError,
         "UnsupportedTensorError": UnsupportedTensorError,
     }

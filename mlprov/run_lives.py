@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, TypeVar
 
-from mlprov import keys, notices, resumption
+from mlprov import anchoring, keys, notices, resumption
 from mlprov.barriers import Barrier, PendingRecord
 from mlprov.captures import Capture, Guard
 from mlprov.configuration import Settings
@@ -72,6 +72,7 @@ class RunLife(RecordedRun):
             settings.snapshot, settings.check, settings.algorithm, self.barrier.watch.guarded
         )
         self._make = RunRecords(self.recorder, settings, model, optimizer, kept, self._guard)
+        self._anchoring = anchoring.Anchoring(settings.anchors)
         self.last_epoch: int | None = None
         self.resumed = False
         self._end_is_recorded = False
@@ -101,6 +102,8 @@ class RunLife(RecordedRun):
         atexit.register(self.finish_at_exit)
         # Steps are asked for, so an optimizer will come: what it loads may as well be loaded now.
         self.barrier.watch.start(at_once=bool(self.barrier.every) and is_module(self._model))
+        if began is not None:
+            self.recorder.attempt("anchor", lambda: self._anchoring.start(self.recorder.store))
         if began is None or self.recorder.unwritten:
             self._status = "unrecorded"
             self.recorder.give_up()
@@ -206,6 +209,7 @@ class RunLife(RecordedRun):
         def commit() -> None:
             self.recorder.commit(status)
             self._head = self.recorder.log.head
+            self._anchoring.hand_over()
 
         self.recorder.attempt("head", commit)
 
@@ -321,6 +325,8 @@ class RunLife(RecordedRun):
         self._commit(status)
         if self.wait(ends - time.monotonic()) and not laid_down:
             self.recorder.attempt("key", self.recorder.log.destroy_key)
+            self.recorder.attempt("anchor", lambda: self._anchoring.plan(self.recorder.store))
+        self._anchoring.finish(ends - time.monotonic())
         self._status = "incomplete" if self.recorder.unwritten else status
         self.recorder.close()
 

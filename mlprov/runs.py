@@ -73,7 +73,8 @@ def start(
         seeds: whether to record seeds and digests of the random generators' states; ``"values"``:
             the states themselves too, which a bit-exact replay begins with. Whoever has them can
             tell what is drawn next: not for generators of noise that has to stay unknown.
-        anchors: kinds of anchors; ``"log"``, the local store log, is always on.
+        anchors: kinds of anchors: ``"log"``, the local store log, is always on; ``"ipfs"``
+            publishes its checkpoints (mlprov/anchoring.py says where).
         every: ``"epoch"``: state is recorded at the end of each; a number: weights also after so
             many optimizer steps each time. torch's optimizers alone are seen to step.
         snapshot: how a capture is kept apart from writes. ``"overlap"``: what optimizers write is

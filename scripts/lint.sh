@@ -31,11 +31,11 @@ check() {
 }
 
 python_files() {
-    find mlprov scripts verifier tests examples benchmarks setup.py -name '*.py' -o -name '*.pyi' | sort
+    find mlprov scripts verifier tests examples benchmarks setup.py -name node_modules -prune -o \( -name '*.py' -o -name '*.pyi' \) -print | sort
 }
 
 native_files() {
-    find csrc tests -name '*.[ch]' -o -name '*.cpp' | sort
+    find csrc tests -name node_modules -prune -o \( -name '*.[ch]' -o -name '*.cpp' \) -print | sort
 }
 
 typed_folders() {

@@ -52,7 +52,7 @@ TESTS_GLOB := $(patsubst %,tests/c/test_%.c,hash hash_boundaries hash_kernels ha
 STAND_INS  := tests/cross/no_sha2.c
 REPLACED   := csrc/hash/sha2.c
 else
-ROOMS      := base hash merkle codec tensor capture files sign store anchor
+ROOMS      := base hash merkle codec tensor capture files sign store net anchor
 TESTS_GLOB := tests/c/test_*.c
 LIBRARIES  := $(shell $(PYTHON) scripts/native_libraries.py ldflags)
 INCLUDES   := $(shell $(PYTHON) scripts/native_libraries.py cflags)
@@ -80,7 +80,7 @@ OTHER_SOURCES  := $(sort $(wildcard tests/cross/*.c tests/fuzz/*.c))
 FUZZERS        := $(patsubst tests/fuzz/%.c,$(OUT)/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 
 # Programs that start threads; others would show ThreadSanitizer nothing.
-TESTS_tsan     := $(addprefix $(OUT)/test_,first_failure pool pool_submit ticket hash_threads hash_reading slice strided files files_tensors)
+TESTS_tsan     := $(addprefix $(OUT)/test_,first_failure pool pool_submit ticket hash_threads hash_reading slice strided files files_tensors outbox workers)
 TESTS_USED     := $(or $(TESTS_$(VARIANT)),$(TESTS))
 
 CORE_OBJECTS   := $(CORE_SOURCES:%.c=$(OUT)/%.o) $(ASSEMBLY:%.S=$(OUT)/%.o)

@@ -85,6 +85,18 @@ LIBRARIES = (
         },
     ),
     NativeLibrary(
+        "libcurl",
+        "#include <curl/curl.h>\n",
+        "",
+        {
+            "debian": "libcurl4-openssl-dev",
+            "fedora": "libcurl-devel",
+            "homebrew": "curl",
+            "conda": "libcurl",
+        },
+        at_run_time=True,
+    ),
+    NativeLibrary(
         "libsecp256k1",
         "#include <secp256k1.h>\n#include <secp256k1_recovery.h>\n",
         "",

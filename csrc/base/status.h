@@ -34,7 +34,9 @@
     X(KEY, -15, "ConfigError", false, "the key cannot be used")                                    \
     X(CONFIG, -16, "ConfigError", false, "invalid configuration")                                  \
     X(TENSOR, -17, "UnsupportedTensorError", false, "the tensor has no values that can be hashed") \
-    X(CRYPTO, -18, "Error", false, "the cryptographic library failed")
+    X(CRYPTO, -18, "Error", false, "the cryptographic library failed")                             \
+    X(NETWORK, -19, "AnchorError", true, "the server could not be asked")                          \
+    X(REMOTE, -20, "AnchorError", false, "the server's answer cannot be used")
 
 enum mlp_status {
     MLP_OK = 0,

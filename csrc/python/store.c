@@ -26,6 +26,11 @@ struct mlp_store *mlp_py_store_of(PyObject *store)
     return as_store(store)->store;
 }
 
+const char *mlp_py_log_origin_of(PyObject *store)
+{
+    return mlp_tlog_origin(as_store(store)->tlog);
+}
+
 static PyObject *raise_error(PyObject *self, const struct mlp_error *error)
 {
     return mlp_py_raise(&mlp_py_state_of(self)->exceptions, error);
@@ -325,6 +330,11 @@ static PyMethodDef methods[] = {
      PyDoc_STR("checkpoint($self, /)\n--\n\nThe last signed checkpoint of the store log.")},
     {"log_proof", MlpCore_Store_log_proof, METH_VARARGS,
      PyDoc_STR("log_proof($self, index, size, /)\n--\n\nInclusion path in the store log.")},
+    {"plan_anchor", MlpCore_Store_plan_anchor, METH_O,
+     PyDoc_STR("plan_anchor($self, kind, /)\n--\n\nPlan an anchor of the last checkpoint.")},
+    {"resume_anchors", MlpCore_Store_resume_anchors, METH_NOARGS,
+     PyDoc_STR("resume_anchors($self, /)\n--\n\nLet all that waits go on; how many waited for "
+               "somebody.")},
     {"set_patience", MlpCore_Store_set_patience, METH_O,
      PyDoc_STR("set_patience($self, milliseconds, /)\n--\n\nHow long to wait for others.")},
     {"close", MlpCore_Store_close, METH_NOARGS,

@@ -17,6 +17,7 @@ struct mlp_stream;
 
 /* Borrowed from a Store object. */
 struct mlp_store *mlp_py_store_of(PyObject *store);
+const char *mlp_py_log_origin_of(PyObject *store);
 
 /* New objects; log and stream are taken in any case.
  * Returns: NULL with an exception set.
@@ -27,5 +28,7 @@ PyObject *mlp_py_leaf_stream_wrap(struct mlp_py_state *state, struct mlp_stream 
 /* Methods of Store that stand in files of their own. */
 PyObject *MlpCore_Store_query(PyObject *self, PyObject *args);
 PyObject *MlpCore_Store_put_import(PyObject *self, PyObject *args);
+PyObject *MlpCore_Store_plan_anchor(PyObject *self, PyObject *name);
+PyObject *MlpCore_Store_resume_anchors(PyObject *self, PyObject *ignored);
 
 #endif

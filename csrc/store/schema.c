@@ -50,4 +50,39 @@ static const char version_1[] =
     " note BLOB NOT NULL CHECK(typeof(note) = 'blob'));"
     "INSERT INTO meta(key, value) VALUES('store_id', lower(hex(randomblob(16))));";
 
-const char *const mlp_store_migrations[MLP_STORE_VERSION] = {version_1};
+/* Version 2: the outbox (outbox.h has the states). Times due and until are milliseconds of Unix time.
+ * note is for people: the last failure, or what has to be done. */
+static const char version_2[] =
+    "CREATE TABLE anchor_intents("
+    " id INTEGER PRIMARY KEY,"
+    " key BLOB NOT NULL UNIQUE CHECK(length(key) = 32),"
+    " kind TEXT NOT NULL,"
+    " chain TEXT NOT NULL,"
+    " target TEXT NOT NULL,"
+    " account TEXT NOT NULL,"
+    " origin TEXT NOT NULL,"
+    " size INTEGER NOT NULL CHECK(size > 0),"
+    " root BLOB NOT NULL CHECK(length(root) = 32),"
+    " payload BLOB NOT NULL CHECK(typeof(payload) = 'blob'),"
+    " state TEXT NOT NULL,"
+    " since TEXT NOT NULL,"
+    " failures INTEGER NOT NULL DEFAULT 0,"
+    " due INTEGER NOT NULL,"
+    " note TEXT,"
+    " evidence BLOB);"
+    "CREATE INDEX anchor_intents_open ON anchor_intents(kind, due)"
+    " WHERE state NOT IN ('final', 'needs_operator');"
+    "CREATE TABLE anchor_attempts("
+    " intent INTEGER NOT NULL REFERENCES anchor_intents(id) ON DELETE CASCADE,"
+    " number INTEGER NOT NULL CHECK(number > 0),"
+    " reference BLOB NOT NULL CHECK(typeof(reference) = 'blob'),"
+    " bytes BLOB NOT NULL CHECK(typeof(bytes) = 'blob'),"
+    " PRIMARY KEY(intent, number));"
+    "CREATE TABLE anchor_leases("
+    " chain TEXT NOT NULL,"
+    " account TEXT NOT NULL,"
+    " holder TEXT NOT NULL,"
+    " until INTEGER NOT NULL,"
+    " PRIMARY KEY(chain, account)) WITHOUT ROWID;";
+
+const char *const mlp_store_migrations[MLP_STORE_VERSION] = {version_1, version_2};

@@ -35,7 +35,7 @@ struct mlp_store {
 
 /* One step from user_version i to i + 1 is element i. */
 extern const char *const mlp_store_migrations[];
-#define MLP_STORE_VERSION 1
+#define MLP_STORE_VERSION 2
 
 /* ---- database.c ---- */
 

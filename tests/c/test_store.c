@@ -49,7 +49,7 @@ static void a_store_keeps_its_id_and_its_settings(void)
         store = open_store(path, flags);
         CHECK(strcmp(mlp_store_id(store), id) == 0);
         CHECK(mlp_store_read_only(store) == ((flags & MLP_STORE_READ_ONLY) != 0));
-        CHECK(query_number(store, "PRAGMA user_version") == 1);
+        CHECK(query_number(store, "PRAGMA user_version") == MLP_STORE_VERSION);
         CHECK(query_number(store, "PRAGMA application_id") == MLP_STORE_APPLICATION_ID);
         mlp_store_free(store);
     }
@@ -148,17 +148,19 @@ static void a_link_in_place_of_the_database_is_refused(void)
 static void a_migration_takes_each_step_once(void)
 {
     static const char *const steps[] = {
-        NULL, /* never asked for: the database is at 1 */
+        NULL,
+        NULL, /* never asked for: the database is at MLP_STORE_VERSION */
         "CREATE TABLE second(x); INSERT INTO second VALUES(2);",
         "CREATE TABLE third(x); INSERT INTO third SELECT x + 1 FROM second;",
     };
     struct mlp_error error = {0};
     fixture_path(path, "store");
     struct mlp_store *store = open_store(path, MLP_STORE_CREATE);
-    CHECK(FINE(mlp_database_migrate(store, steps, 3, &error)));
-    CHECK(query_number(store, "PRAGMA user_version") == 3);
+    CHECK(FINE(mlp_database_migrate(store, steps, MLP_STORE_VERSION + 2, &error)));
+    CHECK(query_number(store, "PRAGMA user_version") == MLP_STORE_VERSION + 2);
     CHECK(query_number(store, "SELECT x FROM third") == 3);
-    CHECK(FINE(mlp_database_migrate(store, steps, 3, &error))); /* nothing left to do */
+    CHECK(FINE(mlp_database_migrate(store, steps, MLP_STORE_VERSION + 2,
+                                    &error))); /* nothing left to do */
     CHECK(query_number(store, "SELECT count(*) FROM second") == 1);
     mlp_store_free(store);
     fixture_remove(path);
@@ -166,24 +168,50 @@ static void a_migration_takes_each_step_once(void)
 
 static void a_migration_that_fails_leaves_the_old_version(void)
 {
-    static const char *const steps[] = {NULL, "CREATE TABLE second(x);", "CREATE TABLE second(x);"};
+    static const char *const steps[] = {NULL, NULL, "CREATE TABLE second(x);",
+                                        "CREATE TABLE second(x);"};
     struct mlp_error error = {0};
     fixture_path(path, "store");
     struct mlp_store *store = open_store(path, MLP_STORE_CREATE);
-    CHECK(mlp_database_migrate(store, steps, 3, &error) != 0);
-    CHECK(query_number(store, "PRAGMA user_version") == 1);
+    CHECK(mlp_database_migrate(store, steps, MLP_STORE_VERSION + 2, &error) != 0);
+    CHECK(query_number(store, "PRAGMA user_version") == MLP_STORE_VERSION);
     CHECK(query_number(store, "SELECT count(*) FROM sqlite_master WHERE name = 'second'") == 0);
+    mlp_store_free(store);
+    fixture_remove(path);
+}
+
+static void a_store_of_version_1_keeps_its_runs_and_gets_an_outbox(void)
+{
+    static const char before[] = "DROP TABLE anchor_attempts; DROP TABLE anchor_intents;"
+                                 "DROP TABLE anchor_leases; PRAGMA user_version = 1;"
+                                 "INSERT INTO runs(id, name, status, created, updated)"
+                                 " VALUES('a', 'b', 'c', 'd', 'e')";
+    sqlite3 *db = NULL;
+    char name[PATH_MAX];
+    fixture_path(path, "store");
+    mlp_store_free(open_store(path, MLP_STORE_CREATE));
+    beneath(name, path, "store.db");
+    CHECK(sqlite3_open(name, &db) == SQLITE_OK);
+    CHECK(sqlite3_exec(db, before, NULL, NULL, NULL) == SQLITE_OK);
+    CHECK(sqlite3_close(db) == SQLITE_OK);
+    struct mlp_store *store = open_store(path, MLP_STORE_READ_ONLY); /* not touched */
+    CHECK(query_number(store, "PRAGMA user_version") == 1);
+    mlp_store_free(store);
+    store = open_store(path, 0);
+    CHECK(query_number(store, "PRAGMA user_version") == 2);
+    CHECK(query_number(store, "SELECT count(*) FROM runs") == 1);
+    CHECK(query_number(store, "SELECT count(*) FROM anchor_intents") == 0);
     mlp_store_free(store);
     fixture_remove(path);
 }
 
 static void a_newer_store_opens_for_reading_alone(void)
 {
-    static const char *const steps[] = {NULL, "ALTER TABLE runs ADD COLUMN colour TEXT;"};
+    static const char *const steps[] = {NULL, NULL, "ALTER TABLE runs ADD COLUMN colour TEXT;"};
     struct mlp_error error = {0};
     fixture_path(path, "store");
     struct mlp_store *store = open_store(path, MLP_STORE_CREATE);
-    CHECK(FINE(mlp_database_migrate(store, steps, 2, &error)));
+    CHECK(FINE(mlp_database_migrate(store, steps, MLP_STORE_VERSION + 1, &error)));
     mlp_store_free(store);
     store = open_store(path, MLP_STORE_CREATE);
     CHECK(mlp_store_newer(store) && mlp_store_read_only(store));
@@ -359,6 +387,7 @@ int main(void)
     RUN(a_link_in_place_of_the_database_is_refused);
     RUN(a_migration_takes_each_step_once);
     RUN(a_migration_that_fails_leaves_the_old_version);
+    RUN(a_store_of_version_1_keeps_its_runs_and_gets_an_outbox);
     RUN(a_newer_store_opens_for_reading_alone);
     RUN(a_truncated_database_is_named_and_left_alone);
     RUN(an_empty_database_beside_a_published_log_is_not_begun_anew);

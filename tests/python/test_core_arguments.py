@@ -74,6 +74,7 @@ def world(tmp_path: Path, store: _core.Store, monkeypatch: pytest.MonkeyPatch) -
         "StoreError",
         "ConfigError",
         "UnsupportedTensorError",
+        "AnchorError",
     )
     _core.set_exceptions({name: getattr(errors, name) for name in names})
     _core.set_hash_kernel(kernel)
@@ -123,8 +124,16 @@ def test_the_table_names_every_function_and_method() -> None:
         "RunLog.destroy_key",
         "LeafStream.close",
         "LeafStream.abandon",
+        *(f"AnchorWorkers.{method}" for method in ("hand_over", "wait", "stop")),  # threads
     }
-    made_elsewhere = {"SigningKey", "EthereumKey", "RunLog", "LeafStream", "ModuleTree"}
+    made_elsewhere = {
+        "SigningKey",
+        "EthereumKey",
+        "RunLog",
+        "LeafStream",
+        "ModuleTree",
+        "AnchorWorkers",
+    }
     public = set()
     for name, value in vars(_core).items():
         if name.startswith("_") or not callable(value):
@@ -349,3 +358,23 @@ except RuntimeError as error:
     print(type(error).__name__, error.status)
 """
     assert run_python(code).split() == ["RuntimeError", "MALFORMED"]
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        ("bitcoin", "http://127.0.0.1", (), None, 1),
+        ("ipfs", "http://127.0.0.1\0", (), None, 1),
+        ("ipfs", "http://127.0.0.1", ["A: b"], None, 1),
+        ("ipfs", "http://127.0.0.1", ("A: b",) * 9, None, 1),
+        ("ipfs", "http://127.0.0.1", (1,), None, 1),
+        ("ipfs", "http://127.0.0.1", (), None, 0),
+        ("ipfs", 1, (), None, 1),
+        ("ipfs",),
+        "ipfs",
+    ],
+)
+def test_a_wrong_endpoint_is_refused_and_starts_nothing(endpoint: Any) -> None:
+    for endpoints in ([endpoint], [endpoint] * 17, []):
+        with pytest.raises((TypeError, ValueError)):
+            _core.AnchorWorkers(b"/nowhere", endpoints)

@@ -19,7 +19,13 @@ from vectors_for_tests import vectors_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ("cat", "cksum", "cp", "dirname", "env", "grep", "mkdir", "sed", "tail", "touch")
-LIBRARIES = ("libssl-dev", "libsqlite3-dev", "libjansson-dev")
+LIBRARIES = (
+    "libssl-dev",
+    "libsqlite3-dev",
+    "libjansson-dev",
+    "libcurl4-openssl-dev",
+    "libsecp256k1-dev",
+)
 BASH = shutil.which("bash")
 
 pytestmark = pytest.mark.skipif(
@@ -156,11 +162,11 @@ def test_without_apt_get_the_packages_of_four_systems_are_printed(machine: Machi
     lines = {line.partition(":")[0].strip(): line for line in done.stderr.splitlines()}
     expected = {
         "Debian, Ubuntu": "apt-get install libssl-dev libsqlite3-dev libjansson-dev "
-        "libsecp256k1-dev python3",
-        "Fedora": "dnf install openssl-devel sqlite-devel jansson-devel libsecp256k1-devel "
-        "python3-devel",
-        "Homebrew": "brew install openssl@3 sqlite jansson secp256k1 python@3",
-        "conda": "conda install -c conda-forge openssl sqlite jansson libsecp256k1 python",
+        "libcurl4-openssl-dev libsecp256k1-dev python3",
+        "Fedora": "dnf install openssl-devel sqlite-devel jansson-devel libcurl-devel "
+        "libsecp256k1-devel python3-devel",
+        "Homebrew": "brew install openssl@3 sqlite jansson curl secp256k1 python@3",
+        "conda": "conda install -c conda-forge openssl sqlite jansson libcurl libsecp256k1 python",
     }
     for system, command in expected.items():
         assert command in lines[system]

@@ -116,7 +116,12 @@ def test_a_directory_with_slashes_behind_it_is_named_without(mlp, odd):
 
 def test_how_far_it_is_stands_on_the_terminal_after_a_second():
     controller, terminal = os.openpty()
-    command = [sys.executable, "-m", "mlprov", "hash", "/dev/zero"]
+    script = (
+        "import signal, sys; from mlprov.cli.__main__ import main;"
+        "signal.signal(signal.SIGINT, signal.default_int_handler);"  # background jobs ignore it
+        "sys.exit(main(['hash', '/dev/zero']))"
+    )
+    command = [sys.executable, "-c", script]
     with subprocess.Popen(command, stderr=terminal, stdout=subprocess.PIPE) as running:
         os.close(terminal)
         shown = b""

@@ -157,6 +157,7 @@ for _ in range(5):
     assert [step["step"] for step in of_type(records, "step")] == [2, 4]
 
 
+@pytest.mark.forks_beside_threads
 def test_batches_before_the_first_step_are_recorded_too(tmp_path: Path) -> None:
     text = (
         DATA

@@ -135,7 +135,10 @@ def test_arrays_of_jax_are_recorded_by_their_values(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("method", ["spawn", "forkserver", "fork"])
+@pytest.mark.parametrize(
+    "method",
+    ["spawn", "forkserver", pytest.param("fork", marks=pytest.mark.forks_beside_threads)],
+)
 def test_workers_started_in_each_way_neither_hang_nor_record(method: str, tmp_path: Path) -> None:
     code = """
 import sys, torch, mlprov

@@ -318,6 +318,34 @@ def describe_torch_bridge() -> str:
     """One line for doctor: in use, not needed, or stepped aside and why."""
 
 @final
+class StepGate:
+    """The hooks around optimizer steps: no Python code runs for a step that is only counted.
+
+    ``before`` and ``after`` of the constructor are called as torch calls hooks, where the hooks of
+    these names do not do.
+    """
+
+    busy: bool
+    """Whether steps have to be told of before they write; at first they have."""
+
+    def __new__(
+        cls,
+        before: Callable[[Any, Any, Any], object],
+        after: Callable[[Any, Any, Any], object],
+    ) -> Self: ...
+    def before(self, optimizer: Any, arguments: Any, keywords: Any, /) -> Any: ...
+    def after(self, optimizer: Any, arguments: Any, keywords: Any, /) -> Any: ...
+    def arm(self, optimizer: Any, quiet: int, may_skip: bool, note: object, /) -> bool:
+        """Count the next ``quiet`` steps of this optimizer and no more than that; it is not kept.
+        False, and nothing was done, until what was counted before is taken.
+
+        With ``may_skip`` a step for which it has a ``found_inf`` is told of.
+        """
+
+    def take(self) -> tuple[Any, int, Any] | None:
+        """Count no more: the optimizer (None: it is gone), its steps, the note; None: not armed."""
+
+@final
 class Ticket:
     """Tensors that workers hash in place while the caller goes on; rows as of tensor_digests.
 

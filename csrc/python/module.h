@@ -28,6 +28,7 @@ struct mlp_py_state {
     PyTypeObject *leaf_stream_type;
     PyTypeObject *module_tree_type;
     PyTypeObject *ticket_type;
+    PyTypeObject *step_gate_type;
     struct mlp_py_captured *leaving; /* captured.h: let go of when no worker is inside any more */
 };
 
@@ -77,5 +78,6 @@ int mlp_py_store_add(PyObject *module);
 int mlp_py_run_log_add(PyObject *module);
 int mlp_py_leaf_stream_add(PyObject *module);
 int mlp_py_ticket_add(PyObject *module);
+int mlp_py_step_gate_add(PyObject *module);
 
 #endif

@@ -644,6 +644,10 @@ class LeafStream:
     def append_batch(self, batch: object, algorithm: str, most: int, /) -> tuple[int, int] | None:
         """Hash a plain batch and append its leaf, numbered by its place: (samples, bytes).
 
+        A batch of up to 64 KiB may be copied and wait: some are hashed together, with what comes
+        next where that is another leaf, ``root``, ``sync`` or ``close``, after five seconds at the
+        next batch. ``size`` counts them.
+
         None where the batch is not plain, and where its tensors have more than ``most`` bytes:
         nothing was hashed then. Plain are lists, tuples and dicts with ASCII keys, of torch
         tensors, NumPy arrays (once one was hashed), text, integers within ±(2^53 - 1), bool and

@@ -9,6 +9,7 @@ can do with less.
 
     python benchmarks/overlap_cost.py [gemm|adam] [--threads N] [--rounds N] [--quick]
     taskset -c 0 python benchmarks/overlap_cost.py    # one processor: capture is inline there
+    taskset -c 0 python benchmarks/overlap_cost.py parts    # of what that costs
     python benchmarks/overlap_cost.py memory          # what hashing 2 GiB of parameters takes
 """
 
@@ -146,6 +147,46 @@ def measure(name: str, threads: int, rounds: int) -> tuple[list[str], Goal]:
     return row, goal
 
 
+def measure_parts(name: str, rounds: int) -> list[str]:
+    """One row: a capture as the run counts it, and what it does to the step behind it.
+
+    Of four steps the last is captured; after the second the same bytes are hashed alone.
+    """
+    torch.set_num_threads(1)
+    case = Case(name)
+    tensors = list(case.model.parameters())
+    steps: list[list[float]] = [[], [], [], []]  # seconds without recording; [1]: behind a capture
+    lost: list[float] = []
+    alone: list[float] = []
+    with mlprov.start(
+        "parts", model=case.model, optimizer=case.optimizer, every=4, snapshot="inline"
+    ) as run:
+        for _ in run.epochs(1):
+            for number, batch in enumerate(run.track([case.batch] * (4 * rounds + 5)), 1):
+                before, began = run.recorder.seconds, time.perf_counter()
+                case.step(batch)
+                took, recording = time.perf_counter() - began, run.recorder.seconds - before
+                if number > 4:
+                    steps[number % 4].append(took - recording)
+                    lost += [recording] if number % 4 == 0 else []
+                if number % 4 == 2:
+                    began = time.perf_counter()
+                    _core.tensor_digests(tensors, threads=1)
+                    alone.append(time.perf_counter() - began)
+    one = statistics.median(alone)
+    plain = statistics.median(steps[2] + steps[0])
+    behind = sorted((took - plain) / one for took in steps[1])
+    others = sorted((took - plain) / one for took in steps[2] + steps[0])
+    return [
+        name,
+        f"{plain * 1e3:.0f} ms",
+        f"{one * 1e3:.1f} ms",
+        f"{statistics.median(lost) / one:.2f} ({min(lost) / one:.2f} to {max(lost) / one:.2f})",
+        f"{statistics.median(behind):.2f} ({behind[0]:.2f} to {behind[-1]:.2f})",
+        f"{others[0]:.2f} to {others[-1]:.2f}",
+    ]
+
+
 def measure_memory() -> Goal:
     """Peak memory while 2 GiB of parameters are captured beside training; its goal."""
     model = nn.Linear(16384, 16384, bias=False)
@@ -191,7 +232,7 @@ def status(name: str) -> int:
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description="cost of capture beside training")
-    parser.add_argument("case", nargs="?", choices=("gemm", "adam", "memory"))
+    parser.add_argument("case", nargs="?", choices=("gemm", "adam", "memory", "parts"))
     parser.add_argument("--threads", type=int)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--quick", action="store_true")
@@ -204,6 +245,11 @@ def main() -> None:
         os.environ["MLPROV_HOME"] = f"{directory}/home"
         os.environ["MLPROV_STORE"] = f"{directory}/store"
         goals: list[Goal] = []
+        if options.case == "parts":
+            columns = ["step", "length", "hash alone", "capture : hash", "the next step, longer"]
+            rows = [measure_parts(name, 3 if options.quick else options.rounds) for name in GOALS]
+            table([*columns, "other steps, by themselves"], rows)
+            return
         if options.case != "memory":
             measured = [
                 measure(name, threads, 3 if options.quick else options.rounds)

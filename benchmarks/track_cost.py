@@ -1,8 +1,8 @@
 """What ``track`` and the step hooks cost a training of many small steps.
 
 A small model at some 2,000 steps a second, on batches of 16 KiB that lie in memory. Steps with and
-without it take turns; what one costs is the difference of the medians. Beside it stands a loop that
-passes over the same batches and does nothing.
+without it take turns; what one costs is the difference of the means of a round. Beside it stands a
+loop that passes over the same batches and does nothing.
 
     python benchmarks/track_cost.py [--rounds N] [--quick]
     python benchmarks/track_cost.py flat [--steps N]    # memory and descriptors over many steps
@@ -71,9 +71,10 @@ def time_steps(batches: Iterator[Any], work: Callable[[Any], None]) -> list[floa
 def compare(
     run: mlprov.Run, batches: Iterable[Any], work: Callable[[Any], None], rounds: int
 ) -> tuple[float, list[float]]:
-    """Median µs of a step without mlprov, and how many more it takes with it: quartiles of rounds.
+    """µs of a step without mlprov, and how many more it takes with it: quartiles of rounds.
 
-    Sides change every few steps, so that a slow spell of the machine meets both.
+    Of each round the mean counts, not the median: batches that waited are hashed together in one
+    step of a dozen. Sides change every few steps, so that a slow spell of the machine meets both.
     """
     alone: list[float] = []
     lost: list[float] = []
@@ -88,8 +89,8 @@ def compare(
                 run.barrier.watch.stop()
             times[is_recorded] += time_steps(passes[is_recorded], work)
         run.barrier.watch.start()
-        alone.append(statistics.median(times[False]))
-        lost.append(statistics.median(times[True]) - alone[-1])
+        alone.append(statistics.fmean(times[False]))
+        lost.append(statistics.fmean(times[True]) - alone[-1])
     return statistics.median(alone), statistics.quantiles(lost, n=4)
 
 

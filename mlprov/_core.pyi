@@ -345,6 +345,34 @@ class AnchorWorkers:
         """End all, and what they ask; whether they have ended. What is left stays."""
 
 @final
+class StepGate:
+    """The hooks around optimizer steps: no Python code runs for a step that is only counted.
+
+    ``before`` and ``after`` of the constructor are called as torch calls hooks, where the hooks of
+    these names do not do.
+    """
+
+    busy: bool
+    """Whether steps have to be told of before they write; at first they have."""
+
+    def __new__(
+        cls,
+        before: Callable[[Any, Any, Any], object],
+        after: Callable[[Any, Any, Any], object],
+    ) -> Self: ...
+    def before(self, optimizer: Any, arguments: Any, keywords: Any, /) -> Any: ...
+    def after(self, optimizer: Any, arguments: Any, keywords: Any, /) -> Any: ...
+    def arm(self, optimizer: Any, quiet: int, may_skip: bool, note: object, /) -> bool:
+        """Count the next ``quiet`` steps of this optimizer and no more than that; it is not kept.
+        False, and nothing was done, until what was counted before is taken.
+
+        With ``may_skip`` a step for which it has a ``found_inf`` is told of.
+        """
+
+    def take(self) -> tuple[Any, int, Any] | None:
+        """Count no more: the optimizer (None: it is gone), its steps, the note; None: not armed."""
+
+@final
 class Ticket:
     """Tensors that workers hash in place while the caller goes on; rows as of tensor_digests.
 
@@ -724,6 +752,10 @@ class LeafStream:
     def append(self, leaf: Buffer, /) -> int: ...
     def append_batch(self, batch: object, algorithm: str, most: int, /) -> tuple[int, int] | None:
         """Hash a plain batch and append its leaf, numbered by its place: (samples, bytes).
+
+        A batch of up to 64 KiB may be copied and wait: some are hashed together, with what comes
+        next where that is another leaf, ``root``, ``sync`` or ``close``, after five seconds at the
+        next batch. ``size`` counts them.
 
         None where the batch is not plain, and where its tensors have more than ``most`` bytes:
         nothing was hashed then. Plain are lists, tuples and dicts with ASCII keys, of torch

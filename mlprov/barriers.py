@@ -10,7 +10,7 @@ from typing import Any
 from mlprov.captures import Capture
 from mlprov.epochs import Epoch
 from mlprov.modules import is_module, parameter_names
-from mlprov.optimizer_steps import StepWatch
+from mlprov.optimizer_steps import ANY, StepWatch, stir
 from mlprov.recorder import Recorder
 
 __all__ = ["Barrier", "PendingRecord"]
@@ -95,6 +95,7 @@ class Barrier:
         self.settle()
         if record.is_beside:
             self._pending = record
+            stir()
             self._recorder.before_next(self.settle)
         else:
             record.write()
@@ -150,7 +151,7 @@ class Barrier:
     def count_steps(self, made: int) -> None:
         """Steps that no hook told have been made: what is due is captured at once."""
         before = self.watch.steps
-        self.watch.steps += made
+        self.watch.add_steps(made)
         if self.every and before // self.every < self.watch.steps // self.every and self.is_live:
             self._capture_due(inline=True)
 
@@ -163,6 +164,10 @@ class Barrier:
     def is_busy(self) -> bool:
         """Whether a step has to be told of before it writes."""
         return self._due or self._pending is not None
+
+    def quiet_steps(self, steps: int) -> int:
+        """All but those after which weights are captured."""
+        return self.every - steps % self.every - 1 if self.every else ANY
 
     def concerns(self, optimizer: Any) -> bool:
         """Whether it is the run's optimizer, or has a parameter of its model."""
@@ -197,6 +202,7 @@ class Barrier:
             return
         if self.watch.steps % self.every == 0:
             self._due = True
+            stir()
             if self._writes_all(optimizer):
                 self._capture_due(inline=False)
 

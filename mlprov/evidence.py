@@ -61,6 +61,7 @@ def read_evidence(
     evidence: Evidence,
     *,
     epoch: int | None,
+    step: int | None,
     keys: Keys | None,
     allow_unpinned: bool,
     store: str | os.PathLike[str] | None,
@@ -68,12 +69,12 @@ def read_evidence(
     """Read evidence and verify it by itself, before anything is loaded.
 
     Raises:
-        ConfigError: it is none, or ``epoch`` where it has no epochs.
+        ConfigError: it is none, or ``epoch`` or ``step`` where it has neither; both.
         EvidenceError: it cannot be read, or a check of it cannot be made (signer not pinned).
         VerificationError: it does not hold.
         StoreError: there is no such run.
     """
-    question = Question(epoch=epoch, keys=keys, allow_unpinned=allow_unpinned)
+    question = Question(epoch=epoch, step=step, keys=keys, allow_unpinned=allow_unpinned)
     if isinstance(evidence, RecordedRun):
         evidence.recorder.catch_up()
         return _of_stored_run(evidence.id, evidence.reading(), question.moment)
@@ -83,9 +84,10 @@ def read_evidence(
             return _of_bundle(path, question)
         reading = stores.Reading(stores.find_store() if store is None else pathlib.Path(store))
         return _of_stored_run(os.fspath(evidence), reading, question.moment)
-    if epoch is not None:
+    if question.moment is not None:
         raise ConfigError(
-            f"cannot load by epoch {epoch}: a digest has no epochs", "name a run or bundle"
+            f"cannot load by {question.moment}: a digest has no {question.moment.kind}s",
+            "name a run or bundle",
         )
     if isinstance(evidence, str):
         evidence = Digest.parse(evidence)

@@ -34,6 +34,7 @@ def load_file(
     evidence: Evidence,
     framework: str = "torch",
     epoch: int | None = None,
+    step: int | None = None,
     keys: Keys | None = None,
     allow_unpinned: bool = False,
     store: str | os.PathLike[str] | None = None,
@@ -56,6 +57,7 @@ def load_file(
             :class:`mlprov.Digest` or its text: of the file's bytes or, by SHA-256, its model root.
         framework: ``"torch"`` (tensors in host memory) or ``"numpy"``.
         epoch: compare with the weights of this epoch, not the last.
+        step: compare with the weights after this optimizer step, of a run with ``every=N``.
         keys: whose signature counts, as for :func:`mlprov.verify`.
         allow_unpinned: accept a bundle whose signer is not pinned.
         store: the store, for a run; by default the one that runs are recorded in.
@@ -70,7 +72,8 @@ def load_file(
             returned.
         EvidenceError: the check could not be made: a malformed file, one that changes while it is
             read, evidence without the leaves, a signer that is not pinned.
-        ConfigError: evidence that is none, another framework, a type that the framework lacks.
+        ConfigError: evidence that is none, an epoch and a step at once, another framework, a type
+            that the framework lacks.
         OSError: the file cannot be read.
         StoreError: the store cannot be read.
 
@@ -88,7 +91,7 @@ def load_file(
     make = _maker(framework)
     check_threads(threads)
     expected = read_evidence(
-        evidence, epoch=epoch, keys=keys, allow_unpinned=allow_unpinned, store=store
+        evidence, epoch=epoch, step=step, keys=keys, allow_unpinned=allow_unpinned, store=store
     )
     return _load(pathlib.Path(os.fspath(path)), expected, make, threads)
 
@@ -100,6 +103,7 @@ def load_model(
     evidence: Evidence,
     strict: bool = True,
     epoch: int | None = None,
+    step: int | None = None,
     keys: Keys | None = None,
     allow_unpinned: bool = False,
     store: str | os.PathLike[str] | None = None,
@@ -117,6 +121,7 @@ def load_model(
         evidence: as for :func:`load_file`.
         strict: whether names that the file or the module lacks are an error.
         epoch: as for :func:`load_file`.
+        step: as for :func:`load_file`.
         keys: as for :func:`load_file`.
         allow_unpinned: as for :func:`load_file`.
         store: as for :func:`load_file`.
@@ -155,6 +160,7 @@ def load_model(
         path,
         evidence=evidence,
         epoch=epoch,
+        step=step,
         keys=keys,
         allow_unpinned=allow_unpinned,
         store=store,

@@ -6,6 +6,9 @@ once in a process, however many runs watch, and removed with the last. Where ``s
 closure, forward and backward run inside it: torch's own optimizers call it before they write, so
 that the barrier waits behind its first call; a class of somebody else may write earlier, and waits
 before.
+
+Most steps need no more than to be counted. Those of one optimizer are counted by a
+``_core.StepGate``, whose methods are the hooks, until somebody asks how many there were.
 """
 
 from __future__ import annotations
@@ -17,15 +20,20 @@ import threading
 import types
 import weakref
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
-__all__ = ["StepListener", "StepWatch", "watches"]
+from mlprov._core import StepGate
+
+__all__ = ["ANY", "StepListener", "StepWatch", "stir", "watches"]
+
+ANY: Final = 1 << 62  # steps: more than there are
 
 _HOOKING = str(pathlib.PurePath("torch", "optim", "optimizer.py"))  # calls the hooks
 _MAX_FLAGS = 256  # flags of skipped steps that nobody has counted yet
 
 _watches: list[StepWatch] = []
 _handles: list[Any] = []
+_gates: list[StepGate] = []  # the one whose methods are the hooks, once there are hooks
 _changing = threading.Lock()
 
 
@@ -36,7 +44,13 @@ class StepListener(Protocol):
         """Whether an optimizer that was not seen before is of interest."""
 
     def is_busy(self) -> bool:
-        """Whether :meth:`before_step`, or :meth:`must_wait`, would do anything: mostly not."""
+        """Whether :meth:`before_step`, or :meth:`must_wait`, would do anything: mostly not.
+
+        Who becomes busy calls :func:`stir`.
+        """
+
+    def quiet_steps(self, steps: int) -> int:
+        """For how many steps behind this one :meth:`after_step` would do nothing."""
 
     def must_wait(self) -> bool:
         """Whether :meth:`barrier` has to be called before any optimizer writes."""
@@ -55,19 +69,32 @@ class StepWatch:
     """What one run sees of the optimizer steps in this process.
 
     Attributes:
-        steps: how often the optimizer that stepped most has stepped. Several that step one after
-            another (one for each parameter, generator and discriminator) make one step together.
         is_watching: whether steps are reported to this watch.
     """
 
     def __init__(self, listener: StepListener) -> None:
-        self.steps = 0
+        self._steps = 0
         self.is_watching = False
         self.listener = listener
         self._counts: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
         self._others: weakref.WeakSet[Any] = weakref.WeakSet()
         self._skipped = 0
         self._flags: list[Any] = []
+
+    @property
+    def steps(self) -> int:
+        """How often the optimizer that stepped most has stepped.
+
+        Several that step one after another (one for each parameter, generator and discriminator)
+        make one step together.
+        """
+        _settle()
+        return self._steps
+
+    def add_steps(self, made: int) -> None:
+        """Count steps that no hook told of."""
+        _settle()
+        self._steps += made
 
     def start(self, *, at_once: bool = False) -> None:
         """Watch from now on, as soon as there can be a step; to be called again until then.
@@ -82,9 +109,12 @@ class StepWatch:
                     _register()
                 _watches.append(self)
                 self.is_watching = True
+            _settle()
+            stir()
 
     def stop(self) -> None:
         """Watch no more; a second call does nothing."""
+        _settle()
         with _changing:
             _watches[:] = [watch for watch in _watches if watch is not self]
             self.is_watching = False
@@ -94,6 +124,7 @@ class StepWatch:
 
     def forget_others(self) -> None:
         """Look again at optimizers that were of no interest: parameters may have been replaced."""
+        _settle()
         self._others = weakref.WeakSet()
 
     def guarded(self) -> set[int]:
@@ -135,7 +166,7 @@ class StepWatch:
         """A step begins."""
         count = self._count_of(optimizer)
         if count is not None and not _is_nested(optimizer):
-            self.listener.before_step(is_next=0 < self.steps == count)
+            self.listener.before_step(is_next=0 < self._steps == count)
 
     def after(self, optimizer: Any) -> None:
         """A step has ended."""
@@ -151,14 +182,41 @@ class StepWatch:
             if len(self._flags) > _MAX_FLAGS:
                 self._count_flags()
         self._counts[optimizer] = count + 1
-        is_next = count + 1 > self.steps
-        self.steps = max(self.steps, count + 1)
+        is_next = count + 1 > self._steps
+        self._steps = max(self._steps, count + 1)
         self.listener.after_step(optimizer, is_next=is_next)
+
+    def quiet_steps(self, optimizer: Any) -> int:
+        """How many coming steps of this optimizer need no more than to be counted."""
+        count = self._count_of(optimizer)
+        if count is None:
+            return ANY
+        behind = self._steps - count  # others have made these already
+        return (
+            0 if not _is_torchs_own(optimizer) else behind + self.listener.quiet_steps(self._steps)
+        )
+
+    def count_of(self, optimizer: Any) -> int | None:
+        """How often it has stepped; None: it is of no interest, or was not asked about yet."""
+        return self._counts.get(optimizer)
+
+    def count(self, optimizer: Any, before: int, passed: int) -> None:
+        """Steps that it has made behind so many; None: an optimizer that is gone."""
+        steps = before + passed
+        if optimizer is not None:
+            self._counts[optimizer] = steps = self._counts.get(optimizer, 0) + passed
+        self._steps = max(self._steps, steps)
 
 
 def watches() -> list[StepWatch]:
     """Everybody in this process who watches steps now: one watch for each run that is open."""
     return list(_watches)
+
+
+def stir() -> None:
+    """From the next step on listeners are asked again whether they are busy."""
+    for gate in _gates:
+        gate.busy = True
 
 
 def _is_torchs_own(optimizer: Any) -> bool:
@@ -202,22 +260,57 @@ def _register() -> None:
 
     # Inside a compiled step they would be traced, and hold up what they are to wait for.
     disable: Callable[[Any], Any] = torch.compiler.disable
-    _handles.append(hooks.register_optimizer_step_pre_hook(disable(_before_step)))
-    _handles.append(hooks.register_optimizer_step_post_hook(disable(_after_step)))
+    gate = StepGate(disable(_before_step), disable(_after_step))
+    _gates[:] = [gate]
+    _handles.append(hooks.register_optimizer_step_pre_hook(gate.before))
+    _handles.append(hooks.register_optimizer_step_post_hook(gate.after))
+
+
+def _settle() -> None:
+    """Tell the watches of the steps that were only counted; from now on each is told of."""
+    for gate in _gates:
+        taken = gate.take()
+        if taken is not None:
+            optimizer, passed, counts = taken
+            for watch, before in counts:
+                watch.count(optimizer, before, passed)
+
+
+def _count_quietly(optimizer: Any) -> None:
+    """Have the next steps of this optimizer only counted, if that is enough for everybody."""
+    watching = list(_watches)
+    quiet = min((watch.quiet_steps(optimizer) for watch in watching), default=0)
+    if not quiet:
+        return
+    counts = [(watch, watch.count_of(optimizer)) for watch in watching]
+    known = [(watch, count) for watch, count in counts if count is not None]
+    may_skip = bool(getattr(optimizer, "_step_supports_amp_scaling", False))
+    for gate in _gates:
+        gate.arm(optimizer, quiet, may_skip, known)
+    if watching != _watches:  # another thread's run began in between: its count is not with these
+        _settle()
+
+
+def _calm_down() -> None:
+    """Who becomes busy meanwhile is seen, or stirs after this."""
+    for gate in _gates:
+        gate.busy = False
+    if any(watch.listener.is_busy() for watch in list(_watches)):
+        stir()
 
 
 def _before_step(optimizer: Any, arguments: Any, keywords: Any) -> Any:
+    _settle()
     watches = [watch for watch in _watches if watch.listener.is_busy()]
     for watch in watches:
         watch.before(optimizer)
     waiting = [watch.listener for watch in watches if watch.listener.must_wait()]
-    if not waiting:
-        return None
     closure = keywords.get("closure", arguments[1] if len(arguments) > 1 else None)
-    if callable(closure) and _is_torchs_own(optimizer):
+    if waiting and callable(closure) and _is_torchs_own(optimizer):
         return _with_closure(_waiting_closure(closure, waiting), arguments, keywords)
     for listener in waiting:
         listener.barrier()
+    _calm_down()
     return None
 
 
@@ -239,5 +332,7 @@ def _with_closure(closure: Any, arguments: Any, keywords: Any) -> tuple[Any, Any
 
 
 def _after_step(optimizer: Any, _arguments: Any, _keywords: Any) -> None:
+    _settle()
     for watch in list(_watches):
         watch.after(optimizer)
+    _count_quietly(optimizer)

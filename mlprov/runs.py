@@ -246,7 +246,8 @@ class Run(RunLife, Activities):
         They are hashed where they lie. With ``snapshot="overlap"`` torch tensors in host memory,
         where a batch has 64 KiB and more of them together, are hashed by a worker while the loop
         uses them: a batch that the loop wrote into meanwhile is recorded as changed. Everything
-        else is hashed before it is yielded.
+        else is hashed before it is yielded; what is small may be copied then and hashed with the
+        batches that follow.
         Of a ``DataLoader`` with a map-style data set the order of indices is recorded, too.
 
         Args:

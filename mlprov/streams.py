@@ -182,7 +182,7 @@ class BatchStream:
             self._attempt("batch", lambda: self._take(batch))
 
     def _add_plain(self, leaves: LeafStream, batch: object) -> bool:
-        """Hash and append a small batch in one call; false: nothing was done.
+        """Take a small batch in one call, which hashes and appends it; false: nothing was done.
 
         This is what most steps of a training with small batches do, so it has no more parts than
         it needs: between two steps of a training nothing of them is left in the caches.

@@ -176,19 +176,19 @@ static int64_t samples_of(const struct mlp_py_batch *batch)
     return samples;
 }
 
-static int append_row(struct mlp_buffer *leaf, const struct mlp_py_held_views *held, size_t index,
+static int append_row(struct mlp_buffer *leaf, const struct mlp_view_set *views, size_t index,
                       const struct mlp_hash_request *request, struct mlp_error *error)
 {
     struct mlp_view view;
     char dtype[MLP_DTYPE_NAME_MAX];
     int64_t shape[MLP_VIEW_DIMS_MAX];
-    mlp_view_set_get(&view, &held->set, index);
+    mlp_view_set_get(&view, views, index);
     mlp_view_dtype_name(dtype, &view);
     const struct mlp_tensor_leaf row = {
         .algorithm = request->algorithm,
         .digest = request->digests + index * mlp_algorithm_digest_len(request->algorithm),
         .dtype = dtype,
-        .len = held->set.lens[index],
+        .len = views->lens[index],
         .ndim = mlp_view_leaf_shape(shape, &view),
         .shape = shape,
     };
@@ -198,43 +198,49 @@ static int append_row(struct mlp_buffer *leaf, const struct mlp_py_held_views *h
     return status;
 }
 
-static int append_items(struct mlp_buffer *leaf, const struct mlp_py_batch *batch,
+static int append_items(struct mlp_buffer *leaf, const struct mlp_py_batch_form *form,
                         const struct mlp_hash_request *request, struct mlp_error *error)
 {
     size_t written = 0;
     int status = 0;
-    for (size_t i = 0; status == 0 && i < batch->count; i++) {
-        mlp_buffer_append(leaf, batch->text.data + written, batch->gaps[i] - written);
-        written = batch->gaps[i];
-        status = append_row(leaf, &batch->held, batch->held.places[i], request, error);
+    for (size_t i = 0; status == 0 && i < form->count; i++) {
+        mlp_buffer_append(leaf, form->text + written, form->gaps[i] - written);
+        written = form->gaps[i];
+        status = append_row(leaf, form->views, form->first + i, request, error);
     }
-    if (status == 0 && written < batch->text.len)
-        mlp_buffer_append(leaf, batch->text.data + written, batch->text.len - written);
+    if (status == 0 && written < form->text_len)
+        mlp_buffer_append(leaf, form->text + written, form->text_len - written);
     return status;
 }
 
-static int write_leaf(struct mlp_buffer *leaf, const struct mlp_py_batch *batch, uint64_t number,
-                      const struct mlp_hash_request *request, struct mlp_error *error)
+int mlp_py_batch_write(struct mlp_buffer *leaf, const struct mlp_py_batch_form *form,
+                       uint64_t number, const struct mlp_hash_request *request,
+                       struct mlp_error *error)
 {
     mlp_buffer_append_text(leaf, "{\"batch\":");
     mlp_buffer_append_u64(leaf, number);
-    mlp_buffer_append_text(leaf, ",\"items\":");
-    int status = append_items(leaf, batch, request, error);
+    mlp_buffer_append_text(leaf, ",\"");
+    mlp_buffer_append_text(leaf, form->member);
+    mlp_buffer_append_text(leaf, "\":");
+    int status = append_items(leaf, form, request, error);
     mlp_buffer_append_text(leaf, "}");
     if (status == 0 && mlp_buffer_status(leaf) != 0)
         status = mlp_fail(error, MLP_E_MEMORY, "no memory to write the leaf of a batch");
     return status;
 }
 
-/* ---- the two steps ---- */
+/* ---- the steps ---- */
 
-int mlp_py_batch_take(struct mlp_py_state *state, struct mlp_py_batch *batch, PyObject *value)
+bool mlp_py_batch_walk(struct mlp_py_state *state, struct mlp_py_batch *batch, PyObject *value)
 {
-    memset(batch, 0, sizeof *batch);
+    memset(batch, 0, offsetof(struct mlp_py_batch, gaps));
     (void)mlp_py_view_torch_release(&state->view); /* the bridge, once torch is loaded */
     batch->view = &state->view;
-    if (!write_value(batch, value, 0) || mlp_buffer_status(&batch->text) != 0)
-        return 0;
+    return write_value(batch, value, 0) && mlp_buffer_status(&batch->text) == 0;
+}
+
+int mlp_py_batch_hold(struct mlp_py_state *state, struct mlp_py_batch *batch)
+{
     PyObject *items = sources_of(batch);
     if (items == NULL)
         return -1;
@@ -247,6 +253,7 @@ int mlp_py_batch_take(struct mlp_py_state *state, struct mlp_py_batch *batch, Py
         return 0;
     }
     batch->samples = samples_of(batch);
+    batch->len = 0;
     for (size_t i = 0; i < batch->held.set.count; i++)
         batch->len += batch->held.set.lens[i];
     return batch->samples >= 0;
@@ -257,22 +264,28 @@ int mlp_py_batch_hash(struct mlp_buffer *leaf, const struct mlp_py_batch *batch,
 {
     uint8_t digests[MLP_PY_BATCH_SOURCES_MAX * MLP_HASH_MAX_LEN];
     const struct mlp_hash_request request = {algorithm, digests};
+    const struct mlp_py_batch_form form = {
+        .member = "items",
+        .text = batch->text.data,
+        .text_len = batch->text.len,
+        .gaps = batch->gaps,
+        .count = batch->count,
+        .views = &batch->held.set, /* of each tensor one: aliases were not asked for */
+    };
     int status = mlp_tensor_digest_many(&request, 1, &batch->held.set, 0, NULL, error);
-    return status == 0 ? write_leaf(leaf, batch, number, &request, error) : status;
+    return status == 0 ? mlp_py_batch_write(leaf, &form, number, &request, error) : status;
 }
 
-int mlp_py_index_leaf(struct mlp_buffer *leaf, uint64_t number, PyObject *indices)
+int mlp_py_index_text(struct mlp_buffer *text, PyObject *indices)
 {
     const struct mlp_py_view_state no_arrays = {0};
-    struct mlp_py_batch list = {.view = &no_arrays};
+    struct mlp_py_batch list;
+    memset(&list, 0, offsetof(struct mlp_py_batch, gaps));
+    list.view = &no_arrays;
     int plain = PyList_CheckExact(indices) && write_value(&list, indices, 0);
-    mlp_buffer_append_text(leaf, "{\"batch\":");
-    mlp_buffer_append_u64(leaf, number);
-    mlp_buffer_append_text(leaf, ",\"indices\":");
     if (plain)
-        mlp_buffer_append(leaf, list.text.data, list.text.len);
-    mlp_buffer_append_text(leaf, "}");
-    bool failed = mlp_buffer_status(&list.text) != 0 || mlp_buffer_status(leaf) != 0;
+        mlp_buffer_append(text, list.text.data, list.text.len);
+    bool failed = mlp_buffer_status(&list.text) != 0 || mlp_buffer_status(text) != 0;
     mlp_buffer_clear(&list.text);
     if (!failed)
         return plain;

@@ -1,11 +1,11 @@
 /* lock.c - per-object locks. */
 #include "python/lock.h"
 
-#include <unistd.h>
+#include "base/process.h"
 
 int mlp_py_lock_init(struct mlp_py_lock *lock)
 {
-    lock->process = getpid();
+    lock->process = mlp_process_id();
     lock->lock = PyThread_allocate_lock();
     if (lock->lock == NULL) {
         PyErr_NoMemory();
@@ -33,7 +33,7 @@ int mlp_py_lock_take(struct mlp_py_lock *lock, struct mlp_py_state *state, const
 {
     if (PyThread_acquire_lock(lock->lock, NOWAIT_LOCK))
         return 0;
-    if (lock->process != getpid())
+    if (lock->process != mlp_process_id())
         return fail_forked(state, what, "was in use by another thread when this process forked");
     PyThreadState *released = PyEval_SaveThread();
     PyThread_acquire_lock(lock->lock, WAIT_LOCK);
@@ -43,7 +43,7 @@ int mlp_py_lock_take(struct mlp_py_lock *lock, struct mlp_py_state *state, const
 
 int mlp_py_lock_take_here(struct mlp_py_lock *lock, struct mlp_py_state *state, const char *what)
 {
-    if (lock->process != getpid())
+    if (lock->process != mlp_process_id())
         return fail_forked(state, what, "belongs to the process that this one was forked from");
     return mlp_py_lock_take(lock, state, what);
 }

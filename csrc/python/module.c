@@ -63,7 +63,7 @@ static int MlpCore_exec(PyObject *module)
         mlp_py_leaf_stream_add,      mlp_py_slices_add,         mlp_py_model_add,
         mlp_py_module_tree_add,      mlp_py_ticket_add,         mlp_py_safetensors_save_add,
         mlp_py_safetensors_load_add, mlp_py_ethereum_add,       mlp_py_ethereum_key_add,
-        mlp_py_anchor_workers_add,
+        mlp_py_anchor_workers_add,   mlp_py_step_gate_add,
     };
     if (refuse_subinterpreter() != 0 || refuse_wrong_environment() != 0)
         return -1;
@@ -91,6 +91,7 @@ static int MlpCore_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->module_tree_type);
     Py_VISIT(state->ticket_type);
     Py_VISIT(state->anchor_workers_type);
+    Py_VISIT(state->step_gate_type);
     int result = mlp_py_exceptions_traverse(&state->exceptions, visit, arg);
     return result != 0 ? result : mlp_py_view_state_traverse(&state->view, visit, arg);
 }
@@ -108,6 +109,7 @@ static int MlpCore_clear(PyObject *module)
     Py_CLEAR(state->module_tree_type);
     Py_CLEAR(state->ticket_type);
     Py_CLEAR(state->anchor_workers_type);
+    Py_CLEAR(state->step_gate_type);
     mlp_py_captured_free(state, NULL); /* those that have a worker inside stay as they are */
     mlp_py_exceptions_clear(&state->exceptions);
     mlp_py_view_state_clear(&state->view);

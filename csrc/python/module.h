@@ -30,6 +30,7 @@ struct mlp_py_state {
     PyTypeObject *module_tree_type;
     PyTypeObject *ticket_type;
     PyTypeObject *anchor_workers_type;
+    PyTypeObject *step_gate_type;
     struct mlp_py_captured *leaving; /* captured.h: let go of when no worker is inside any more */
 };
 
@@ -82,5 +83,6 @@ int mlp_py_run_log_add(PyObject *module);
 int mlp_py_leaf_stream_add(PyObject *module);
 int mlp_py_ticket_add(PyObject *module);
 int mlp_py_anchor_workers_add(PyObject *module);
+int mlp_py_step_gate_add(PyObject *module);
 
 #endif

@@ -1,15 +1,21 @@
 /* stream.c - LeafStream: an open leaves file. */
 #include "store/stream.h"
 
+#include "base/clock.h"
+#include "base/process.h"
 #include "merkle/merkle.h"
 #include "python/arguments.h"
-#include "python/batch_leaf.h"
+#include "python/batch_queue.h"
 #include "python/lock.h"
 #include "python/store_object.h"
 
 struct stream_object {
-    PyObject_HEAD struct mlp_py_lock lock; /* guards stream */
+    PyObject_HEAD struct mlp_py_lock lock; /* guards the others */
     struct mlp_stream *stream;
+    struct mlp_py_batch_queue queue; /* of batches that come behind what is in stream */
+    PyObject *algorithm_name; /* the last one that was given, and which it is; NULL: none yet */
+    int algorithm;
+    int64_t oldest_ms; /* when the first came of what may not be on the disk; 0: all is */
 };
 
 static struct stream_object *as_stream(PyObject *object)
@@ -25,6 +31,22 @@ static PyObject *fail(PyObject *self, const struct mlp_error *error)
 static int enter(PyObject *self)
 {
     return mlp_py_lock_take_here(&as_stream(self)->lock, mlp_py_state_of(self), "this LeafStream");
+}
+
+/* With the lock and without the GIL. Everything else comes behind the batches that wait. */
+static int drain(struct stream_object *self, struct mlp_error *error)
+{
+    return mlp_py_batch_queue_drain(&self->queue, self->stream, error);
+}
+
+static int drain_and_sync(struct stream_object *self, struct mlp_error *error)
+{
+    int status = drain(self, error);
+    if (status == 0)
+        status = mlp_stream_sync(self->stream, error);
+    if (status == 0)
+        self->oldest_ms = 0;
+    return status;
 }
 
 /* ---- making and ending ---- */
@@ -54,6 +76,14 @@ PyObject *mlp_py_leaf_stream_wrap(struct mlp_py_state *state, struct mlp_stream 
 static void MlpCore_LeafStream_dealloc(PyObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
+    if (as_stream(self)->lock.process ==
+        mlp_process_id()) { /* what waits in a child is its parent's */
+        PyThreadState *released = mlp_py_gil_release(MLP_PY_LONG_WORK);
+        (void)drain(as_stream(self), NULL);
+        mlp_py_gil_take(released);
+    }
+    mlp_py_batch_queue_clear(&as_stream(self)->queue);
+    Py_XDECREF(as_stream(self)->algorithm_name);
     free_stream(as_stream(self)->stream);
     mlp_py_lock_clear(&as_stream(self)->lock);
     freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
@@ -76,8 +106,10 @@ static PyObject *MlpCore_LeafStream_append(PyObject *self, PyObject *leaf)
     struct mlp_error error;
     /* Small as the leaf may be: every few seconds it is fsynced. */
     PyThreadState *released = mlp_py_gil_release(MLP_PY_LONG_WORK);
-    int status =
-        mlp_stream_append(as_stream(self)->stream, &index, buffer.buf, (size_t)buffer.len, &error);
+    int status = drain(as_stream(self), &error);
+    if (status == 0)
+        status = mlp_stream_append(as_stream(self)->stream, &index, buffer.buf, (size_t)buffer.len,
+                                   &error);
     mlp_py_gil_take(released);
     mlp_py_lock_give(&as_stream(self)->lock);
     PyBuffer_Release(&buffer);
@@ -85,80 +117,120 @@ static PyObject *MlpCore_LeafStream_append(PyObject *self, PyObject *leaf)
 }
 
 /* Without the GIL, with the lock: hashes and appends. */
-static int append_batch(struct mlp_stream *stream, const struct mlp_py_batch *batch, int algorithm,
-                        struct mlp_error *error)
+static int append_held(struct stream_object *self, const struct mlp_py_batch *batch, int algorithm,
+                       struct mlp_error *error)
 {
     struct mlp_buffer leaf = {0};
-    int status = mlp_py_batch_hash(&leaf, batch, mlp_stream_size(stream), algorithm, error);
+    int status = drain(self, error);
     if (status == 0)
-        status = mlp_stream_append(stream, NULL, leaf.data, leaf.len, error);
+        status = mlp_py_batch_hash(&leaf, batch, mlp_stream_size(self->stream), algorithm, error);
+    if (status == 0)
+        status = mlp_stream_append(self->stream, NULL, leaf.data, leaf.len, error);
     mlp_buffer_clear(&leaf);
     return status;
 }
 
-/* Returns: (samples, bytes), or NULL with an exception set. */
-static PyObject *take_batch(PyObject *self, const struct mlp_py_batch *batch, int algorithm)
+/* Room for a batch, and what came long ago on the disk: what cannot be appended is said here, before
+ * anything waits. With the lock.
+ * Returns: 0, or -1 with an exception set.
+ */
+static int make_way(PyObject *self, int algorithm)
 {
-    if (enter(self) != 0)
-        return NULL;
+    struct stream_object *stream = as_stream(self);
     struct mlp_error error;
-    PyThreadState *released = mlp_py_gil_release(MLP_PY_LONG_WORK);
-    int status = append_batch(as_stream(self)->stream, batch, algorithm, &error);
-    mlp_py_gil_take(released);
-    mlp_py_lock_give(&as_stream(self)->lock);
-    if (status != 0)
-        return fail(self, &error);
-    return Py_BuildValue("LK", (long long)batch->samples, (unsigned long long)batch->len);
-}
-
-static PyObject *MlpCore_LeafStream_append_batch(PyObject *self, PyObject *args)
-{
-    struct mlp_py_state *state = mlp_py_state_of(self);
-    PyObject *value, *algorithm_name, *most_object;
-    int algorithm;
-    uint64_t most;
-    if (!PyArg_ParseTuple(args, "OOO:append_batch", &value, &algorithm_name, &most_object) ||
-        mlp_py_algorithm(state, &algorithm, algorithm_name, "LeafStream.append_batch: algorithm") !=
-            0 ||
-        mlp_py_uint64(state, &most, most_object, "LeafStream.append_batch: most", MLP_E_ARGUMENT) !=
-            0)
-        return NULL;
-    struct mlp_py_batch batch;
-    int plain = mlp_py_batch_take(state, &batch, value);
-    PyObject *answer = NULL;
-    if (plain == 1 && batch.len <= most)
-        answer = take_batch(self, &batch, algorithm);
-    else if (plain >= 0)
-        answer = Py_NewRef(Py_None);
-    mlp_py_batch_release(&batch);
-    return answer;
-}
-
-/* With the lock. Returns: 1, 0 where the list is not plain, or -1 with an exception set. */
-static int append_indices(PyObject *self, PyObject *indices)
-{
-    struct mlp_stream *stream = as_stream(self)->stream;
-    struct mlp_buffer leaf = {0};
-    struct mlp_error error;
-    int plain = mlp_py_index_leaf(&leaf, mlp_stream_size(stream), indices);
-    int status = 0;
-    if (plain == 1) {
-        PyThreadState *released = mlp_py_gil_release(MLP_PY_LONG_WORK);
-        status = mlp_stream_append(stream, NULL, leaf.data, leaf.len, &error);
-        mlp_py_gil_take(released);
+    if (mlp_stream_check(stream->stream, &error) != 0) {
+        fail(self, &error);
+        return -1;
     }
-    mlp_buffer_clear(&leaf);
+    int64_t now_ms = mlp_clock_now() / 1000000;
+    bool due = stream->oldest_ms != 0 && now_ms - stream->oldest_ms >= MLP_STREAM_SYNC_MS;
+    if (stream->oldest_ms == 0)
+        stream->oldest_ms = now_ms;
+    if (!due && !mlp_py_batch_queue_is_full(&stream->queue, algorithm))
+        return 0;
+    PyThreadState *released = mlp_py_gil_release(MLP_PY_LONG_WORK);
+    int status = due ? drain_and_sync(stream, &error) : drain(stream, &error);
+    mlp_py_gil_take(released);
     if (status == 0)
-        return plain;
+        return 0;
     fail(self, &error);
     return -1;
+}
+
+/* A batch that cannot wait is hashed where it lies. With the lock. Returns: as queue_batch. */
+static int hash_batch(PyObject *self, struct mlp_py_batch *batch, int algorithm, uint64_t most)
+{
+    int plain = mlp_py_batch_hold(mlp_py_state_of(self), batch);
+    if (plain != 1 || batch->len > most)
+        return plain < 0 ? -1 : 0;
+    struct mlp_error error;
+    PyThreadState *released = mlp_py_gil_release(MLP_PY_LONG_WORK);
+    int status = append_held(as_stream(self), batch, algorithm, &error);
+    mlp_py_gil_take(released);
+    if (status == 0)
+        return 1;
+    fail(self, &error);
+    return -1;
+}
+
+/* With the lock. Returns: 1, 0 where it is not plain or too long, or -1 with an exception set. */
+static int take_batch(PyObject *self, struct mlp_py_batch *batch, PyObject *value, int algorithm,
+                      uint64_t most)
+{
+    struct mlp_py_state *state = mlp_py_state_of(self);
+    memset(batch, 0, offsetof(struct mlp_py_batch, gaps)); /* to be released in any case */
+    if (make_way(self, algorithm) != 0)
+        return -1;
+    if (!mlp_py_batch_walk(state, batch, value))
+        return 0;
+    int taken = mlp_py_batch_queue_add(&as_stream(self)->queue, state, batch, algorithm, most);
+    return taken != 0 ? taken : hash_batch(self, batch, algorithm, most);
+}
+
+/* All calls name the same object: it is read once. Returns: 0, or -1 with an exception set. */
+static int read_algorithm(PyObject *self, PyObject *name)
+{
+    struct stream_object *stream = as_stream(self);
+    if (name == stream->algorithm_name)
+        return 0;
+    if (mlp_py_algorithm(mlp_py_state_of(self), &stream->algorithm, name,
+                         "LeafStream.append_batch: algorithm") != 0)
+        return -1;
+    PyObject *old = stream->algorithm_name;
+    stream->algorithm_name = Py_NewRef(name);
+    Py_XDECREF(old);
+    return 0;
+}
+
+static PyObject *MlpCore_LeafStream_append_batch(PyObject *self, PyObject *const *args,
+                                                 Py_ssize_t args_count)
+{
+    uint64_t most;
+    if (args_count != 3) {
+        PyErr_Format(PyExc_TypeError, "append_batch takes 3 arguments, not %zd", args_count);
+        return NULL;
+    }
+    if (read_algorithm(self, args[1]) != 0 ||
+        mlp_py_uint64(mlp_py_state_of(self), &most, args[2], "LeafStream.append_batch: most",
+                      MLP_E_ARGUMENT) != 0 ||
+        enter(self) != 0)
+        return NULL;
+    struct mlp_py_batch batch;
+    int taken = take_batch(self, &batch, args[0], as_stream(self)->algorithm, most);
+    mlp_py_lock_give(&as_stream(self)->lock);
+    mlp_py_batch_release(&batch);
+    if (taken <= 0)
+        return taken < 0 ? NULL : Py_NewRef(Py_None);
+    return Py_BuildValue("LK", (long long)batch.samples, (unsigned long long)batch.len);
 }
 
 static PyObject *MlpCore_LeafStream_append_indices(PyObject *self, PyObject *indices)
 {
     if (enter(self) != 0)
         return NULL;
-    int plain = append_indices(self, indices);
+    int plain = make_way(self, MLP_BLAKE3);
+    if (plain == 0)
+        plain = mlp_py_batch_queue_add_indices(&as_stream(self)->queue, indices);
     mlp_py_lock_give(&as_stream(self)->lock);
     return plain < 0 ? NULL : PyBool_FromLong(plain);
 }
@@ -169,7 +241,7 @@ static PyObject *MlpCore_LeafStream_sync(PyObject *self, PyObject *Py_UNUSED(ign
         return NULL;
     struct mlp_error error;
     PyThreadState *released = mlp_py_gil_release(MLP_PY_LONG_WORK);
-    int status = mlp_stream_sync(as_stream(self)->stream, &error);
+    int status = drain_and_sync(as_stream(self), &error);
     mlp_py_gil_take(released);
     mlp_py_lock_give(&as_stream(self)->lock);
     return status == 0 ? Py_NewRef(Py_None) : fail(self, &error);
@@ -182,7 +254,9 @@ static PyObject *MlpCore_LeafStream_close(PyObject *self, PyObject *Py_UNUSED(ig
     uint8_t root[MLP_MERKLE_HASH_LEN];
     struct mlp_error error;
     PyThreadState *released = mlp_py_gil_release(MLP_PY_LONG_WORK);
-    int status = mlp_stream_close(as_stream(self)->stream, root, &error);
+    int status = drain(as_stream(self), &error);
+    if (status == 0)
+        status = mlp_stream_close(as_stream(self)->stream, root, &error);
     mlp_py_gil_take(released);
     mlp_py_lock_give(&as_stream(self)->lock);
     return status == 0 ? mlp_py_bytes(root, sizeof root) : fail(self, &error);
@@ -193,6 +267,7 @@ static PyObject *MlpCore_LeafStream_abandon(PyObject *self, PyObject *Py_UNUSED(
     if (enter(self) != 0)
         return NULL;
     PyThreadState *released = mlp_py_gil_release(MLP_PY_LONG_WORK);
+    mlp_py_batch_queue_clear(&as_stream(self)->queue);
     mlp_stream_abandon(as_stream(self)->stream);
     mlp_py_gil_take(released);
     mlp_py_lock_give(&as_stream(self)->lock);
@@ -203,7 +278,8 @@ static PyObject *MlpCore_LeafStream_size(PyObject *self, void *Py_UNUSED(closure
 {
     if (enter(self) != 0)
         return NULL;
-    uint64_t size = mlp_stream_size(as_stream(self)->stream);
+    uint64_t size = mlp_stream_size(as_stream(self)->stream) +
+                    mlp_py_batch_queue_waiting(&as_stream(self)->queue);
     mlp_py_lock_give(&as_stream(self)->lock);
     return PyLong_FromUnsignedLongLong(size);
 }
@@ -214,7 +290,11 @@ static PyObject *MlpCore_LeafStream_root(PyObject *self, void *Py_UNUSED(closure
         return NULL;
     uint8_t root[MLP_MERKLE_HASH_LEN];
     struct mlp_error error;
-    int status = mlp_stream_root(as_stream(self)->stream, root, &error);
+    PyThreadState *released = mlp_py_gil_release(MLP_PY_LONG_WORK);
+    int status = drain(as_stream(self), &error);
+    if (status == 0)
+        status = mlp_stream_root(as_stream(self)->stream, root, &error);
+    mlp_py_gil_take(released);
     mlp_py_lock_give(&as_stream(self)->lock);
     return status == 0 ? mlp_py_bytes(root, sizeof root) : fail(self, &error);
 }
@@ -224,7 +304,7 @@ static PyObject *MlpCore_LeafStream_root(PyObject *self, void *Py_UNUSED(closure
 static PyMethodDef methods[] = {
     {"append", MlpCore_LeafStream_append, METH_O,
      PyDoc_STR("append($self, leaf, /)\n--\n\nAdd a leaf; returns its index.")},
-    {"append_batch", MlpCore_LeafStream_append_batch, METH_VARARGS,
+    {"append_batch", (PyCFunction)(void (*)(void))MlpCore_LeafStream_append_batch, METH_FASTCALL,
      PyDoc_STR("append_batch($self, batch, algorithm, most, /)\n--\n\n"
                "Hash a plain batch and add its leaf; (samples, bytes), None of any other.")},
     {"append_indices", MlpCore_LeafStream_append_indices, METH_O,

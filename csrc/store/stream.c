@@ -2,6 +2,7 @@
 
 #include "base/bytes.h"
 #include "base/file.h"
+#include "base/process.h"
 #include "codec/base64.h"
 #include "merkle/merkle.h"
 #include "store/leaves.h"
@@ -41,9 +42,9 @@ static int64_t now_ms(void)
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-static int check_usable(const struct mlp_stream *stream, struct mlp_error *error)
+int mlp_stream_check(const struct mlp_stream *stream, struct mlp_error *error)
 {
-    if (getpid() != stream->pid)
+    if (mlp_process_id() != stream->pid)
         return mlp_fail(error, MLP_E_FORKED,
                         "%s was opened by process %ld and this is its child; record in the parent "
                         "alone",
@@ -133,7 +134,7 @@ int mlp_stream_open(struct mlp_stream **stream, struct mlp_store *store, const c
         return mlp_fail(error, MLP_E_MEMORY, "cannot open stream %s: out of memory", name);
     opened->directory_fd = -1;
     opened->fd = -1;
-    opened->pid = getpid();
+    opened->pid = mlp_process_id();
     opened->synced_ms = now_ms();
     mlp_merkle_frontier_init(&opened->frontier);
     (void)snprintf(opened->path, sizeof opened->path, "trees/%s-%s.open", run_id, name);
@@ -218,7 +219,7 @@ static int make_way(struct mlp_stream *stream, struct mlp_error *error)
 int mlp_stream_append(struct mlp_stream *stream, uint64_t *index, const void *leaf, size_t leaf_len,
                       struct mlp_error *error)
 {
-    int status = check_usable(stream, error);
+    int status = mlp_stream_check(stream, error);
     if (status == 0)
         status = make_way(stream, error);
     if (status == 0) {
@@ -235,7 +236,7 @@ int mlp_stream_append(struct mlp_stream *stream, uint64_t *index, const void *le
 
 int mlp_stream_sync(struct mlp_stream *stream, struct mlp_error *error)
 {
-    int status = check_usable(stream, error);
+    int status = mlp_stream_check(stream, error);
     return status == 0 ? sync_all(stream, error) : status;
 }
 
@@ -284,7 +285,7 @@ int mlp_stream_close(struct mlp_stream *stream, uint8_t root32[32], struct mlp_e
 {
     char name[6 + 64 + 7 + 1] = "trees/";
     uint8_t root[32];
-    int status = check_usable(stream, error);
+    int status = mlp_stream_check(stream, error);
     if (status == 0)
         status = mlp_stream_root(stream, root, error);
     if (status == 0)
@@ -309,7 +310,7 @@ int mlp_stream_close(struct mlp_stream *stream, uint8_t root32[32], struct mlp_e
 
 void mlp_stream_abandon(struct mlp_stream *stream)
 {
-    if (getpid() != stream->pid || stream->fd < 0)
+    if (mlp_process_id() != stream->pid || stream->fd < 0)
         return;
     mlp_file_unlink_quietly(stream->directory_fd, stream->path);
     release(stream);
@@ -319,7 +320,7 @@ void mlp_stream_free(struct mlp_stream *stream)
 {
     if (stream == NULL)
         return;
-    if (getpid() == stream->pid) {
+    if (mlp_process_id() == stream->pid) {
         if (stream->fd >= 0 && !stream->broken)
             (void)sync_all(stream, NULL);
         release(stream);

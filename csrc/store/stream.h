@@ -36,6 +36,10 @@ struct mlp_stream; /* opaque, heap; uses no part of the store after it was opene
 int mlp_stream_open(struct mlp_stream **stream, struct mlp_store *store, const char *run_id,
                     const char *name, struct mlp_error *error);
 
+/* Returns: 0, or why no leaf can be appended, whatever it is: MLP_E_CLOSED, MLP_E_FORKED, MLP_E_IO.
+ */
+int mlp_stream_check(const struct mlp_stream *stream, struct mlp_error *error);
+
 /* Returns: 0 and the leaf's index; MLP_E_ARGUMENT (leaf too long); or an error: then the leaf is
  *          not in the stream. index may be NULL.
  */

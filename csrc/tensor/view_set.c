@@ -49,6 +49,13 @@ void mlp_view_set_clear(struct mlp_view_set *set)
     memset(set, 0, sizeof *set);
 }
 
+void mlp_view_set_cut(struct mlp_view_set *set, size_t count)
+{
+    if (count < set->count)
+        set->packed.len = set->begins[count];
+    set->count = count;
+}
+
 /* ---- packing ---- */
 
 static size_t dims_len(const struct mlp_view *view)

@@ -42,6 +42,11 @@ void mlp_view_set_clear(struct mlp_view_set *set);
 int mlp_view_set_add(struct mlp_view_set *set, size_t *index, const struct mlp_view *view,
                      struct mlp_error *error);
 
+/* Keeps the first views alone, and its memory. The set was made without aliases.
+ * In:      count: at most as many as there are.
+ */
+void mlp_view_set_cut(struct mlp_view_set *set, size_t count);
+
 /* Out:     view: a copy of the view at index, which is below count.
  */
 void mlp_view_set_get(struct mlp_view *view, const struct mlp_view_set *set, size_t index);

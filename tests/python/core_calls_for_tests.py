@@ -190,6 +190,10 @@ CALLS = [
         {**BY, **THREADS, "recheck": (False, "any")},
     ),
     Call("Ticket([b'a']).wait", (0.5,), ("seconds?",)),
+    Call("StepGate", (max, max), ("callable", "callable")),
+    Call("StepGate(max, max).before", (1, 2, 3), ("any", "any", "any")),
+    Call("StepGate(max, max).after", (1, 2, 3), ("any", "any", "any")),
+    Call("StepGate(max, max).arm", ("MODULE", 2, False, None), ("any", "int", "any", "any")),
     Call("safetensors_entries", ("SAFETENSORS",), ("path",)),
     Call(
         "load_safetensors",
@@ -277,6 +281,7 @@ WITHOUT_ARGUMENTS = [
     "Ticket([b'a']).poll",
     "Ticket([b'a']).result",
     "Ticket([b'a']).cancel",
+    "StepGate(max, max).take",
     "dtypes",
     "torch_bridge",
     "describe_torch_bridge",

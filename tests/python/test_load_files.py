@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import training_for_tests as training
 from tensors_for_tests import names_of_torch_dtypes
 
 import mlprov
@@ -134,6 +135,34 @@ def test_an_epoch_is_compared_with_its_own_weights(recorded: Any, tmp_path: Path
         mlprov.load_file(path, evidence="@", store=tmp_path / "s", epoch=7)
     with pytest.raises(ConfigError, match="a digest has no epochs"):
         mlprov.load_file(path, evidence=mlprov.digest(path), epoch=1)
+
+
+def test_a_step_within_an_epoch_is_compared_with_its_own_weights(tmp_path: Path) -> None:
+    model, optimizer = training.network()
+    bundle = tmp_path / "b.mlprov"
+    with mlprov.start(
+        "steps", model=model, optimizer=optimizer, store=tmp_path / "s", every=2
+    ) as run:
+        for _ in run.epochs(1):
+            for number, batch in enumerate(run.track(training.loader()), 1):
+                training.train_step(model, optimizer, batch)
+                peer.save_file(model.state_dict(), tmp_path / f"{number}.safetensors")
+    run.export(bundle)
+    path = tmp_path / "2.safetensors"
+    for evidence in (bundle, run, run.id):
+        kept = {"evidence": evidence, "store": tmp_path / "s"}
+        assert equal(mlprov.load_file(path, **kept, step=2), peer.load_file(path))
+        with pytest.raises(VerificationError, match=r"record \d+ \(step 2\)"):
+            mlprov.load_file(tmp_path / "1.safetensors", **kept, step=2)
+        with pytest.raises(EvidenceError, match="no record of step 1; steps 2 to"):
+            mlprov.load_file(tmp_path / "1.safetensors", **kept, step=1)
+    other, _ = training.network()
+    assert mlprov.load_model(other, path, evidence=bundle, step=2) == ([], [])
+    assert equal(mlprov.load_file(path, evidence=bundle, step=2), other.state_dict())
+    with pytest.raises(ConfigError, match="at once"):
+        mlprov.load_file(path, evidence=bundle, step=2, epoch=0)
+    with pytest.raises(ConfigError, match="a digest has no steps"):
+        mlprov.load_file(path, evidence=mlprov.digest(path), step=2)
 
 
 def test_tied_tensors_that_a_file_has_once_are_all_there(tmp_path: Path) -> None:

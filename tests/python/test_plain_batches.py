@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -199,3 +200,80 @@ def test_no_reference_is_kept_and_none_is_lost(store: _core.Store, tmp_path: Pat
         assert stream.append_indices([2**40, text])
     assert [sys.getrefcount(one) for one in (key, text, tensor, array, batch)] == before
     assert json.loads(store.get_leaves(stream.close())[0])["batch"] == 0
+
+
+# ---- batches that wait to be hashed together ----
+
+
+def test_a_batch_that_waits_is_what_it_was_when_it_was_given(store: _core.Store) -> None:
+    stream = store.open_stream(RUN, "waits")
+    batch = [torch.ones(4), np.ones(4)]
+    expected = [capture_batch(number, batch).leaf for number in range(2)]
+    for _ in expected:
+        assert stream.append_batch(batch, "blake3", LIMIT)
+    batch[0].mul_(2)
+    batch[1] += 1
+    assert store.get_leaves(stream.close()) == expected
+
+
+def test_leaves_stand_in_the_order_of_the_calls(store: _core.Store) -> None:
+    stream = store.open_stream(RUN, "order")
+    source = torch.Generator().manual_seed(3)
+    expected: list[bytes] = []
+    for number in range(300):
+        rows = int(torch.randint(1, 200, (1,), generator=source))
+        batch: Any = (torch.randn(rows, 100, generator=source), torch.arange(rows))
+        if number % 7 == 3:
+            batch = [batch[0].t(), "strided"]
+        assert stream.size == number
+        if number % 11 == 5:  # as the longer way does
+            expected.append(capture_batch(number, [0.5, number]).leaf)
+            stream.append(expected[-1])
+            continue
+        expected.append(capture_batch(number, batch, "blake3").leaf)
+        assert stream.append_batch(batch, "blake3", LIMIT)
+        assert stream.append_batch([batch, 0.5], "blake3", LIMIT) is None
+        if number % 97 == 0:
+            assert stream.root
+    assert store.get_leaves(stream.close()) == expected
+
+
+def test_one_stream_may_have_batches_of_two_algorithms(store: _core.Store) -> None:
+    stream = store.open_stream(RUN, "algorithms")
+    names = ["blake3", "sha256", "sha256", "blake3"]
+    for name in names:
+        assert stream.append_batch(torch.ones(3), name, LIMIT)
+    assert store.get_leaves(stream.close()) == [
+        capture_batch(number, torch.ones(3), name).leaf for number, name in enumerate(names)
+    ]
+
+
+def test_what_waits_is_written_by_sync_and_by_letting_go(
+    store: _core.Store, tmp_path: Path
+) -> None:
+    for name, end in (("sync", lambda stream: stream.sync()), ("free", lambda _: None)):
+        stream = store.open_stream(RUN, name)
+        for _ in range(5):
+            stream.append_batch(torch.ones(3), "blake3", LIMIT)
+        end(stream)
+        if name == "free":
+            del stream
+        (path,) = tmp_path.rglob(f"{RUN}-{name}.open")
+        assert path.read_bytes().count(b'"batch":') == 5
+
+
+def test_a_child_writes_nothing_of_what_waits(store: _core.Store, tmp_path: Path) -> None:
+    stream = store.open_stream(RUN, "fork")
+    stream.append_batch(torch.ones(3), "blake3", LIMIT)
+    (path,) = tmp_path.rglob(f"{RUN}-fork.open")
+    child = os.fork()
+    if child == 0:
+        try:
+            with pytest.raises(StoreError, match="forked"):
+                stream.append_batch(torch.ones(3), "blake3", LIMIT)
+            del stream
+            os._exit(path.stat().st_size != 0)
+        finally:
+            os._exit(2)
+    assert os.waitpid(child, 0)[1] == 0
+    assert store.get_leaves(stream.close()) == [capture_batch(0, torch.ones(3)).leaf]

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import atexit
 import os
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -105,19 +104,11 @@ def _element_count(size: Any) -> int:
     return count
 
 
-def _is_other_rank() -> bool:
-    """Whether this is one of several processes of a training, and not the first."""
-    distributed = getattr(sys.modules.get("torch"), "distributed", None)
-    if distributed is None or not distributed.is_available() or not distributed.is_initialized():
-        return False
-    return bool(distributed.get_rank() != 0)
-
-
 class Recording:
     """The training that a callback follows: its run, the epoch that is going on, the batches.
 
     A callback that was given a name starts a run with each training and ends it; one that was given
-    a run records into that, and leaves it open. Under ``torch.distributed`` rank 0 records.
+    a run records into that, and leaves it open.
 
     Attributes:
         run: of the training that is going on, or of the last one; None before the first.
@@ -183,9 +174,6 @@ class Recording:
             return
         if self.is_open:
             self.end(failed=True)
-        if _is_other_rank():
-            self.run = None
-            return
         options = dict(self._options)
         options.setdefault("config", config)
         options["parents"] = [*options.get("parents", ()), *self.parents]

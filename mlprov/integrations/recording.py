@@ -239,7 +239,7 @@ class Recording:
         loop, epoch, self._loop, self._epoch = self._loop, self._epoch, None, None
         if loop is None or epoch is None or not self.is_open:
             return
-        epoch.log(**scalars(metrics))
+        epoch.log(**self._scalars(metrics))
         next(loop, None)
         if self._tags is not None:
             self._tags.look()
@@ -260,9 +260,14 @@ class Recording:
 
     def log(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Metrics outside an epoch's own."""
-        values = scalars(metrics)
-        if values and self.is_open and self.run is not None:
+        if self.is_open and self.run is not None and (values := self._scalars(metrics)):
             self.run.log(step=step, **values)
+
+    def _scalars(self, metrics: Mapping[str, Any]) -> dict[str, Any]:
+        """Those of them that can be metrics; none, and a gap, where one raises when asked."""
+        if self.run is None:
+            return {}
+        return self.run.recorder.attempt("metric", lambda: scalars(metrics)) or {}
 
     def checkpoint(self, path: str | os.PathLike[str]) -> None:
         """The framework has written a checkpoint, or is about to go on from one."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -221,6 +223,40 @@ def test_a_store_that_cannot_be_written_ends_no_training(tmp_path: Path) -> None
     with pytest.warns(mlprov.RecordingWarning):
         trainer(tmp_path, bert(), callback).train()
     assert callback.run.status == "unrecorded"
+
+
+class Odd(transformers.TrainerCallback):  # type: ignore[misc,name-defined]
+    """Hands on what raises when it is looked at."""
+
+    @property
+    def size(self) -> int:
+        raise RuntimeError("not to be looked at")
+
+    def on_log(self, args: Any, state: Any, control: Any, **others: Any) -> None:
+        others["logs"]["odd"] = self
+
+
+class Removing(transformers.TrainerCallback):  # type: ignore[misc,name-defined]
+    """Removes the store in the middle of the second epoch."""
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **others: Any) -> None:
+        if state.global_step == 10:
+            shutil.rmtree(os.environ["MLPROV_STORE"])
+
+
+@pytest.mark.parametrize("fault", [Odd, Removing])
+def test_what_goes_wrong_in_recording_never_reaches_training(fault: Any, tmp_path: Path) -> None:
+    model, again = bert(), bert()
+    trainer(tmp_path, model).train()
+    callback = mlprov.integrations.huggingface.Callback("bert")
+    with pytest.warns(mlprov.RecordingWarning):
+        trainer(tmp_path, again, fault(), callback).train()
+    assert mlprov.digest_model(model).root == mlprov.digest_model(again).root
+    assert callback.run.recorder.gaps
+    if fault is Odd:
+        records = stored(callback.run)
+        assert {gap["what"] for gap in of_type(records, "gap")} == {"metric"}
+        assert "not to be looked at" not in str(records)
 
 
 def test_a_loop_of_ones_own_with_accelerate_needs_no_callback(tmp_path: Path) -> None:

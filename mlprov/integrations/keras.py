@@ -12,7 +12,7 @@ import copy
 import functools
 import inspect
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -24,6 +24,8 @@ from mlprov.runs import Run
 
 __all__ = ["Callback", "record_automatically"]
 
+_SAVES = ("save", "save_weights")  # methods of a Keras model that write a file
+
 _keras: Any = frameworks.load("keras", "keras")
 
 
@@ -31,7 +33,8 @@ class Callback(_keras.callbacks.Callback):  # type: ignore[misc]
     """Records what ``fit``, ``evaluate`` and ``predict`` of a Keras model do.
 
     Of a fit: variables of the model and of its optimizer before it and at the end of every epoch,
-    metrics, validation's too. Keras passes no batches to callbacks: hand over the data sets as
+    metrics, validation's too, and each file that ``model.save`` and ``model.save_weights`` write,
+    ``ModelCheckpoint``'s too. Keras passes no batches to callbacks: hand over the data sets as
     ``data``, or a loader that is not an array as ``callback.track(loader)``. Variables are hashed
     before the hook returns: Keras' optimizers call no hook of torch's, and JAX gives buffers away.
 
@@ -101,6 +104,7 @@ class Callback(_keras.callbacks.Callback):  # type: ignore[misc]
             config={"fit": self.params, "optimizer": _settings(self.model)},
         )
         self._fitted = None if self.run is None else self.run.id
+        self._watch_saves()
         if self.recording.is_open and self.run is not None and self._data:
             self.run.track_data(**self._data)
 
@@ -110,14 +114,43 @@ class Callback(_keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """An epoch is complete, its validation too."""
+        self._take_state()
+        self.recording.end_epoch(logs or {})
+
+    def _take_state(self) -> None:
+        """Say what the variables are now, and how many steps made them."""
         before, self._steps = self._steps, _steps(self.model)
         self.recording.step(variables(self.model), max(0, self._steps - before))
-        self.recording.end_epoch(logs or {})
 
     def on_train_end(self, logs: Any = None) -> None:
         """A fit is over."""
         self._in_fit = False
+        self._stop_watching_saves()
         self.recording.end()
+
+    # ---- checkpoints ----
+
+    def _watch_saves(self) -> None:
+        """Record what the model's own methods write while it is fitted: no hook tells of it."""
+        self._stop_watching_saves()  # of a fit that ended in an exception
+        for name in _SAVES:
+            self.model.__dict__[name] = self._recorded(getattr(self.model, name))
+
+    def _stop_watching_saves(self) -> None:
+        for name in _SAVES:
+            self.model.__dict__.pop(name, None)
+
+    def _recorded(self, save: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(save)
+        def save_and_record(filepath: Any, *arguments: Any, **keywords: Any) -> Any:
+            result = save(filepath, *arguments, **keywords)
+            self._take_state()
+            self.recording.checkpoint(filepath)
+            return result
+
+        return save_and_record
+
+    # ---- evaluations ----
 
     def on_test_begin(self, logs: Any = None) -> None:
         """An evaluation begins; within a fit it is the validation of an epoch."""

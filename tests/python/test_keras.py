@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from training_for_tests import of_type, run_script, the
 
+import mlprov
 from mlprov import stored_runs, stores
 
 if importlib.util.find_spec("keras") is None:  # to import it would choose a backend
@@ -122,10 +124,9 @@ def few(code: str, store_path: Path, **variables: str) -> tuple[Any, str]:
     pytest.importorskip("torch")
     done = run_script(
         FEW + code,
-        KERAS_BACKEND="torch",
         MLPROV_STORE=str(store_path),
         OMP_NUM_THREADS="1",
-        **variables,
+        **{"KERAS_BACKEND": "torch", **variables},
     )
     return json.loads(done.stdout.splitlines()[-1]), done.stderr
 
@@ -173,6 +174,56 @@ print(json.dumps(seen))
     found = runs(store_path)
     assert len(found) == 4
     assert all(len(of_type(records, "epoch")) == 2 for records in found)
+
+
+@pytest.mark.parametrize("backend", ["torch", "jax"])
+def test_files_of_model_checkpoint_are_recorded_beside_the_variables(
+    backend: str, store_path: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip(backend)
+    code = """
+folder = sys.argv[1]
+ModelCheckpoint = keras.callbacks.ModelCheckpoint
+recorded = mlprov.integrations.keras.Callback("saved")
+model = keras.Sequential([keras.layers.Dense(1)])
+model.compile("adam", "mse")
+callbacks = [  # the one that comes before ours is called before ours
+    ModelCheckpoint(folder + "/{epoch}.keras"),
+    recorded,
+    ModelCheckpoint(folder + "/{epoch}.weights.h5", save_weights_only=True, save_freq=4),
+]
+model.fit(x, x[:, :1], epochs=2, batch_size=4, verbose=0, callbacks=callbacks)
+run = recorded.run
+model.save(folder + "/later.keras")
+assert "save" not in vars(model)
+with open(folder + "/2.keras", "rb") as file, open(folder + "/longer.keras", "wb") as longer:
+    longer.write(file.read() + b"x")
+bundle = run.export(folder + "/saved.mlprov")
+verdicts = []
+for name in ("2.keras", "2.weights.h5", "longer.keras"):
+    verdict = mlprov.verify(bundle, model=folder + "/" + name, allow_unpinned=True)
+    verdicts.append([verdict["model"].state, verdict["model"].detail])
+print(json.dumps(verdicts))
+"""
+    code = code.replace("sys.argv[1]", repr(str(tmp_path)))
+    verdicts, _ = few(code, store_path, KERAS_BACKEND=backend)
+    (records,) = runs(store_path)
+    epochs, checkpoints = of_type(records, "epoch"), of_type(records, "checkpoint")
+    assert [epoch["steps"] for epoch in epochs] == [4, 4]
+    assert sorted(one["files"][0]["path"] for one in checkpoints) == [
+        "1.keras", "1.weights.h5", "2.keras", "2.weights.h5",
+    ]  # fmt: skip
+    for one in checkpoints:
+        (file,) = one["files"]
+        written = (tmp_path / file["path"]).read_bytes()
+        assert file["sha256"] == hashlib.sha256(written).hexdigest()
+        assert file["blake3"] == str(mlprov.digest(written)).removeprefix("blake3:")
+        assert (one["format"], one["tensors"], one["mapping"]) == ("opaque", None, None)
+        epoch = epochs[int(file["path"][0]) - 1]
+        assert one["weights"] == epoch["weights"]
+    assert not of_type(records, "gap")
+    assert [state for state, _ in verdicts] == ["holds", "holds", "fails"]
+    assert "that the files hold it is the writer's word" in verdicts[0][1]
 
 
 FAULTS = {

@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from mlprov.autologging import run_name
-from mlprov.integrations import frameworks, loaders
+from mlprov.integrations import frameworks, loaders_in_place
 from mlprov.integrations.recording import Recording
 from mlprov.runs import Run
 
@@ -100,7 +100,7 @@ class Callback(_transformers.TrainerCallback):  # type: ignore[misc]
         """Record the batches of the loader that the trainer has taken hold of."""
         if loader is not None and self.recording.is_open and self.run is not None:
             self._loader = _torchs_own(loader)
-            loaders.record_in_place(self._loader, self.run.track)
+            loaders_in_place.record_in_place(self._loader, self.run.track)
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **others: Any) -> None:
         """An epoch begins."""
@@ -135,7 +135,7 @@ class Callback(_transformers.TrainerCallback):  # type: ignore[misc]
             self._begin_alone(what, trainer.args, trainer.model)
         held, role = _torchs_own(loader), "predict" if what == "predict" else "validation"
         if self.run is not None:
-            loaders.record_in_place(held, functools.partial(self.run.track, role=role))
+            loaders_in_place.record_in_place(held, functools.partial(self.run.track, role=role))
         try:
             yield
         except BaseException as error:
@@ -143,7 +143,7 @@ class Callback(_transformers.TrainerCallback):  # type: ignore[misc]
                 self._end_alone({}, error)
             raise
         finally:
-            loaders.stop_recording(held)
+            loaders_in_place.stop_recording(held)
 
     def on_evaluate(
         self,
@@ -196,7 +196,7 @@ class Callback(_transformers.TrainerCallback):  # type: ignore[misc]
     def on_train_end(self, args: Any, state: Any, control: Any, **others: Any) -> None:
         """Training is over."""
         if self._loader is not None:
-            loaders.stop_recording(self._loader)
+            loaders_in_place.stop_recording(self._loader)
             self._loader = None
         self.recording.end()
 

@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from mlprov.autologging import run_name
-from mlprov.integrations import frameworks, loaders
+from mlprov.integrations import frameworks, loaders_in_place
 from mlprov.integrations.recording import Recording
 from mlprov.recorder import RecordingWarning
 from mlprov.runs import Run
@@ -87,7 +87,7 @@ class Callback(_keras.callbacks.Callback):  # type: ignore[misc]
         if isinstance(loader, _keras.utils.PyDataset):
             return _Batches(self.recording, loader, role)
         recorded = copy.copy(loader)
-        loaders.record_in_place(recorded, lambda batches: self._pass(batches, role))
+        loaders_in_place.record_in_place(recorded, lambda batches: self._pass(batches, role))
         return recorded
 
     def _pass(self, batches: Iterable[Any], role: str) -> Iterator[Any]:

@@ -91,7 +91,10 @@ class Callback(_keras.callbacks.Callback):  # type: ignore[misc]
         return recorded
 
     def _pass(self, batches: Iterable[Any], role: str) -> Iterator[Any]:
-        for batch in batches:
+        if self.recording.is_open and self.run is not None:
+            yield from self.run.track(batches, role=role)
+            return
+        for batch in batches:  # read before the fit has begun, to build the model
             self.recording.batch(role, batch)
             yield batch
 

@@ -147,6 +147,11 @@ def test_the_loader_is_given_back_as_it_was(tmp_path: Path) -> None:
     trainer(tmp_path, bert(), callback, kind=Keeping, save_strategy="no").train()
     seen = callback.run.streams.batches
     assert seen == 16
+    for epoch in of_type(stored(callback.run), "epoch"):
+        (stream,) = epoch["streams"]
+        assert stream["indices"]["size"] == 8
+        assert stream["loader"]["class"] == "torch.utils.data.dataloader.DataLoader"
+        assert stream["loader"]["base_seed"]
     assert type(kept[0].base_dataloader) is torch.utils.data.DataLoader
     assert len(list(kept[0])) == 8
     assert callback.run.streams.batches == seen

@@ -112,6 +112,11 @@ def test_fits_and_an_evaluation_are_recorded(backend: str, store_path: Path) -> 
             [("train", 4)]
         ] * 2
         assert [epoch["steps"] for epoch in of_type(tracked, "epoch")] == [4, 4]
+        assert not of_type(tracked, "batches")
+    for epoch in of_type(records[2], "epoch"):  # the DataLoader's
+        (stream,) = epoch["streams"]
+        assert stream["indices"]["size"] == 4
+        assert (stream["loader"]["batch_size"], stream["loader"]["workers"]) == (8, 0)
 
     assert the(records[3], "run.start")["parents"] == [runs[2]["id"]]
     assert set(the(records[3], "metrics")["metrics"]) == {"accuracy", "loss"}

@@ -11,6 +11,7 @@ from mlprov import _core
 from mlprov.archives import Archive, read_archive
 from mlprov.disclosed_trees import read_trees
 from mlprov.errors import EvidenceError, VerificationError
+from mlprov.ranks import describe_ranks
 from mlprov.record_values import describe_record, is_count, is_hex64, is_integer, plain, shown
 from mlprov.signers import Signers
 from mlprov.statements import (
@@ -44,6 +45,7 @@ _REQUIRED = (
 _MAX_JSON = 16 << 20
 _SHOWN = 5  # resumes that a detail tells of
 _MANIFEST = {"entries", "format", "open", "previous", "revision", "run", "spec", "version"}
+_WITH_RANKS = ("run.start", "resume", "ranks")
 
 
 def claimed_time() -> str:
@@ -419,6 +421,10 @@ class BundleChecks:
                 f"{gaps} gap records are there"
             )
         self._count_epochs(last)
+        for record in self.decoded:
+            said = record.get("ranks") if record["type"] in _WITH_RANKS else None
+            if said is not None:
+                raise Unchecked(describe_ranks(said))
         return (
             f"the run ended as {last['status']}: {plural(last['epochs'], 'epoch')} and "
             f"{plural(last['batches'], 'batch')}, as it counted them, and no gaps"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import os
 import pathlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,7 +18,7 @@ from mlprov.records import Json
 from mlprov.saved_files import SavedFile
 from mlprov.shard_indexes import check_index, is_index
 
-__all__ = ["Checkpoint", "capture_checkpoint", "map_to_live"]
+__all__ = ["Checkpoint", "capture_checkpoint", "map_to_live", "shown_path"]
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,15 @@ def capture_checkpoint(
             )
     mapping = None if live is None else map_to_live(tensors, live)
     return Checkpoint("safetensors", listed, [t.leaf() for t in tensors], mapping, tuple(tensors))
+
+
+def shown_path(path: str | os.PathLike[str]) -> str:
+    """A path as the user named it; below the working directory relative to it."""
+    named = pathlib.Path(path)
+    if named.is_absolute():
+        with contextlib.suppress(ValueError, OSError):
+            return str(named.relative_to(pathlib.Path.cwd()))
+    return os.fspath(path)
 
 
 def _check_indexes(root: pathlib.Path, files: Sequence[FileTensors]) -> None:

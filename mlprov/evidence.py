@@ -197,8 +197,9 @@ def _of_digest(digest: Digest) -> Expected:
             return f"the model root of {subject.shown} is {digest}"
         seen = f"{whole}" + (f" and its model root {root}" if digest.algorithm == "sha256" else "")
         raise VerificationError(
-            f"{subject.shown} is {seen}, expected {digest}; which tensor differs only evidence with"
-            " the tensors' digests can say"
+            f"{subject.shown} is {seen}, expected {digest}",
+            "to learn which tensor differs, compare with a bundle or a run: they have the digest of"
+            " each",
         )
 
     return Expected("blake3", digest.algorithm, check)
@@ -219,5 +220,5 @@ def check_loaded(expected: Expected, subject: Subject, whole: Digest | None) -> 
         ) from None
     except VerificationError as error:
         raise VerificationError(
-            f"cannot load {subject.shown}: {error}; nothing was loaded"
+            f"cannot load {subject.shown}, so nothing was loaded: {error.what}", error.remedy
         ) from error

@@ -11,7 +11,7 @@ from __future__ import annotations
 import collections
 import operator
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 from mlprov.items import Items
@@ -100,33 +100,43 @@ class _NotingIterator:
         return indices
 
 
-def iterate_noted(loader: Iterable[T]) -> tuple[Iterator[T], IndexOrder | None]:
+def iterate_noted(loader: Iterable[T], kind: Any = None) -> tuple[Iterator[T], IndexOrder | None]:
     """Begin a pass over a loader.
+
+    Args:
+        loader: of any kind.
+        kind: the class that iterates it, where that is not the one that it has.
 
     Returns:
         its iterator, and the order of indices; None where that cannot be had: what is no
         ``DataLoader``, one of an ``IterableDataset``, one whose class iterates in its own way, one
         that gives batches as workers finish them (``in_order=False``).
     """
-    if not _has_order(loader):
-        return iter(loader), None
-    return _begin_noted(loader)
+    own = type(loader) if kind is None else kind
+
+    def begin() -> Iterator[T]:
+        begun: Iterator[T] = iter(loader) if own is type(loader) else own.__iter__(loader)
+        return begun
+
+    return _begin_noted(loader, begin) if _has_order(loader, own) else (begin(), None)
 
 
-def _has_order(loader: Any) -> bool:
+def _has_order(loader: Any, own: Any) -> bool:
     data = sys.modules.get("torch.utils.data")
     kind = getattr(data, "DataLoader", None)
     return (
         kind is not None
         and isinstance(loader, kind)
-        and type(loader).__iter__ is kind.__iter__
-        and type(loader)._get_iterator is kind._get_iterator
+        and own.__iter__ is kind.__iter__
+        and own._get_iterator is kind._get_iterator
         and not isinstance(loader.dataset, data.IterableDataset)  # type: ignore[union-attr]
         and (loader.num_workers == 0 or getattr(loader, "in_order", True))
     )
 
 
-def _begin_noted(loader: Any) -> tuple[Iterator[Any], IndexOrder | None]:
+def _begin_noted(
+    loader: Any, begin: Callable[[], Iterator[Any]]
+) -> tuple[Iterator[Any], IndexOrder | None]:
     """Have the loader read its sampler through a noting one; leave it as it was."""
     order = IndexOrder()
     # Workers that stay from pass to pass belong to an iterator that keeps the sampler.
@@ -139,7 +149,7 @@ def _begin_noted(loader: Any) -> tuple[Iterator[Any], IndexOrder | None]:
     noting = _NotingSampler(sampler, order)
     vars(holder)[name] = noting  # past DataLoader.__setattr__, which refuses another one
     try:
-        iterator = iter(loader)
+        iterator: Any = begin()
     finally:
         vars(holder)[name] = sampler
     if getattr(iterator, "_index_sampler", None) is noting:

@@ -137,9 +137,8 @@ class Items:
         text = "".join(self.pieces)
         if len(text) > MAX_LEAF:
             raise ConfigError(
-                f"cannot write a leaf of {len(text)} characters",
-                f"it may have {MAX_LEAF} bytes:"
-                " hand over tensors, which are recorded by digest, instead of lists of numbers",
+                f"cannot write a leaf of {len(text)} characters: it may have {MAX_LEAF} bytes",
+                "hand over tensors, which are recorded by digest, instead of lists of numbers",
             )
         return text
 
@@ -251,8 +250,8 @@ def _check_room(items: Items, depth: int) -> None:
         raise ConfigError(_too_deep(items.root))
     if len(items.pieces) > _MAX_PIECES:
         raise ConfigError(
-            f"cannot record a value of more than {_MAX_PIECES // 2} items: hand over tensors, which"
-            " are recorded by digest"
+            f"cannot record a value of more than {_MAX_PIECES // 2} items",
+            "hand over tensors, which are recorded by digest",
         )
 
 

@@ -329,16 +329,17 @@ def _check_place(name: str, place: Any, tensor: Any) -> None:
     torch = sys.modules["torch"]
     if place.layout is not torch.strided:
         raise ConfigError(
-            f"cannot load tensor {name!r}: that of the module is {place.layout}",
-            "nothing was loaded",
+            f"cannot load tensor {name!r}, so nothing was loaded: that of the module is"
+            f" {place.layout}, which a file has no tensor for",
+            "take the tensors from mlprov.load_file, and make it of them",
         )
     seen = (tuple(tensor.shape), tensor.dtype)
     expected = (tuple(place.shape), place.dtype)
     if seen != expected:
         raise ConfigError(
-            f"cannot load tensor {name!r}: the file has {seen[1]} {list(seen[0])}, the module"
-            f" {expected[1]} {list(expected[0])}",
-            "nothing was loaded",
+            f"cannot load tensor {name!r}, so nothing was loaded: the file has {seen[1]}"
+            f" {list(seen[0])}, the module {expected[1]} {list(expected[0])}",
+            "make the module as it was when the file was saved",
         )
     overlaps = any(
         step == 0 and size > 1 for step, size in zip(place.stride(), place.shape, strict=True)
@@ -346,8 +347,9 @@ def _check_place(name: str, place: Any, tensor: Any) -> None:
     frozen = place.is_inference() and not torch.is_inference_mode_enabled()
     if overlaps or frozen:
         raise ConfigError(
-            f"cannot load tensor {name!r}: that of the module cannot be written in place;"
-            " nothing was loaded"
+            f"cannot load tensor {name!r}, so nothing was loaded: that of the module cannot be"
+            " written in place",
+            "give it memory of its own with .clone(), outside of inference mode",
         )
 
 

@@ -16,9 +16,26 @@ from mlprov.items import class_name
 from mlprov.recorder import Recorder
 from mlprov.records import Json
 
-__all__ = ["Pass", "begin_pass"]
+__all__ = ["OwnIteration", "Pass", "begin_pass"]
 
 T = TypeVar("T")
+
+
+class OwnIteration(Generic[T]):
+    """A loader as its own class iterates it, where iterating the object itself is recorded.
+
+    Attributes:
+        loader: the object, whatever class it has at the moment.
+        kind: the class that it had.
+    """
+
+    def __init__(self, loader: Any, kind: Any) -> None:
+        self.loader = loader
+        self.kind = kind
+
+    def __iter__(self) -> Iterator[T]:
+        own: Iterator[T] = self.kind.__iter__(self.loader)
+        return own
 
 
 class Pass(NamedTuple, Generic[T]):
@@ -39,12 +56,13 @@ def begin_pass(loader: Iterable[T], recorder: Recorder, *, seeds: bool | str) ->
     """Begin to iterate a loader.
 
     Args:
-        loader: of any kind.
+        loader: of any kind; or how it is iterated, where that is not by ``iter``.
         recorder: what goes wrong in looking is a gap there; what the loader raises passes on.
         seeds: whether states are recorded, ``"values"``: themselves, not their digests alone.
     """
-    facts = recorder.attempt("loader", lambda: _describe(loader, seeds))
-    iterator, order = index_orders.iterate_noted(loader)
+    own = loader if isinstance(loader, OwnIteration) else OwnIteration[T](loader, type(loader))
+    facts = recorder.attempt("loader", lambda: _describe(own.loader, seeds))
+    iterator, order = index_orders.iterate_noted(own.loader, own.kind)
     if facts is not None and seeds:
         # Drawn when the pass began; worker k is seeded with it plus k (torch.utils.data).
         base = getattr(iterator, "_base_seed", None)

@@ -13,10 +13,13 @@ import time
 from typing import Any
 
 from mlprov.escapes import escape
+from mlprov.ranks import Rank, describe_ranks
 
 __all__ = ["Notices", "is_interactive", "say"]
 
 _SECONDS = 10.0  # between two lines of progress
+
+_left_to_first: set[Rank] = set()  # what this process was when it said so
 
 
 def is_interactive() -> bool:
@@ -25,8 +28,12 @@ def is_interactive() -> bool:
     return shell is not None or hasattr(sys, "ps1") or bool(sys.flags.interactive)
 
 
+def _is_quiet() -> bool:
+    return os.environ.get("MLPROV_QUIET", "").strip().lower() not in ("", "0", "false", "no")
+
+
 def _is_watched() -> bool:
-    if os.environ.get("MLPROV_QUIET", "").strip().lower() not in ("", "0", "false", "no"):
+    if _is_quiet():
         return False
     stream = sys.stderr
     if stream is None:
@@ -62,7 +69,21 @@ class Notices:
         """One line: what is recorded, and where."""
         if _is_watched():
             verb = "goes on with" if run.resumed else "records"
-            say(f"mlprov {verb} run {run.id} ({run.name}) in {run.store_path}")
+            alone = "" if run.rank is None else f"; {describe_ranks(run.rank.json())}"
+            say(f"mlprov {verb} run {run.id} ({run.name}) in {run.store_path}{alone}")
+
+    @staticmethod
+    def leave_to_first(rank: Rank) -> None:
+        """One line of a process whose trainings rank 0 records, however many; also in a log file.
+
+        Whoever reads the output of all ranks has to see which of them a record does not cover.
+        """
+        if rank not in _left_to_first and not _is_quiet():
+            _left_to_first.add(rank)
+            say(
+                f"mlprov: rank {rank.rank} of {rank.world_size} records nothing; rank 0 records,"
+                " and its record says so"
+            )
 
     def end_epoch(self, run: Any, epoch: Any) -> None:
         """At the end of an epoch, a line where the last one is long ago.

@@ -65,7 +65,7 @@ _END: dict[str, _Kind | str] = {
 _MEMBERS: dict[str, dict[str, _Kind | str]] = {
     "run.start": {
         **dict.fromkeys(("name", "project", "mlprov", "algorithm", "owner", "owner_key"), _NAME),
-        **dict.fromkeys(("code", "environment", "process", "seeds", "settings"), _OBJECT),
+        **dict.fromkeys(("code", "environment", "process", "ranks", "seeds", "settings"), _OBJECT),
         **dict.fromkeys(("parents", "tags", "redacted"), _LIST),
     },
     "data": {
@@ -102,13 +102,14 @@ _MEMBERS: dict[str, dict[str, _Kind | str]] = {
     "resume": {
         **_LIVE,
         **dict.fromkeys(("from", "mlprov", "clock"), _NAME),
-        **dict.fromkeys(("process", "code", "environment", "seeds", "settings"), _OBJECT),
+        **dict.fromkeys(("process", "ranks", "code", "environment", "seeds", "settings"), _OBJECT),
         **dict.fromkeys(("last", "same", "differing"), _COUNT),
         "equal": _BOOL,
         "redacted": _LIST,
     },
     "recheck": {**dict.fromkeys(("since", "tensors", "changed"), _COUNT), "names": _LIST},
     "batches": {"streams": _OBJECTS},
+    "ranks": {"ranks": _OBJECT},
     "activity": {
         "verb": _NAME,
         **dict.fromkeys(("inputs", "outputs"), _OBJECTS),
@@ -138,6 +139,10 @@ _MEMBERS: dict[str, dict[str, _Kind | str]] = {
 }
 _CODE: dict[str, _Kind | str] = {"git": _OBJECT, "modules": _OBJECTS}
 _ENVIRONMENT: dict[str, _Kind | str] = {"packages": _OBJECT}
+_RANKS: dict[str, _Kind | str] = {
+    **dict.fromkeys(("rank", "world_size"), _COUNT),
+    "not_covered": _LIST,
+}
 _THING: dict[str, _Kind | str] = {
     "name": _TEXT,
     **dict.fromkeys(("kind", "digest"), _NAME),
@@ -192,6 +197,8 @@ def check_members(record: Mapping[str, Any], where: str) -> None:
     if kind in ("run.start", "resume"):
         _check(record.get("code") or {}, _CODE, f"the code of {where}")
         _check(record.get("environment") or {}, _ENVIRONMENT, f"the environment of {where}")
+    if kind in ("run.start", "resume", "ranks"):
+        _check(record.get("ranks") or {}, _RANKS, f"the ranks of {where}")
     if kind == "activity":
         for member in ("inputs", "outputs"):
             for number, thing in enumerate(record.get(member) or ()):

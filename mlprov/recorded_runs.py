@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from mlprov import records, stored_runs, stores
 from mlprov.configuration import Settings
 from mlprov.escapes import escape
+from mlprov.ranks import describe_ranks, own_rank
 from mlprov.recorder import Recorder
 from mlprov.records import Json
 from mlprov.streams import Streams
@@ -35,9 +36,14 @@ class RecordedRun:
         streams: batches that pass through tracked loaders.
         store_path: the store directory.
         ended: whether :meth:`mlprov.Run.finish` was called.
+        rank: which of the processes of one training this is; None: it trains alone.
+        is_left_to_first: whether nothing is recorded here, since rank 0 of the training does.
     """
 
     def __init__(self, name: str, settings: Settings, *, disabled: bool) -> None:
+        self.rank = None if disabled else own_rank()
+        self.is_left_to_first = self.rank is not None and not self.rank.is_first
+        disabled = disabled or self.is_left_to_first
         self.id = records.new_run_id()
         self.name = name
         self.algorithm = settings.algorithm
@@ -64,7 +70,7 @@ class RecordedRun:
         """``running``, ``finished``, ``failed``, ``superseded``, ``interrupted``, or no good end.
 
         That is ``incomplete`` (the last records could not be written), ``unrecorded`` (recording
-        could not begin) or ``disabled``.
+        could not begin) or ``disabled`` (also where another rank records).
         """
         return self._status
 
@@ -252,12 +258,16 @@ class RecordedRun:
                 f"run       {self.id} ({self.name}), {self._status}",
                 f"head      sha256:{root.hex()} over {plural(size, 'record')}",
                 f"recorded  {plural(self._epochs, 'epoch')}, "
-                f"{plural(self.streams.batches, 'batch')}, {plural(self.recorder.gaps, 'gap')}",
+                f"{plural(self.streams.batches, 'batch')}, {plural(self.recorder.gaps, 'gap')}"
+                f"{self._coverage()}",
                 f"cost      {cost['seconds']:.3f} s on the training thread, "
                 f"{cost['share']:.1%} of the run{copies}{waited}",
                 f"verify    {self._command()}",
             )
         )
+
+    def _coverage(self) -> str:
+        return "" if self.rank is None else f"; {describe_ranks(self.rank.json())}"
 
     def _command(self) -> str:
         """What to type next: a line for a shell in this directory."""

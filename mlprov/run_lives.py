@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, TypeVar
 
-from mlprov import anchoring, keys, notices, resumption
+from mlprov import anchoring, keys, notices, ranks, resumption
 from mlprov.barriers import Barrier, PendingRecord
 from mlprov.captures import Capture, Guard
 from mlprov.configuration import Settings
@@ -83,6 +83,8 @@ class RunLife(RecordedRun):
     # ---- beginning ----
 
     def _begin(self, config: Any, parents: Sequence[str]) -> None:
+        if self.is_left_to_first and self.rank is not None:
+            self._notices.leave_to_first(self.rank)
         if self._status == "disabled":
             return
         must = self._settings.resume == "must"
@@ -205,6 +207,20 @@ class RunLife(RecordedRun):
             )
         return True
 
+    def _look_at_ranks(self) -> None:
+        """Record a process group that was made since: the run's beginning could not tell of it."""
+        rank = ranks.own_rank()
+        if rank is None or rank == self.rank or self.recorder.records_nothing:
+            return
+        self.rank = rank
+        self.recorder.attempt("ranks", lambda: self._make.ranks(rank))
+        self.recorder.warn(
+            f"this is rank {rank.rank} of {rank.world_size}, which was not known when the run"
+            " began, so that each rank may have a run of its own. Make the process group before"
+            " mlprov.start()",
+            once="ranks",
+        )
+
     def _commit(self, status: str | None = None) -> None:
         def commit() -> None:
             self.recorder.commit(status)
@@ -221,6 +237,7 @@ class RunLife(RecordedRun):
         epoch.ended = True
         self.streams.close_of(epoch)
         self.barrier.end_epoch(epoch)
+        self._look_at_ranks()
         self._say_untracked(epoch)
         self._notices.end_epoch(self, epoch)
         capture = self._make.epoch(epoch, interrupted=interrupted)
@@ -311,6 +328,7 @@ class RunLife(RecordedRun):
         if self.current_epoch is not None:  # its loop was left; its generator is still held
             self._end_epoch(self.current_epoch, interrupted=True)
         self.barrier.settle(self._patience)
+        self._look_at_ranks()
         self.streams.close_all(self._patience)
         if not self._end_is_recorded:
             self.recorder.attempt("weights", lambda: self._make.recheck(self._patience))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import operator
 import os
 import pathlib
@@ -19,6 +18,7 @@ from mlprov import (
     models,
     processes,
     pytrees,
+    ranks,
     records,
     redaction,
     resumption,
@@ -37,6 +37,7 @@ from mlprov.model_digests import ModelDigest, NamedTensors
 from mlprov.models import Leaves
 from mlprov.optimizers import read_optimizer
 from mlprov.plans import CapturePlan, plan_of_model
+from mlprov.ranks import Rank
 from mlprov.recorder import Owner, Recorder
 from mlprov.records import Json
 from mlprov.resumption import Past
@@ -53,15 +54,6 @@ _MAX_CONFIG = 4 << 20  # bytes of canonical JSON; a record has 16 MiB at most
 
 def _aliases(model: ModelDigest | None) -> list[Json]:
     return [] if model is None else [list(group) for group in model.aliases]
-
-
-def _shown_path(path: str | os.PathLike[str]) -> str:
-    """A path as the user named it; below the working directory relative to it."""
-    named = pathlib.Path(path)
-    if named.is_absolute():
-        with contextlib.suppress(ValueError, OSError):
-            return str(named.relative_to(pathlib.Path.cwd()))
-    return os.fspath(path)
 
 
 class RunRecords:
@@ -153,6 +145,7 @@ class RunRecords:
         return {
             "mlprov": __version__,
             "process": processes.describe_process(),
+            "ranks": None if (rank := ranks.own_rank()) is None else rank.json(),
             "config": self._configuration(config, found),
             "code": environment.capture_code(),
             "environment": environment.capture_environment(found),
@@ -280,6 +273,10 @@ class RunRecords:
         self._recorder.append("interruption" if laid_down else "run.end", **facts)
 
     # ---- while it runs ----
+
+    def ranks(self, rank: Rank) -> None:
+        """``ranks``: a process group came, or is another, since the run was started."""
+        self._recorder.append("ranks", ranks=rank.json())
 
     def data(self, role: str, data: Any) -> None:
         """``data``: one data set."""
@@ -488,7 +485,7 @@ class RunRecords:
         )
         self._recorder.append(
             "checkpoint",
-            path=records.json_text(_shown_path(path)),
+            path=records.json_text(checkpoints.shown_path(path)),
             format=captured.format,
             files=captured.files,
             epoch=epoch,

@@ -54,7 +54,9 @@ def start(
     """Start to record a training run; the returned run is its own context manager.
 
     Keywords that are not given come from the configuration (:mod:`mlprov.configuration`). With
-    ``MLPROV_DISABLED=1`` the run records nothing and every call on it does nothing.
+    ``MLPROV_DISABLED=1`` the run records nothing and every call on it does nothing. So it is on
+    every rank but the first of a training under ``torch.distributed``: rank 0 records, and the
+    record says which ranks it does not cover.
 
     Args:
         name: what the run is called; any text.
@@ -304,7 +306,8 @@ class Run(RunLife, Activities):
 
         The file appears whole or not at all, and is not read again: its digests are taken as it is
         written, as :func:`mlprov.save_file` takes them. Of tied tensors one copy is written. The
-        user asked for a file, so what goes wrong with it is never a gap.
+        user asked for a file, so what goes wrong with it is never a gap. Of several ranks the first
+        alone writes it.
 
         Args:
             path: ``NAME.safetensors``, in a directory that is there.
@@ -316,6 +319,8 @@ class Run(RunLife, Activities):
             UnsupportedTensorError: a tensor has no values.
         """
         self.recorder.refuse_ended_or_forked()
+        if self.is_left_to_first:
+            return pathlib.Path(path)
         self.recorder.require(
             self._model is not None,
             "cannot save: this run has no model",

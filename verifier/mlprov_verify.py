@@ -1400,10 +1400,12 @@ _MANIFEST_MEMBERS = (
     *("entries", "format", "open", "previous", "revision", "run", "spec", "version"),
 )
 _KEPT_TYPES = {
-    *("run.start", "data", "model", "epoch", "step", "batches", "checkpoint", "resume", "run.end"),
+    *("run.start", "data", "model", "epoch", "step", "batches", "checkpoint", "ranks", "resume"),
+    "run.end",
 }
 _TRAINING_STATE = ("optimizer", "buffers", "ema", "scheduler", "scaler")
 _WITH_WEIGHTS = ("model", "epoch", "step", "checkpoint", "resume")
+_WITH_RANKS = ("run.start", "resume", "ranks")
 
 
 class BundleVerifier:
@@ -1728,6 +1730,9 @@ class BundleVerifier:
             if not _same(last.get(member), counted):
                 said = printable(str(last.get(member)))
                 raise UncheckableError(f"{counted} {member} are recorded; run.end says {said}")
+        for record in self._records:
+            if record["type"] in _WITH_RANKS and record.get("ranks") is not None:
+                raise UncheckableError(_describe_ranks(record["ranks"]))
         return (
             f"run.end, {last['status']}, {len(numbers)} epochs, {batches} batches: the record "
             "agrees with itself; what was never recorded shows nowhere"
@@ -1978,6 +1983,15 @@ def _count_batches(record: JsonObject) -> int:
             raise UncheckableError(f"record {record['seq']} does not count its batches")
         total += batches
     return total
+
+
+def _describe_ranks(said: Json) -> str:
+    """Which processes of a training a record says that it does not cover (section 5)."""
+    members = said if isinstance(said, dict) else {}
+    rank, count, others = (members.get(name) for name in ("rank", "world_size", "not_covered"))
+    if not _is_whole(rank) or not _is_whole(count) or not isinstance(others, list):
+        return "several processes trained; the record does not say well which it does not cover"
+    return f"{len(others)} of the {count} ranks that trained are not covered: rank {rank} recorded"
 
 
 def _cited(record: JsonObject) -> str:

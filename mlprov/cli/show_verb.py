@@ -10,6 +10,7 @@ from mlprov import stored_runs, stores
 from mlprov.cli import arguments as shared
 from mlprov.cli import output
 from mlprov.cli.timeline import timeline
+from mlprov.ranks import describe_ranks
 
 Record = dict[str, Any]
 
@@ -79,6 +80,8 @@ def _start(row: stores.RunRow, start: Record) -> list[tuple[str, str]]:
         ("owner", str(start.get("owner_key"))),
         ("code", _code(start.get("code") or {})),
     ]
+    if start.get("ranks") is not None:
+        lines.append(("ranks", describe_ranks(start["ranks"])))
     config = start.get("config")
     if config:
         lines.append(("config", pairs(config) if isinstance(config, dict) else str(config)))
@@ -218,7 +221,8 @@ def _describe_resume(record: Record) -> str:
         other = "" if same is None else f", but equal those of record {same}"
         said = f"the loaded weights do not equal {told}{other}"
     late = "; the clock went back" if record.get("clock") is not None else ""
-    return f"by process {process}: {said}{late}"
+    ranks = "" if record.get("ranks") is None else f"; {describe_ranks(record['ranks'])}"
+    return f"by process {process}: {said}{late}{ranks}"
 
 
 def _describe_end(record: Record) -> str:
@@ -244,6 +248,7 @@ _DESCRIBERS: dict[str, Callable[[Record], str]] = {
     "gap": _describe_gap,
     "interruption": _describe_end,
     "recheck": _describe_recheck,
+    "ranks": lambda record: describe_ranks(record.get("ranks")),
     "resume": _describe_resume,
     "run.end": _describe_end,
 }

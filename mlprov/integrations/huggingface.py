@@ -8,14 +8,15 @@ Loops of one's own with Accelerate need no callback: see docs/integrations.md. H
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import ModuleType
 from typing import Any
 
 from mlprov.autologging import run_name
-from mlprov.integrations import frameworks, loaders
+from mlprov.integrations import frameworks, loaders_in_place
 from mlprov.integrations.recording import Recording
 from mlprov.runs import Run
 
@@ -30,10 +31,10 @@ class Callback(_transformers.TrainerCallback):  # type: ignore[misc]
     """Records what a ``transformers.Trainer`` does in ``train()``.
 
     The model's weights before it and at the end of every epoch, the state of the optimizer, the
-    batches of training, what the trainer logs (evaluation too), and each checkpoint directory that
-    it writes. ``evaluate()`` and ``predict()`` outside of a training are runs of their own: model
-    and metrics, with the training as parent. Batches are taken before they go to a device;
-    Accelerate reads one ahead, so that the record tells what was read.
+    batches of training and evaluation (role ``validation``), what the trainer logs, and each
+    checkpoint directory that it writes. ``evaluate()`` and ``predict()`` outside of a training are
+    runs of their own: model, batches and metrics, with the training as parent. Batches are taken
+    before they go to a device; Accelerate reads one ahead, so that the record tells what was read.
 
     The trainer has no hook for exceptions: a run whose training ended in one is ended as failed by
     the next training, or when the interpreter exits.
@@ -55,6 +56,7 @@ class Callback(_transformers.TrainerCallback):  # type: ignore[misc]
         self.recording = Recording(name, run, options)
         self._logged: dict[str, Any] = {}
         self._loader: Any = None
+        self._is_alone = False  # the run that is open is an evaluation's own
         self._trained: str | None = None  # id of the last training's run
 
     @property
@@ -96,11 +98,9 @@ class Callback(_transformers.TrainerCallback):  # type: ignore[misc]
 
     def _track(self, loader: Any) -> None:
         """Record the batches of the loader that the trainer has taken hold of."""
-        if loader is None or not self.recording.is_open or self.run is None:
-            return
-        # Accelerate's loader has torch's inside, and moves what it yields to the device.
-        self._loader = vars(loader).get("base_dataloader", loader)
-        loaders.record_in_place(self._loader, self.run.track)
+        if loader is not None and self.recording.is_open and self.run is not None:
+            self._loader = _torchs_own(loader)
+            loaders_in_place.record_in_place(self._loader, self.run.track)
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **others: Any) -> None:
         """An epoch begins."""
@@ -116,9 +116,34 @@ class Callback(_transformers.TrainerCallback):  # type: ignore[misc]
     ) -> None:
         """The trainer logs: losses as it goes, evaluations, totals at the end."""
         logs = logs or {}
+        if self._is_alone:  # on_evaluate has the same
+            return
         if self.recording.is_in_epoch:
             self._logged.update(logs)
         self.recording.log(logs, step=state.global_step)
+
+    @contextlib.contextmanager
+    def evaluation(self, trainer: Any, loader: Any, what: str) -> Iterator[None]:
+        """Record what an evaluation or a prediction reads; outside of a training as its own run.
+
+        Args:
+            trainer: that makes it.
+            loader: as the trainer has prepared it.
+            what: ``"evaluate"`` or ``"predict"``.
+        """
+        if not self.recording.is_open:
+            self._begin_alone(what, trainer.args, trainer.model)
+        held, role = _torchs_own(loader), "predict" if what == "predict" else "validation"
+        if self.run is not None:
+            loaders_in_place.record_in_place(held, functools.partial(self.run.track, role=role))
+        try:
+            yield
+        except BaseException as error:
+            if self._is_alone:
+                self._end_alone({}, error)
+            raise
+        finally:
+            loaders_in_place.stop_recording(held)
 
     def on_evaluate(
         self,
@@ -145,14 +170,22 @@ class Callback(_transformers.TrainerCallback):  # type: ignore[misc]
         self._record_alone("predict", args, model, metrics)
 
     def _record_alone(self, what: str, args: Any, model: Any, metrics: Any) -> None:
-        if self.recording.is_open:
-            return
+        if not self.recording.is_open:  # a trainer with an evaluation loop of its own
+            self._begin_alone(what, args, model)
+        if self._is_alone:
+            self._end_alone(metrics or {}, None)
+
+    def _begin_alone(self, what: str, args: Any, model: Any) -> None:
         if self._trained is not None:
             self.recording.parents.append(self._trained)
         config = {what: args.to_dict(), "model": _configuration(model)}
         self.recording.begin(model=model, config=config)
-        self.recording.log(metrics or {})
-        self.recording.end()
+        self._is_alone = self.recording.is_open
+
+    def _end_alone(self, metrics: Mapping[str, Any], error: BaseException | None) -> None:
+        self._is_alone = False
+        self.recording.log(metrics)
+        self.recording.end(error)
 
     def on_save(self, args: Any, state: Any, control: Any, **others: Any) -> None:
         """The trainer has written a checkpoint directory."""
@@ -163,9 +196,33 @@ class Callback(_transformers.TrainerCallback):  # type: ignore[misc]
     def on_train_end(self, args: Any, state: Any, control: Any, **others: Any) -> None:
         """Training is over."""
         if self._loader is not None:
-            loaders.stop_recording(self._loader)
+            loaders_in_place.stop_recording(self._loader)
             self._loader = None
         self.recording.end()
+
+
+def _watch_evaluations() -> None:
+    """Tell the callbacks of a trainer of an evaluation before its first batch is read.
+
+    The trainer itself tells them of the loader when batches have been taken from it.
+    """
+    trainer: Any = _transformers.Trainer
+    loop = trainer.evaluation_loop
+
+    @functools.wraps(loop)
+    def watched(self: Any, dataloader: Any, *arguments: Any, **keywords: Any) -> Any:
+        description = keywords.get("description", arguments[0] if arguments else "")
+        what = "predict" if description == "Prediction" else "evaluate"
+        with contextlib.ExitStack() as stack:
+            for one in self.callback_handler.callbacks:
+                if isinstance(one, Callback):
+                    stack.enter_context(one.evaluation(self, dataloader, what))
+            return loop(self, dataloader, *arguments, **keywords)
+
+    trainer.evaluation_loop = watched
+
+
+_watch_evaluations()
 
 
 def record_automatically(module: ModuleType, name: str | None, options: Mapping[str, Any]) -> None:
@@ -180,6 +237,11 @@ def record_automatically(module: ModuleType, name: str | None, options: Mapping[
             self.add_callback(Callback(run_name(name), **options))
 
     trainer.__init__ = construct_recorded
+
+
+def _torchs_own(loader: Any) -> Any:
+    """Accelerate's loader has torch's inside, and moves what it yields to the device."""
+    return vars(loader).get("base_dataloader", loader)
 
 
 def _directory(args: Any, state: Any) -> pathlib.Path:

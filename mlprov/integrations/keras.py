@@ -12,17 +12,19 @@ import copy
 import functools
 import inspect
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import ModuleType
 from typing import Any
 
 from mlprov.autologging import run_name
-from mlprov.integrations import frameworks, loaders
+from mlprov.integrations import frameworks, loaders_in_place
 from mlprov.integrations.recording import Recording
 from mlprov.recorder import RecordingWarning
 from mlprov.runs import Run
 
 __all__ = ["Callback", "record_automatically"]
+
+_SAVES = ("save", "save_weights")  # methods of a Keras model that write a file
 
 _keras: Any = frameworks.load("keras", "keras")
 
@@ -31,7 +33,8 @@ class Callback(_keras.callbacks.Callback):  # type: ignore[misc]
     """Records what ``fit``, ``evaluate`` and ``predict`` of a Keras model do.
 
     Of a fit: variables of the model and of its optimizer before it and at the end of every epoch,
-    metrics, validation's too. Keras passes no batches to callbacks: hand over the data sets as
+    metrics, validation's too, and each file that ``model.save`` and ``model.save_weights`` write,
+    ``ModelCheckpoint``'s too. Keras passes no batches to callbacks: hand over the data sets as
     ``data``, or a loader that is not an array as ``callback.track(loader)``. Variables are hashed
     before the hook returns: Keras' optimizers call no hook of torch's, and JAX gives buffers away.
 
@@ -84,11 +87,14 @@ class Callback(_keras.callbacks.Callback):  # type: ignore[misc]
         if isinstance(loader, _keras.utils.PyDataset):
             return _Batches(self.recording, loader, role)
         recorded = copy.copy(loader)
-        loaders.record_in_place(recorded, lambda batches: self._pass(batches, role))
+        loaders_in_place.record_in_place(recorded, lambda batches: self._pass(batches, role))
         return recorded
 
     def _pass(self, batches: Iterable[Any], role: str) -> Iterator[Any]:
-        for batch in batches:
+        if self.recording.is_open and self.run is not None:
+            yield from self.run.track(batches, role=role)
+            return
+        for batch in batches:  # read before the fit has begun, to build the model
             self.recording.batch(role, batch)
             yield batch
 
@@ -101,6 +107,7 @@ class Callback(_keras.callbacks.Callback):  # type: ignore[misc]
             config={"fit": self.params, "optimizer": _settings(self.model)},
         )
         self._fitted = None if self.run is None else self.run.id
+        self._watch_saves()
         if self.recording.is_open and self.run is not None and self._data:
             self.run.track_data(**self._data)
 
@@ -110,14 +117,43 @@ class Callback(_keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """An epoch is complete, its validation too."""
+        self._take_state()
+        self.recording.end_epoch(logs or {})
+
+    def _take_state(self) -> None:
+        """Say what the variables are now, and how many steps made them."""
         before, self._steps = self._steps, _steps(self.model)
         self.recording.step(variables(self.model), max(0, self._steps - before))
-        self.recording.end_epoch(logs or {})
 
     def on_train_end(self, logs: Any = None) -> None:
         """A fit is over."""
         self._in_fit = False
+        self._stop_watching_saves()
         self.recording.end()
+
+    # ---- checkpoints ----
+
+    def _watch_saves(self) -> None:
+        """Record what the model's own methods write while it is fitted: no hook tells of it."""
+        self._stop_watching_saves()  # of a fit that ended in an exception
+        for name in _SAVES:
+            self.model.__dict__[name] = self._recorded(getattr(self.model, name))
+
+    def _stop_watching_saves(self) -> None:
+        for name in _SAVES:
+            self.model.__dict__.pop(name, None)
+
+    def _recorded(self, save: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(save)
+        def save_and_record(filepath: Any, *arguments: Any, **keywords: Any) -> Any:
+            result = save(filepath, *arguments, **keywords)
+            self._take_state()
+            self.recording.checkpoint(filepath)
+            return result
+
+        return save_and_record
+
+    # ---- evaluations ----
 
     def on_test_begin(self, logs: Any = None) -> None:
         """An evaluation begins; within a fit it is the validation of an epoch."""

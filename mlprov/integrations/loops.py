@@ -22,6 +22,7 @@ from mlprov.autologging import run_name
 from mlprov.barriers import Barrier
 from mlprov.batches import HashedBatch
 from mlprov.integrations.recording import Recording
+from mlprov.ranks import own_rank
 from mlprov.recorder import RecordingWarning
 
 __all__ = ["find_model", "record_automatically"]
@@ -307,6 +308,9 @@ class _Loops:
     def watch_pass(self, loader: Any, batches: Any) -> Any:
         """A pass over a loader begins."""
         del loader
+        rank = own_rank()
+        if rank is not None and not rank.is_first:
+            return batches
         if self._is_somebody_elses() or self._torch.utils.data.get_worker_info() is not None:
             return batches
         self.watch.start()

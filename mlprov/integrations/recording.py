@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import atexit
 import os
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -105,19 +104,11 @@ def _element_count(size: Any) -> int:
     return count
 
 
-def _is_other_rank() -> bool:
-    """Whether this is one of several processes of a training, and not the first."""
-    distributed = getattr(sys.modules.get("torch"), "distributed", None)
-    if distributed is None or not distributed.is_available() or not distributed.is_initialized():
-        return False
-    return bool(distributed.get_rank() != 0)
-
-
 class Recording:
     """The training that a callback follows: its run, the epoch that is going on, the batches.
 
     A callback that was given a name starts a run with each training and ends it; one that was given
-    a run records into that, and leaves it open. Under ``torch.distributed`` rank 0 records.
+    a run records into that, and leaves it open.
 
     Attributes:
         run: of the training that is going on, or of the last one; None before the first.
@@ -183,9 +174,6 @@ class Recording:
             return
         if self.is_open:
             self.end(failed=True)
-        if _is_other_rank():
-            self.run = None
-            return
         options = dict(self._options)
         options.setdefault("config", config)
         options["parents"] = [*options.get("parents", ()), *self.parents]
@@ -251,7 +239,7 @@ class Recording:
         loop, epoch, self._loop, self._epoch = self._loop, self._epoch, None, None
         if loop is None or epoch is None or not self.is_open:
             return
-        epoch.log(**scalars(metrics))
+        epoch.log(**self._scalars(metrics))
         next(loop, None)
         if self._tags is not None:
             self._tags.look()
@@ -272,9 +260,14 @@ class Recording:
 
     def log(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Metrics outside an epoch's own."""
-        values = scalars(metrics)
-        if values and self.is_open and self.run is not None:
+        if self.is_open and self.run is not None and (values := self._scalars(metrics)):
             self.run.log(step=step, **values)
+
+    def _scalars(self, metrics: Mapping[str, Any]) -> dict[str, Any]:
+        """Those of them that can be metrics; none, and a gap, where one raises when asked."""
+        if self.run is None:
+            return {}
+        return self.run.recorder.attempt("metric", lambda: scalars(metrics)) or {}
 
     def checkpoint(self, path: str | os.PathLike[str]) -> None:
         """The framework has written a checkpoint, or is about to go on from one."""

@@ -128,3 +128,20 @@ def state(run: mlprov.Run) -> list[tuple[Any, ...]]:
 def guards(run: mlprov.Run) -> list[str]:
     """The guard of each epoch."""
     return [record["guard"] for record in of_type(run, "epoch")]
+
+
+def sgd(model: Any, **options: Any) -> Any:
+    """Plain gradient descent."""
+    return torch.optim.SGD(model.parameters(), lr=0.1, **options)
+
+
+def train_step(model: Any, optimizer: Any) -> None:
+    """One step with a batch that nobody tracks."""
+    optimizer.zero_grad()
+    model(torch.rand(8, WIDTH)).square().mean().backward()
+    optimizer.step()
+
+
+def steps_and_skipped(run: mlprov.Run) -> list[tuple[int, int]]:
+    """How many optimizer steps each epoch had, and how many of them wrote nothing."""
+    return [(record["steps"], record["skipped"]) for record in of_type(run, "epoch")]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -95,7 +97,9 @@ def test_a_training_is_recorded_epoch_by_epoch_and_verifies(
 ) -> None:
     model, watcher = bert(), Watcher()
     callback = mlprov.integrations.huggingface.Callback("bert")
-    training = trainer(tmp_path, model, callback, watcher, eval_strategy="epoch")
+    training = trainer(
+        tmp_path, model, callback, watcher, eval_strategy="epoch", per_device_eval_batch_size=2
+    )
     training.train()
     run = callback.run
     records = stored(run)
@@ -104,6 +108,7 @@ def test_a_training_is_recorded_epoch_by_epoch_and_verifies(
     assert [batches(epoch) for epoch in epochs] == [[("train", 8)]] * 2
     assert [epoch["steps"] for epoch in epochs] == [8, 8]
     assert all("loss" in epoch["metrics"] and epoch["optimizer"] for epoch in epochs)
+    assert [batches(one) for one in of_type(records, "batches")] == [[("validation", 2)]] * 2
     logged = of_type(records, "metrics")
     assert [record["step"] for record in logged if "eval_loss" in record["metrics"]] == [8, 16]
     assert "train_loss" in logged[-1]["metrics"]
@@ -142,6 +147,11 @@ def test_the_loader_is_given_back_as_it_was(tmp_path: Path) -> None:
     trainer(tmp_path, bert(), callback, kind=Keeping, save_strategy="no").train()
     seen = callback.run.streams.batches
     assert seen == 16
+    for epoch in of_type(stored(callback.run), "epoch"):
+        (stream,) = epoch["streams"]
+        assert stream["indices"]["size"] == 8
+        assert stream["loader"]["class"] == "torch.utils.data.dataloader.DataLoader"
+        assert stream["loader"]["base_seed"]
     assert type(kept[0].base_dataloader) is torch.utils.data.DataLoader
     assert len(list(kept[0])) == 8
     assert callback.run.streams.batches == seen
@@ -195,6 +205,39 @@ def test_an_evaluation_of_its_own_is_a_run_that_names_the_training(tmp_path: Pat
         assert verb in the(records, "run.start")["config"]
         assert the(records, "model")["weights"] == of_type(stored(trained), "epoch")[-1]["weights"]
         assert metric in the(records, "metrics")["metrics"]
+        role = "validation" if verb == "evaluate" else verb
+        assert batches(the(records, "batches")) == [(role, 1)]
+        assert the(records, "run.end")["status"] == "finished"
+
+
+def test_evaluations_within_an_epoch_are_passes_of_their_own(tmp_path: Path) -> None:
+    kept = []
+
+    class Keeping(transformers.Trainer):  # type: ignore[misc,name-defined]
+        def get_eval_dataloader(self, *arguments: Any) -> Any:
+            kept.append(super().get_eval_dataloader(*arguments))
+            return kept[-1]
+
+    callback = mlprov.integrations.huggingface.Callback("bert")
+    options = {"eval_strategy": "steps", "eval_steps": 3, "save_strategy": "no"}
+    trainer(tmp_path, bert(), callback, kind=Keeping, num_train_epochs=1, **options).train()
+    # After steps 3 and 6 and, as this trainer does, after the last.
+    assert sorted(batches(the(stored(callback.run), "epoch"))) == [
+        ("train", 8), *[("validation", 1)] * 3,
+    ]  # fmt: skip
+    assert all(type(one.base_dataloader) is torch.utils.data.DataLoader for one in kept)
+
+
+def test_an_evaluation_that_raises_is_a_run_that_failed(tmp_path: Path) -> None:
+    class Failing(transformers.Trainer):  # type: ignore[misc,name-defined]
+        def prediction_step(self, *arguments: Any, **keywords: Any) -> Any:
+            raise KeyError("a secret")
+
+    callback = mlprov.integrations.huggingface.Callback("bert")
+    with pytest.raises(KeyError, match="a secret"):
+        trainer(tmp_path, bert(), callback, kind=Failing).evaluate()
+    end = the(stored(callback.run), "run.end")
+    assert (end["status"], end["exception"]) == ("failed", "builtins.KeyError")
 
 
 def test_a_training_that_raised_is_failed_when_the_next_begins(tmp_path: Path) -> None:
@@ -221,6 +264,40 @@ def test_a_store_that_cannot_be_written_ends_no_training(tmp_path: Path) -> None
     with pytest.warns(mlprov.RecordingWarning):
         trainer(tmp_path, bert(), callback).train()
     assert callback.run.status == "unrecorded"
+
+
+class Odd(transformers.TrainerCallback):  # type: ignore[misc,name-defined]
+    """Hands on what raises when it is looked at."""
+
+    @property
+    def size(self) -> int:
+        raise RuntimeError("not to be looked at")
+
+    def on_log(self, args: Any, state: Any, control: Any, **others: Any) -> None:
+        others["logs"]["odd"] = self
+
+
+class Removing(transformers.TrainerCallback):  # type: ignore[misc,name-defined]
+    """Removes the store in the middle of the second epoch."""
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **others: Any) -> None:
+        if state.global_step == 10:
+            shutil.rmtree(os.environ["MLPROV_STORE"])
+
+
+@pytest.mark.parametrize("fault", [Odd, Removing])
+def test_what_goes_wrong_in_recording_never_reaches_training(fault: Any, tmp_path: Path) -> None:
+    model, again = bert(), bert()
+    trainer(tmp_path, model).train()
+    callback = mlprov.integrations.huggingface.Callback("bert")
+    with pytest.warns(mlprov.RecordingWarning):
+        trainer(tmp_path, again, fault(), callback).train()
+    assert mlprov.digest_model(model).root == mlprov.digest_model(again).root
+    assert callback.run.recorder.gaps
+    if fault is Odd:
+        records = stored(callback.run)
+        assert {gap["what"] for gap in of_type(records, "gap")} == {"metric"}
+        assert "not to be looked at" not in str(records)
 
 
 def test_a_loop_of_ones_own_with_accelerate_needs_no_callback(tmp_path: Path) -> None:

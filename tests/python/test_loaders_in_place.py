@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mlprov.integrations.loaders import record_in_place
+from mlprov.integrations.loaders_in_place import record_in_place
 from mlprov.recorder import RecordingWarning
 
 

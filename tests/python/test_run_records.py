@@ -44,7 +44,7 @@ def is_digest(value: Any) -> bool:
 
 MEMBERS = {
     "run.start": "version run name project mlprov algorithm owner owner_key config code"
-    " environment process seeds settings parents tags group notes redacted",
+    " environment process ranks seeds settings parents tags group notes redacted",
     "data": "role kind tree sorted count bytes fields source weak",
     "model": "weights aliases architecture class parameters tensors bytes",
     "epoch": "epoch interrupted guard weights aliases trusted buffers optimizer ema"

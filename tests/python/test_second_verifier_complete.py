@@ -95,3 +95,30 @@ def test_a_run_with_a_gap_record_is_not_complete() -> None:
     builder = standard_run()
     builder.records[-2]["type"] = "gap"
     assert check_states(verify(builder.build()))["complete"] == "unchecked"
+
+
+RANKS: list[Any] = [
+    {"not_covered": [1], "rank": 0, "world_size": 2},
+    {"not_covered": 1, "rank": "0"},
+    {},
+    [],
+    False,
+]
+
+
+@pytest.mark.parametrize("ranks", RANKS, ids=str)
+def test_a_run_that_does_not_cover_all_ranks_is_not_complete(ranks: Any) -> None:
+    builder = standard_run()
+    builder.records[0]["ranks"] = ranks
+    assert completeness(builder) == "unchecked"
+    builder.records[0]["ranks"] = None
+    assert completeness(builder) == "holds"
+
+
+@pytest.mark.parametrize(("kind", "state"), [("ranks", "unchecked"), ("other", "holds")])
+def test_ranks_may_be_told_of_later(kind: str, state: str) -> None:
+    builder = standard_run()
+    end = builder.records.pop()
+    builder.add(kind, ranks={"not_covered": [0], "rank": 1, "world_size": 2})
+    builder.end(epochs=end["epochs"], batches=end["batches"])
+    assert completeness(builder) == state

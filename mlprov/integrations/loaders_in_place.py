@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from mlprov.loaders import OwnIteration
 from mlprov.recorder import RecordingWarning
 
 __all__ = ["record_in_place", "stop_recording"]
@@ -47,7 +48,7 @@ def record_in_place(loader: Any, track: Callable[[Iterable[Any]], Iterable[Any]]
         own = type(loader)
 
     def iterate(self: Any) -> Iterator[Any]:
-        return iter(track(_Plain(lambda: own.__iter__(self))))
+        return iter(track(OwnIteration(self, own)))
 
     kind = type(own.__name__, (own,), {"__iter__": iterate, "__module__": own.__module__})
     kind.__qualname__ = own.__qualname__
@@ -69,13 +70,3 @@ def stop_recording(loader: Any) -> None:
     own = getattr(type(loader), _MARK, None)
     if own is not None:
         object.__setattr__(loader, "__class__", own)
-
-
-class _Plain:
-    """An iterable that iterates as the loader did."""
-
-    def __init__(self, begin: Callable[[], Iterator[Any]]) -> None:
-        self._begin = begin
-
-    def __iter__(self) -> Iterator[Any]:
-        return self._begin()

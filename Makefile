@@ -3,7 +3,7 @@
 PYTHON_VENV := .venv/bin/python
 .DEFAULT_GOAL := help
 comma := ,
-.PHONY: help setup build demo test lint bench sanitize tsan coverage wheel test-torchfree test-neon fuzz property clean
+.PHONY: help setup build demo test lint bench sanitize tsan coverage wheel test-torchfree test-neon fuzz property notebooks clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1@\2/' | column -t -s@ 2>/dev/null \
@@ -63,6 +63,9 @@ bench: build ## print the benchmark tables, and the goals of all as one and as b
 	@bash scripts/test_tools.sh b3sum
 	@for script in benchmarks/[a-z]*.py; do $(PYTHON_VENV) "$$script" || exit 1; done
 	@$(PYTHON_VENV) benchmarks/_goals.py
+
+notebooks: build ## execute notebooks/ in place, then the tests of what notebooks show
+	@bash scripts/notebooks.sh
 
 clean: ## remove what was built (.venv stays)
 	rm -rf build dist out *.egg-info mlprov/*.so .coverage* htmlcov

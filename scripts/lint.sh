@@ -31,7 +31,8 @@ check() {
 }
 
 python_files() {
-    find mlprov scripts verifier tests examples benchmarks setup.py -name '*.py' -o -name '*.pyi' | sort
+    find mlprov scripts verifier tests examples benchmarks notebooks setup.py \
+        -name '*.py' -o -name '*.pyi' -o -name '*.ipynb' | sort
 }
 
 native_files() {

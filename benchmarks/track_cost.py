@@ -4,9 +4,9 @@ A small model at some 2,000 steps a second, on batches of 16 KiB that lie in mem
 without it take turns; what one costs is the difference of the means of a round. Beside it stands a
 loop that passes over the same batches and does nothing.
 
-    python benchmarks/track_cost.py [--rounds N] [--quick]
-    python benchmarks/track_cost.py flat [--steps N]    # memory and descriptors over many steps
-    python benchmarks/track_cost.py memory              # what is kept of large batches
+Then the peak of memory while large batches pass, and memory and descriptors over many steps.
+
+    python benchmarks/track_cost.py [steps|memory|flat] [--rounds N] [--steps N] [--quick]
 """
 
 from __future__ import annotations
@@ -46,19 +46,21 @@ class Training:
             (torch.randn(ROWS, FEATURES), torch.randint(0, 10, (ROWS,))) for _ in range(STEPS)
         ]
 
-    def step(self, batch: Any) -> None:
-        """Forward, backward, step."""
+    def step(self, batch: Any) -> Any:
+        """Forward, backward, step: the loss."""
         inputs, targets = batch
         self.optimizer.zero_grad()
-        nn.functional.cross_entropy(self.model(inputs), targets).backward()
+        loss = nn.functional.cross_entropy(self.model(inputs), targets)
+        loss.backward()
         self.optimizer.step()
+        return loss
 
 
 def nothing(_: Any) -> None:
     """No step at all."""
 
 
-def time_steps(batches: Iterator[Any], work: Callable[[Any], None]) -> list[float]:
+def time_steps(batches: Iterator[Any], work: Callable[[Any], object]) -> list[float]:
     """µs of each of the next steps; what comes with a change of sides is left out."""
     times = []
     for _ in range(BLOCK):
@@ -69,7 +71,7 @@ def time_steps(batches: Iterator[Any], work: Callable[[Any], None]) -> list[floa
 
 
 def compare(
-    run: mlprov.Run, batches: Iterable[Any], work: Callable[[Any], None], rounds: int
+    run: mlprov.Run, batches: Iterable[Any], work: Callable[[Any], object], rounds: int
 ) -> tuple[float, list[float]]:
     """µs of a step without mlprov, and how many more it takes with it: quartiles of rounds.
 
@@ -94,28 +96,33 @@ def compare(
     return statistics.median(alone), statistics.quantiles(lost, n=4)
 
 
-def measure(rounds: int) -> None:
-    """Print the table of costs, and the goals."""
+def costs(rounds: int) -> dict[str, tuple[float, list[float]]]:
+    """Of each loop µs of a step without mlprov, and quartiles of how many more with it."""
     training = Training()
     inputs = torch.cat([one for one, _ in training.batches])
     targets = torch.cat([one for _, one in training.batches])
     loader = DataLoader(TensorDataset(inputs, targets), batch_size=ROWS, shuffle=True)
-    cases: dict[str, tuple[Iterable[Any], Callable[[Any], None]]] = {
+    cases: dict[str, tuple[Iterable[Any], Callable[[Any], object]]] = {
         "batches in memory, training": (training.batches, training.step),
         "batches in memory, no step": (training.batches, nothing),
         "DataLoader, training": (loader, training.step),
     }
-    goals: list[Goal] = []
-    rows: list[list[str]] = []
     with mlprov.start("cost", model=training.model, optimizer=training.optimizer) as run:
         for _ in run.epochs(1):
-            for name, (batches, work) in cases.items():
-                alone, (low, middle, high) = compare(run, batches, work, rounds)
-                rows.append([name, f"{alone:.1f}", f"{middle:.1f}", f"{low:.1f} to {high:.1f}"])
-                goal = None if work is nothing else 15
-                goals.append(Goal(f"{name}: µs more a step", middle, goal, at_most=True))
+            measured = {name: compare(run, *case, rounds) for name, case in cases.items()}
+    return measured
+
+
+def measure_steps(rounds: int) -> list[Goal]:
+    """Print the table of costs; its goals."""
+    goals: list[Goal] = []
+    rows: list[list[str]] = []
+    for name, (alone, (low, middle, high)) in costs(rounds).items():
+        rows.append([name, f"{alone:.1f}", f"{middle:.1f}", f"{low:.1f} to {high:.1f}"])
+        goal = 15 if name.endswith(", training") else None
+        goals.append(Goal(f"{name}: µs more a step", middle, goal, at_most=True))
     table(["loop", "µs a step", "more with mlprov", "quartiles"], rows)
-    report(goals)
+    return goals
 
 
 def memory(name: str) -> int:
@@ -124,10 +131,14 @@ def memory(name: str) -> int:
     return next(int(line.split()[1]) for line in text.splitlines() if line.startswith(f"{name}:"))
 
 
-def measure_flat(steps: int) -> None:
-    """Print memory and descriptors at ten moments of a long epoch."""
+def measure_flat(steps: int) -> list[Goal]:
+    """Print memory and descriptors at ten moments of a long epoch; how they grow.
+
+    The first moment is what they are held against: until then caches fill.
+    """
     training = Training()
     rows = []
+    seen: list[tuple[float, int]] = []
     with mlprov.start("flat", model=training.model, optimizer=training.optimizer) as run:
         for _ in run.epochs(1):
             batches = itertools.islice(itertools.cycle(training.batches), steps)
@@ -135,10 +146,15 @@ def measure_flat(steps: int) -> None:
                 training.step(batch)
                 if number % (steps // 10) == 0:
                     descriptors = sum(1 for _ in Path("/proc/self/fd").iterdir())
-                    rows.append(
-                        [str(number), f"{memory('VmRSS') / 1024:.1f} MiB", str(descriptors)]
-                    )
+                    seen.append((memory("VmRSS") / 1024, descriptors))
+                    rows.append([f"{number:,}", f"{seen[-1][0]:.1f} MiB", str(descriptors)])
     table(["step", "memory", "descriptors"], rows)
+    grown, opened = (last - first for first, last in zip(seen[0], seen[-1], strict=True))
+    span = f"from step {steps // 10:,} to {steps:,}"
+    return [
+        Goal(f"MiB more {span}", grown, 1, at_most=True),
+        Goal(f"descriptors more {span}", opened, 0, at_most=True),
+    ]
 
 
 def peak_of(batches: Iterable[Any]) -> float:
@@ -150,9 +166,10 @@ def peak_of(batches: Iterable[Any]) -> float:
     return (memory("VmHWM") - before) / 1024
 
 
-def measure_memory() -> None:
-    """Print the peak of a pass over large batches, each made when it is asked for."""
+def measure_memory() -> list[Goal]:
+    """Print the peak of a pass over large batches, each made when it is asked for; its goals."""
     rows = []
+    goals: list[Goal] = []
     with mlprov.start("memory") as run:
         for mib in (1, 8, 32, 128):
             count = 1024 // mib
@@ -163,6 +180,7 @@ def measure_memory() -> None:
             alone = peak_of(batches())
             waits = run.streams.waits
             tracked = peak_of(run.track(batches()))
+            goals.append(Goal(f"batches of {mib} MiB: MiB more", tracked - alone, 64, at_most=True))
             rows.append(
                 [
                     f"{mib} MiB",
@@ -172,29 +190,35 @@ def measure_memory() -> None:
                 ]
             )
     table(["batch", "peak without mlprov", "more with it", "batches waited for"], rows)
+    return goals
 
 
 def main() -> None:
-    """Print the tables."""
+    """Print the tables, and the goals."""
     parser = argparse.ArgumentParser(description="cost of tracking small batches")
-    parser.add_argument("case", nargs="?", choices=("flat", "memory"))
+    parser.add_argument("case", nargs="?", choices=("steps", "memory", "flat"))
     parser.add_argument("--rounds", type=int, default=25)
     parser.add_argument("--steps", type=int, default=100_000)
     parser.add_argument("--quick", action="store_true")
     options = parser.parse_args()
+    rounds = 5 if options.quick else options.rounds
+    cases: dict[str, Callable[[], list[Goal]]] = {
+        "steps": lambda: measure_steps(rounds),
+        "memory": measure_memory,
+        "flat": lambda: measure_flat(options.steps // 10 if options.quick else options.steps),
+    }
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     print("## Tracked batches\n")
-    print(f"{processor()}; torch {torch.__version__}, 1 thread\n")
+    print(f"{processor()}; torch {torch.__version__}, 1 thread")
+    goals: list[Goal] = []
     with tempfile.TemporaryDirectory() as directory:
         os.environ["MLPROV_HOME"] = f"{directory}/home"
         os.environ["MLPROV_STORE"] = f"{directory}/store"
-        if options.case == "flat":
-            measure_flat(options.steps)
-        elif options.case == "memory":
-            measure_memory()
-        else:
-            measure(5 if options.quick else options.rounds)
+        for name in [options.case] if options.case else cases:
+            print()
+            goals += cases[name]()
+    report(goals)
 
 
 if __name__ == "__main__":

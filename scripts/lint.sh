@@ -31,7 +31,8 @@ check() {
 }
 
 python_files() {
-    find mlprov scripts verifier tests examples benchmarks setup.py -name node_modules -prune -o \( -name '*.py' -o -name '*.pyi' \) -print | sort
+    find mlprov scripts verifier tests examples benchmarks notebooks setup.py -name node_modules -prune -o \
+        \( -name '*.py' -o -name '*.pyi' -o -name '*.ipynb' \) -print | sort
 }
 
 native_files() {

@@ -14,7 +14,7 @@ cd "$(dirname "$0")/.."
 log=build/setup.log
 # Two stamps, each holding a checksum of what was installed: a source that does not compile must not
 # have everything else installed again.
-requirements=$({ cat requirements/*.txt scripts/setup.sh; pwd; } | cksum)
+requirements=$({ cat requirements/{torch,dev,frameworks,models}.txt scripts/setup.sh; pwd; } | cksum)
 project=$({ sed -n '/^\[project/,/^\[tool.ruff\]/p' pyproject.toml; pwd; } | cksum)
 
 # usage: is_done NAME CHECKSUM

@@ -91,7 +91,9 @@ class Callback(_pytorch.Callback):  # type: ignore[misc]
 
     def _begin(self, trainer: Any, pl_module: Any, optimizer: Any = None) -> None:
         config = {"lightning": trainer.state.fn.value, **getattr(pl_module, "hparams", {})}
-        self.recording.begin(model=pl_module, optimizer=optimizer, config=config)
+        self.recording.begin(
+            model=pl_module, optimizer=optimizer, config=config, loggers=trainer.loggers
+        )
 
     def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """What the trainer did is over."""

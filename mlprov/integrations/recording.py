@@ -160,6 +160,7 @@ class Recording:
         optimizer: Any = None,
         config: Any = None,
         until_exit: bool = False,
+        loggers: Sequence[Any] = (),
     ) -> None:
         """A training begins. One that no hook has ended before ends as failed.
 
@@ -169,6 +170,7 @@ class Recording:
             config: of the framework, where the user gave none.
             until_exit: whether it is complete when the process ends: else it was left in its
                 middle, by an exception that the script caught, and has failed.
+            loggers: of the framework, among which trackers may be that are to be told.
         """
         if self._name is None:
             return
@@ -180,7 +182,7 @@ class Recording:
         self.parents = []
         self._feeds, self._next = {}, 0
         self.run = start(self._name, model=model, optimizer=optimizer, **options)
-        self._tags = Tags(self.run)
+        self._tags = Tags(self.run, loggers)
         self._until_exit = until_exit
         atexit.register(self._end_at_exit)  # before the run's own
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from mlprov.runs import Run
@@ -15,46 +16,61 @@ __all__ = ["Tags"]
 
 
 class Tags:
-    """The tracker's runs that were active while a run was recorded.
+    """The trackers' runs that were active while a run was recorded.
 
     MLflow: tags ``mlprov.run`` and ``mlprov.root``, set through a client, since its run may have
-    ended before ours. Weights & Biases: ``mlprov.run`` and ``mlprov.root`` in the summary.
+    ended before ours. Weights & Biases: ``mlprov.run`` and ``mlprov.root`` in the summary, which
+    takes nothing after the end: the root there is that of the last look until then.
+
+    Args:
+        run: the one that is recorded.
+        loggers: of Lightning's trainer. Its ``MLFlowLogger`` writes through a client, and MLflow
+            knows of no active run.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, loggers: Sequence[Any] = ()) -> None:
         self._run = run
-        self._mlflow: str | None = None
+        self._loggers = [one for one in loggers if type(one).__name__ == "MLFlowLogger"]
+        self._mlflow: dict[str, Any] = {}  # id of a run of MLflow's → a client
         self._wandb: Any = None
         self.look()
 
     def look(self) -> None:
         """Tag with the run's id what is active now, if it is not tagged yet."""
-        if self._run.head is None:
+        head = self._run.head
+        if head is None:
             return
         with contextlib.suppress(Exception):
-            mlflow = sys.modules.get("mlflow")
-            active = None if mlflow is None else mlflow.active_run()
-            if active is not None and active.info.run_id != self._mlflow:
-                self._mlflow = active.info.run_id
-                self._set("mlprov.run", self._run.id)
+            for name, client in self._active_in_mlflow():
+                if name not in self._mlflow:
+                    self._mlflow[name] = client
+                    client.set_tag(name, "mlprov.run", self._run.id)
         with contextlib.suppress(Exception):
             active = getattr(sys.modules.get("wandb"), "run", None)
             if active is not None and active is not self._wandb:
                 self._wandb = active
                 active.summary["mlprov.run"] = self._run.id
+        self._tell_wandb(head[1])
 
     def conclude(self) -> None:
         """Tag with the root that the last head has."""
+        self.look()
         head = self._run.head
         if head is None:
             return
-        self.look()
-        with contextlib.suppress(Exception):
-            self._set("mlprov.root", head[1])
+        for name, client in self._mlflow.items():
+            with contextlib.suppress(Exception):
+                client.set_tag(name, "mlprov.root", head[1])
+
+    def _active_in_mlflow(self) -> Iterator[tuple[str, Any]]:
+        mlflow: Any = sys.modules.get("mlflow")
+        active = None if mlflow is None else mlflow.active_run()
+        if active is not None:
+            yield active.info.run_id, mlflow.MlflowClient()
+        for logger in self._loggers:
+            yield logger.run_id, logger.experiment
+
+    def _tell_wandb(self, root: str) -> None:
         with contextlib.suppress(Exception):
             if self._wandb is not None:
-                self._wandb.summary["mlprov.root"] = head[1]
-
-    def _set(self, name: str, value: str) -> None:
-        if self._mlflow is not None:
-            sys.modules["mlflow"].MlflowClient().set_tag(self._mlflow, name, value)
+                self._wandb.summary["mlprov.root"] = root

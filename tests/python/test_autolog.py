@@ -198,7 +198,7 @@ TRACKERS = {
     "mlflow": """
 import os
 os.environ["MLFLOW_TRACKING_URI"] = "file:" + os.path.abspath("mlruns")
-os.environ["MLFLOW_ALLOW_FILE_STORE"] = "true"
+os.environ["MLFLOW_ALLOW_FILE_STORE"] = os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 import mlflow
 active = mlflow.start_run()
 seen = lambda name: mlflow.MlflowClient().get_run(active.info.run_id).data.tags[name]

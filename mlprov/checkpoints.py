@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import os
 import pathlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,7 +18,7 @@ from mlprov.records import Json
 from mlprov.saved_files import SavedFile
 from mlprov.shard_indexes import check_index, is_index
 
-__all__ = ["Checkpoint", "capture_checkpoint", "map_to_live"]
+__all__ = ["Checkpoint", "capture_checkpoint", "map_to_live", "shown_path"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,15 @@ class Checkpoint:
     leaves: list[bytes] | None
     mapping: Json
     tensors: tuple[TensorDigest, ...] = field(default=())
+
+
+def shown_path(path: str | os.PathLike[str]) -> str:
+    """A path as the user named it; below the working directory relative to it."""
+    named = pathlib.Path(path)
+    if named.is_absolute():
+        with contextlib.suppress(ValueError, OSError):
+            return str(named.relative_to(pathlib.Path.cwd()))
+    return os.fspath(path)
 
 
 def capture_checkpoint(

@@ -19,7 +19,8 @@ from typing import NamedTuple
 
 __all__ = ["NoisySteps", "RenyiAccount", "UncomputableError"]
 
-_MAX_TERMS = 1_000_000  # of all sums of one account: about two seconds
+_MAX_TERMS = 1_000_000  # of all sums of one account: some seconds
+_MAX_SERIES = 200_000  # of one series, whose terms are kept: 40 MB; α = 1.1 takes 15,000
 _LEAST_TERM = -30.0  # logarithm of where a series ends; the sum is at least 1
 _LARGE = 25.0  # from here on erfc comes from its asymptotic series; math.erfc is 0 above 27.2
 
@@ -138,6 +139,8 @@ class RenyiAccount:
         coefficient, terms, i = 1.0, list[tuple[float, float]](), 0
         while True:
             self._count(1)
+            if i == _MAX_SERIES:
+                raise UncomputableError(f"its series takes more than {_MAX_SERIES} terms")
             j = order - i
             weight, sign = math.log(abs(coefficient)), math.copysign(1.0, coefficient)
             below = (

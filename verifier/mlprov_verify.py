@@ -61,8 +61,9 @@ MAX_DIMENSIONS = 64
 MAX_NPY_DIMENSIONS = 32
 MAX_NPY_HEADER = 10_000
 MAX_INTEGER = 2**53 - 1
-# Section 10, "Privacy": what is computed for a bundle at most, in values of a function.
+# Section 10, "Privacy": values of a function that are computed at most, for a bundle and for one R.
 MAX_POINTS = 5_000_000
+MAX_POINTS_OF_ONE = 1_000_000
 # Section 6: C2SP signed-note asks for a limit; Go's implementation has 100 too.
 MAX_SIGNATURES = 100
 MAX_NAME = 255
@@ -2236,7 +2237,7 @@ class Divergences:
 
     def _count(self, points: int) -> None:
         self._left -= points
-        if self._left < 0:
+        if self._left < 0 or points > MAX_POINTS_OF_ONE:
             raise UncheckableError("epsilon takes too many values of a function")
 
     def _log_expectation(self, noise: float, rate: float, order: float) -> float:

@@ -65,7 +65,7 @@ def autolog(name: str | None = None, **options: Any) -> None:
         return
     # What is wrong with the settings is said here, and not in the middle of the training.
     given = {key: value for key, value in options.items() if key not in ("config", "parents")}
-    objects = given.keys() & {"model", "optimizer", "ema", "scheduler", "scaler"}
+    objects = given.keys() & {"model", "optimizer", "ema", "scheduler", "scaler", "privacy"}
     if objects:
         raise ConfigError(
             f"cannot record automatically with {min(objects)}=: it belongs to one training, and"

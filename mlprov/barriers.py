@@ -171,10 +171,12 @@ class Barrier:
 
     def concerns(self, optimizer: Any) -> bool:
         """Whether it is the run's optimizer, or has a parameter of its model."""
+        # Opacus' optimizer has torch's within, and torch's is the one that steps.
+        inner = getattr(self._optimizer, "original_optimizer", self._optimizer)
         if not is_module(self._model):
-            return self._optimizer is None or optimizer is self._optimizer
+            return self._optimizer is None or optimizer in (self._optimizer, inner)
         own = parameter_names(self._model)
-        return optimizer is self._optimizer or any(
+        return optimizer in (self._optimizer, inner) or any(
             id(parameter) in own
             for group in optimizer.param_groups
             for parameter in group["params"]

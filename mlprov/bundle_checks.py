@@ -11,6 +11,7 @@ from mlprov import _core
 from mlprov.archives import Archive, read_archive
 from mlprov.disclosed_trees import read_trees
 from mlprov.errors import EvidenceError, VerificationError
+from mlprov.privacy_checks import check_privacy, has_privacy
 from mlprov.ranks import describe_ranks
 from mlprov.record_values import describe_record, is_count, is_hex64, is_integer, plain, shown
 from mlprov.signers import Signers
@@ -104,6 +105,8 @@ class BundleChecks:
         checks.run("log", self._log, needs=["heads"])
         checks.run("trees", self._trees, needs=["records"])
         checks.run("complete", self._complete, needs=["heads"])
+        if has_privacy(self.decoded):
+            checks.run("privacy", lambda: check_privacy(self.decoded), needs=["heads"])
         return checks
 
     # ---- archive and manifest ----

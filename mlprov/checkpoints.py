@@ -32,6 +32,15 @@ class Checkpoint:
     tensors: tuple[TensorDigest, ...] = field(default=())
 
 
+def shown_path(path: str | os.PathLike[str]) -> str:
+    """A path as the user named it; below the working directory relative to it."""
+    named = pathlib.Path(path)
+    if named.is_absolute():
+        with contextlib.suppress(ValueError, OSError):
+            return str(named.relative_to(pathlib.Path.cwd()))
+    return os.fspath(path)
+
+
 def capture_checkpoint(
     saved: pathlib.Path | SavedFile, live: ModelDigest | None, *, algorithm: str = "blake3"
 ) -> Checkpoint:
@@ -67,15 +76,6 @@ def capture_checkpoint(
             )
     mapping = None if live is None else map_to_live(tensors, live)
     return Checkpoint("safetensors", listed, [t.leaf() for t in tensors], mapping, tuple(tensors))
-
-
-def shown_path(path: str | os.PathLike[str]) -> str:
-    """A path as the user named it; below the working directory relative to it."""
-    named = pathlib.Path(path)
-    if named.is_absolute():
-        with contextlib.suppress(ValueError, OSError):
-            return str(named.relative_to(pathlib.Path.cwd()))
-    return os.fspath(path)
 
 
 def _check_indexes(root: pathlib.Path, files: Sequence[FileTensors]) -> None:

@@ -42,6 +42,7 @@ class Settings:
     resume: str = "never"
     run_id: str | None = None
     seeds: bool | str = True
+    delta: float | None = None
     anchors: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     group: str | None = None
@@ -92,6 +93,16 @@ def _seeds(value: Any) -> bool | str:
         raise ValueError("true, false or 'values'") from None
 
 
+def _delta(value: Any) -> float | None:
+    try:
+        number = None if value is None or isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        number = None
+    if value is None or (number is not None and 0 < number < 1):
+        return number
+    raise ValueError("a number above 0 and below 1, such as 1e-5")
+
+
 def _one_of(*choices: str) -> Callable[[Any], str]:
     def parse(value: Any) -> str:
         if isinstance(value, str) and value in choices:
@@ -130,7 +141,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "snapshot": _one_of("overlap", "copy", "inline"), "check": _one_of("once", "twice"),
     "trust_version": _truth,
     "on_error": _one_of("warn", "raise"), "resume": _one_of("never", "auto", "must"),
-    "run_id": _run_id, "seeds": _seeds,
+    "run_id": _run_id, "seeds": _seeds, "delta": _delta,
     "anchors": _anchors, "tags": _texts, "group": _text, "notes": _text,
 }  # fmt: skip
 

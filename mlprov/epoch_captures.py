@@ -25,8 +25,8 @@ class EpochCapture:
         epoch: whose.
         interrupted: whether its loop was left before the end.
         weights, optimizer, ema: being hashed; None where there are none, or they could not be read.
-        trusted, scheduler, scaler, buffers, rng, rng_values, flags, modes: what the record says of
-            them.
+        trusted, scheduler, scaler, buffers, rng, rng_values, flags, modes, privacy: what the record
+            says of them.
     """
 
     epoch: Epoch
@@ -42,6 +42,7 @@ class EpochCapture:
     rng_values: Json
     flags: Json
     modes: Json
+    privacy: Json
 
     @property
     def captures(self) -> list[Capture]:

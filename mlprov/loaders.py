@@ -52,31 +52,36 @@ class Pass(NamedTuple, Generic[T]):
     facts: Json
 
 
-def begin_pass(loader: Iterable[T], recorder: Recorder, *, seeds: bool | str) -> Pass[T]:
+def begin_pass(
+    loader: Iterable[T], recorder: Recorder, *, seeds: bool | str, secret: bool = False
+) -> Pass[T]:
     """Begin to iterate a loader.
 
     Args:
         loader: of any kind; or how it is iterated, where that is not by ``iter``.
         recorder: what goes wrong in looking is a gap there; what the loader raises passes on.
         seeds: whether states are recorded, ``"values"``: themselves, not their digests alone.
+        secret: whether noise is drawn that has to stay unknown, and who was in which batch, too:
+            then nothing is recorded that torch's generators or the loader's own gave.
     """
     own = loader if isinstance(loader, OwnIteration) else OwnIteration[T](loader, type(loader))
-    facts = recorder.attempt("loader", lambda: _describe(own.loader, seeds))
+    facts = recorder.attempt("loader", lambda: _describe(own.loader, seeds, secret))
     iterator, order = index_orders.iterate_noted(own.loader, own.kind)
-    if facts is not None and seeds:
+    if facts is not None and seeds and not secret:
         # Drawn when the pass began; worker k is seeded with it plus k (torch.utils.data).
         base = getattr(iterator, "_base_seed", None)
         facts["base_seed"] = str(int(base)) if isinstance(base, int) else None
     return Pass(iterator, order, facts)
 
 
-def _describe(loader: Any, seeds: bool | str) -> dict[str, Json] | None:
+def _describe(loader: Any, seeds: bool | str, secret: bool) -> dict[str, Json] | None:
     data: Any = sys.modules.get("torch.utils.data")
     if data is None or not isinstance(loader, data.DataLoader):
         return None
     sampler = getattr(loader, "sampler", None)
     facts: dict[str, Json] = {
         "base_seed": None,
+        "batch_sampler": _batch_sampler(loader, data),
         "batch_size": loader.batch_size,
         "class": class_name(loader),
         "drop_last": bool(loader.drop_last),
@@ -89,13 +94,21 @@ def _describe(loader: Any, seeds: bool | str) -> dict[str, Json] | None:
     }
     if seeds:
         values = seeds == "values"
-        facts["generator"] = generators.state_of(loader.generator, values=values)
-        own = getattr(sampler, "generator", None)
+        own = None if secret else getattr(sampler, "generator", None)
+        facts["generator"] = (
+            None if secret else generators.state_of(loader.generator, values=values)
+        )
         facts["sampler_generator"] = generators.state_of(own, values=values)
-        facts["rng"] = generators.capture_generators()
+        facts["rng"] = generators.capture_generators(secret=secret)
         if values:
-            facts["rng_values"] = generators.capture_values()
+            facts["rng_values"] = generators.capture_values(secret=secret)
     return facts
+
+
+def _batch_sampler(loader: Any, data: Any) -> Json:
+    """The class of a batch sampler that the user, or a library, put there."""
+    sampler = getattr(loader, "batch_sampler", None)
+    return None if sampler is None or type(sampler) is data.BatchSampler else class_name(sampler)
 
 
 def _start_method(loader: Any) -> Json:

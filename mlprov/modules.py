@@ -49,6 +49,7 @@ _WRAPPERS: Final = (
         "ActivationWrapper",
         "_checkpoint_wrapped_module",
     ),
+    ("opacus.grad_sample.gsm_base", "AbstractGradSampleModule", "_module"),
 )
 _UNREADABLE: Final = frozenset({"UninitializedTensorMixin", "FlatParameter"})
 _MAX_LEVELS: Final = 500  # of modules within modules; only a module that contains itself gets there

@@ -88,7 +88,7 @@ _MEMBERS: dict[str, dict[str, _Kind | str]] = {
         "guard": _NAME,
         "trusted": _OBJECT,
         **dict.fromkeys(("buffers", "optimizer", "ema", "scheduler", "scaler"), _TREE),
-        **dict.fromkeys(("rng", "rng_values", "flags", "modes", "metrics"), _OBJECT),
+        **dict.fromkeys(("rng", "rng_values", "flags", "modes", "metrics", "privacy"), _OBJECT),
         "streams": _OBJECTS,
         **dict.fromkeys(("steps", "skipped"), _COUNT),
     },

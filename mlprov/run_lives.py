@@ -22,6 +22,7 @@ from mlprov.explanations import in_words
 from mlprov.items import class_name
 from mlprov.kept_states import KeptStates
 from mlprov.modules import is_module
+from mlprov.privacy_accounts import PrivacyAccount
 from mlprov.recorded_runs import RecordedRun
 from mlprov.records import Json
 from mlprov.resumption import Past, Wanted
@@ -58,12 +59,14 @@ class RunLife(RecordedRun):
         model: Any,
         optimizer: Any,
         kept: KeptStates,
+        account: PrivacyAccount,
         disabled: bool,
     ) -> None:
         super().__init__(name, settings, disabled=disabled)
         self.current_epoch: Epoch | None = None
         self._settings = settings
         self._model = model
+        self._account = account
         every = settings.every if isinstance(settings.every, int) else 0
         self.barrier = Barrier(
             self.recorder, model, optimizer, every=every, capture_step=self._capture_step
@@ -71,7 +74,9 @@ class RunLife(RecordedRun):
         self._guard = Guard(
             settings.snapshot, settings.check, settings.algorithm, self.barrier.watch.guarded
         )
-        self._make = RunRecords(self.recorder, settings, model, optimizer, kept, self._guard)
+        self._make = RunRecords(
+            self.recorder, settings, model, optimizer, kept, account, self._guard
+        )
         self._anchoring = anchoring.Anchoring(settings.anchors)
         self.last_epoch: int | None = None
         self.resumed = False
@@ -79,6 +84,11 @@ class RunLife(RecordedRun):
         self._patience: float | None = None  # seconds for what is still hashed at the end
         self._notices = notices.Notices()
         self._old_failure = id(getattr(sys, "last_value", None))
+
+    @property
+    def is_private(self) -> bool:
+        """Whether noise that has to stay unknown is drawn in this training."""
+        return self._account.is_private
 
     # ---- beginning ----
 
@@ -313,7 +323,7 @@ class RunLife(RecordedRun):
         self.barrier.release()
         if not self.recorder.records_nothing:  # else save() still has something to do
             self._make.release()
-            self._model = None
+            self._model, self._account = None, PrivacyAccount()
         atexit.unregister(self.finish_at_exit)
         _living.discard(self)
         self._say_gaps()

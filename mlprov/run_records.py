@@ -37,6 +37,7 @@ from mlprov.model_digests import ModelDigest, NamedTensors
 from mlprov.models import Leaves
 from mlprov.optimizers import read_optimizer
 from mlprov.plans import CapturePlan, plan_of_model
+from mlprov.privacy_accounts import PrivacyAccount
 from mlprov.ranks import Rank
 from mlprov.recorder import Owner, Recorder
 from mlprov.records import Json
@@ -66,6 +67,7 @@ class RunRecords:
         model: Any,
         optimizer: Any,
         kept: KeptStates,
+        account: PrivacyAccount,
         guard: Guard,
     ) -> None:
         self._recorder = recorder
@@ -74,6 +76,8 @@ class RunRecords:
         self._model = model
         self._optimizer = optimizer
         self._kept = kept
+        self._account = account
+        self._random = generators.RandomStates(settings.seeds, lambda: self._account.is_private)
         self._algorithm = settings.algorithm
         self._plan: CapturePlan | None = None  # of the model, from the first time it is read
         self._frozen = Frozen(model, guard.guarded, optimizer) if settings.trust_version else None
@@ -106,7 +110,7 @@ class RunRecords:
     def release(self) -> None:
         """The run has ended: model, optimizer and all else that it recorded may go."""
         self._model = self._optimizer = self._plan = self._frozen = None
-        self._kept = KeptStates(None, None, None)
+        self._kept, self._account = KeptStates(), PrivacyAccount()
 
     def take_state(self, state: Any) -> Any:
         """Record this state as the weights from now on; returns it as the model of the run."""
@@ -149,9 +153,7 @@ class RunRecords:
             "config": self._configuration(config, found),
             "code": environment.capture_code(),
             "environment": environment.capture_environment(found),
-            "seeds": generators.capture_seeds(values=settings.seeds == "values")
-            if settings.seeds
-            else None,
+            "seeds": self._random.at_start(),
             "settings": {
                 "check": settings.check,
                 "every": settings.every,
@@ -327,10 +329,11 @@ class RunRecords:
             scheduler=self._part("scheduler", epoch, lambda: self._keep_kept("scheduler")),
             scaler=self._part("scaler", epoch, lambda: self._keep_kept("scaler")),
             buffers=self._part("buffers", epoch, self._buffers),
-            rng=self._part("rng", epoch, self._generators) or {},
-            rng_values=self._part("rng", epoch, self._generator_values),
+            rng=self._part("rng", epoch, self._random.digests) or {},
+            rng_values=self._part("rng", epoch, self._random.values),
             flags=self._part("flags", epoch, torch_flags.capture_flags),
             modes=self._part("flags", epoch, lambda: torch_flags.capture_modes(self._model)),
+            privacy=self._part("privacy", epoch, lambda: self._privacy(epoch)),
         )
 
     def finish_epoch(self, capture: EpochCapture) -> bool:
@@ -360,7 +363,7 @@ class RunRecords:
                 modes=capture.modes,
                 streams=epoch.streams,
                 metrics=dict(epoch.metrics),
-                privacy=None,
+                privacy=capture.privacy,
                 steps=epoch.steps,
                 skipped=epoch.skipped,
             )
@@ -449,11 +452,14 @@ class RunRecords:
     def _buffers(self) -> Json:
         return self._keep_state(models.capture_buffers(self._model, algorithm=self._algorithm))
 
-    def _generators(self) -> Json:
-        return generators.capture_generators() if self._settings.seeds else {}
-
-    def _generator_values(self) -> Json:
-        return generators.capture_values() if self._settings.seeds == "values" else None
+    def _privacy(self, epoch: Epoch) -> Json:
+        """What the accountant says; where it has no ε the rest is recorded, and a gap."""
+        said, failure = self._account.read(epoch.streams)
+        if failure is not None:
+            if self._recorder.raises:
+                raise failure
+            self._recorder.gap("privacy", failure)
+        return said
 
     def metrics(self, step: Any, values: dict[str, Any]) -> None:
         """``metrics``: values outside an epoch's own."""

@@ -15,7 +15,7 @@ from mlprov import _core, records
 from mlprov.stored_runs import StoredRun
 from mlprov.wording import plural
 
-__all__ = ["Node", "tree_of"]
+__all__ = ["Node", "said_of_privacy", "tree_of"]
 
 _Record = dict[str, Any]
 
@@ -98,7 +98,7 @@ def _state(record: _Record) -> Iterator[Node]:
     if record["type"] == "epoch":
         metrics, privacy = record.get("metrics"), record.get("privacy")
         yield Node("metrics", _digest(metrics), _said(metrics))
-        yield Node("privacy", _digest(privacy))
+        yield Node("privacy", _digest(privacy), said_of_privacy(privacy))
 
 
 def _checkpoint_node(record: _Record, leaf: str) -> Node:
@@ -119,7 +119,27 @@ def _digest(value: Any) -> str | None:
     return _hex(_core.hash_bytes(records.canonical(value), "sha256")) if value else None
 
 
+def said_of_privacy(privacy: Any) -> str:
+    """What an epoch record says of differential privacy, in one line; nothing where it is null.
+
+    >>> said_of_privacy({"mechanism": "rdp", "epsilon": 2.5965, "delta": 1e-5, "max_grad_norm": 1})
+    'ε 2.5965 at δ 1e-05 by rdp, clipped at 1'
+    """
+    if not isinstance(privacy, dict):
+        return ""
+    parts = [f"by {privacy.get('mechanism')}"]
+    if privacy.get("epsilon") is not None and privacy.get("delta") is not None:
+        parts = [f"ε {_short(privacy['epsilon'])} at δ {_short(privacy['delta'])} {parts[0]}"]
+    for member, words in (("noise_multiplier", "noise"), ("max_grad_norm", "clipped at")):
+        if isinstance(privacy.get(member), (int, float)):
+            parts.append(f"{words} {_short(privacy[member])}")
+    return ", ".join(parts)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
 def _said(values: Any) -> str:
     """Names and values in one line."""
-    shown = ((n, f"{v:.6g}" if isinstance(v, float) else v) for n, v in (values or {}).items())
-    return "  ".join(f"{name} {value}" for name, value in shown)
+    return "  ".join(f"{name} {_short(value)}" for name, value in (values or {}).items())

@@ -14,6 +14,7 @@ from mlprov.activities import Activities
 from mlprov.epochs import Epoch
 from mlprov.errors import ConfigError
 from mlprov.kept_states import KeptStates
+from mlprov.privacy_accounts import PrivacyAccount
 from mlprov.run_lives import RunLife
 from mlprov.saved_files import SavedFile
 from mlprov.streams import Tracked
@@ -33,6 +34,8 @@ def start(
     ema: Any = None,
     scheduler: Any = None,
     scaler: Any = None,
+    privacy: Any = None,
+    delta: float | None = None,
     project: str | None = None,
     store: str | os.PathLike[str] | None = None,
     config: Any = None,
@@ -68,6 +71,11 @@ def start(
             as are the next two, each under a root of its own.
         scheduler: of the learning rate.
         scaler: of the loss (``torch.amp.GradScaler``).
+        privacy: the ``PrivacyEngine`` of Opacus with which the training was made private, or its
+            accountant: what it says is recorded at every epoch, and neither seed nor states of
+            torch's generators are, which draw the noise. An optimizer that ``make_private``
+            returned is asked without it.
+        delta: the δ at which ε is recorded; needed with ``privacy``.
         project: what the run belongs to.
         store: the store directory; by default the nearest ``.mlprov``, made here if there is none.
         config: the settings of the training: a dict, dataclass or namespace. Secrets are redacted.
@@ -106,7 +114,7 @@ def start(
 
     Raises:
         ConfigError: a setting of the wrong kind, an ``optimizer`` that is none, an object without
-            state.
+            state, ``privacy`` that accounts for nothing, or without ``delta``.
         StoreError: the store cannot be used and ``on_error="raise"``; with ``resume="must"`` there
             is no run to go on with, or it is not free.
 
@@ -130,8 +138,8 @@ def start(
         )
     arguments = {
         "project": project, "store": store, "seeds": seeds, "anchors": anchors, "every": every,
-        "snapshot": snapshot, "check": check, "trust_version": trust_version,
-        "algorithm": algorithm, "on_error": on_error,
+        "delta": delta, "snapshot": snapshot, "check": check,
+        "trust_version": trust_version, "algorithm": algorithm, "on_error": on_error,
         "resume": resume, "run_id": run_id, "tags": tags, "group": group, "notes": notes,
     }  # fmt: skip
     disabled = configuration.is_disabled()
@@ -140,9 +148,14 @@ def start(
     if optimizer is not None and not disabled:
         optimizers.check_optimizer(optimizer)
     kept = KeptStates(ema, scheduler, scaler)
+    account = PrivacyAccount(privacy, optimizer, settings.delta)
     if not disabled:
         kept.check()
-    run = Run(name, settings, model=model, optimizer=optimizer, kept=kept, disabled=disabled)
+        account.check()
+    run = Run(
+        name, settings, model=model, optimizer=optimizer, kept=kept, account=account,
+        disabled=disabled,
+    )  # fmt: skip
     run._begin(config, parents)
     return run
 

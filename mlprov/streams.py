@@ -401,7 +401,9 @@ class Tracked(Generic[T]):
 
     def _recorded(self) -> Iterator[T]:
         run = self._run
-        source = begin_pass(self._loader, run.recorder, seeds=run.streams.seeds)
+        source = begin_pass(
+            self._loader, run.recorder, seeds=run.streams.seeds, secret=run.is_private
+        )
         stream = self._open(source)
         try:
             for batch in source.iterator:

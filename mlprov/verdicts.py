@@ -107,7 +107,7 @@ class Verdict:
 
     @property
     def _missing(self) -> tuple[Check, ...]:
-        excused = {"time", "complete"}
+        excused = {"time", "complete", "privacy"}
         if self.allow_unpinned:
             excused.add("signer")
         if self.facts.get("open"):

@@ -61,6 +61,9 @@ MAX_DIMENSIONS = 64
 MAX_NPY_DIMENSIONS = 32
 MAX_NPY_HEADER = 10_000
 MAX_INTEGER = 2**53 - 1
+# Section 10, "Privacy": values of a function that are computed at most, for a bundle and for one R.
+MAX_POINTS = 5_000_000
+MAX_POINTS_OF_ONE = 1_000_000
 # Section 6: C2SP signed-note asks for a limit; Go's implementation has 100 too.
 MAX_SIGNATURES = 100
 MAX_NAME = 255
@@ -1441,6 +1444,8 @@ class BundleVerifier:
         if self._manifest.get("open") is True:
             verdict.excused.add("log")
         verdict.run("complete", ["heads"], self._check_complete)
+        if verdict.state("records") == HOLDS and any(map(_is_private, self._records)):
+            verdict.run("privacy", ["heads"], lambda: _check_privacy(self._records))
         self._run_requested()
         verdict.run("time", [], _claimed_times)
         return verdict
@@ -2076,6 +2081,216 @@ def _check_leaves_file(data: Buffer, name: str, raw_length: int | None) -> TreeR
                 raise RefusedError(f"{what}: names are not unique and in ascending order")
             previous_name = leaf_name
     return tree.reference()
+
+
+# ---------------------------------------------------------------------------------------------
+# Differential privacy (section 10, "Privacy")
+# ---------------------------------------------------------------------------------------------
+
+_EPSILON_TOLERANCE = 1e-6
+
+
+class Steps(NamedTuple):
+    """An entry of a history: noise σ, rate q, and how many steps."""
+
+    noise: float
+    rate: float
+    number: int
+
+
+def _is_private(record: JsonObject) -> bool:
+    return record["type"] == "epoch" and record.get("privacy") is not None
+
+
+def _check_privacy(records: Sequence[JsonObject]) -> str:
+    """Recompute the ε of every epoch record.
+
+    Raises:
+        RefusedError: a record is malformed, or its ε is another.
+        UncheckableError: one cannot be recomputed, or a history does not go on from the last.
+    """
+    private = [record for record in records if _is_private(record)]
+    # Everything is read first: what is malformed fails whatever else is unchecked.
+    histories = [_read_privacy(record) for record in private]
+    divergences, reason = Divergences(), ""
+    for record, history in zip(private, histories, strict=True):
+        try:
+            _check_epsilon(record, history, divergences)
+        except UncheckableError as error:
+            reason = reason or f"{_cited(record)}: {error}"
+    for earlier, later in itertools.pairwise(histories):
+        if earlier is None or later is None or not _begins(earlier, later):
+            reason = reason or "a history does not go on from the one before"
+    if reason:
+        raise UncheckableError(reason)
+    said = _privacy(private[-1])
+    steps = sum(entry.number for entry in histories[-1] or ())
+    poisson = printable(canonical_json(said.get("poisson")).decode("utf-8"))
+    return (
+        f"ε of {len(private)} epochs was recomputed; the last is {said['epsilon']} at δ"
+        f" {said['delta']} after {steps} steps, Poisson sampling as recorded: {poisson}"
+    )
+
+
+def _privacy(record: JsonObject) -> JsonObject:
+    return _as_object(record["privacy"], f"'privacy' of {_cited(record)}")
+
+
+def _real(value: Json) -> float | None:
+    """A JSON number as a float, or None of anything else."""
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _read_privacy(record: JsonObject) -> list[Steps] | None:
+    """Check the form of a privacy object (section 10); its history."""
+    said, what = _privacy(record), f"'privacy' of {_cited(record)}"
+    _text(said, "mechanism", what)
+    delta, order, epsilon = (said.get(name) for name in ("delta", "order", "epsilon"))
+    if delta is not None and not 0 < (_real(delta) or 0) < 1:
+        raise RefusedError(f"delta of {what}", printable(str(delta)), "above 0 and below 1")
+    if order is not None and not (_real(order) or 0) > 1:
+        raise RefusedError(f"order of {what}", printable(str(order)), "above 1")
+    if epsilon is not None and epsilon != "Infinity" and _real(epsilon) is None:
+        raise RefusedError(f"epsilon of {what}", printable(str(epsilon)), "a number")
+    history = said.get("history")
+    if history is None:
+        return None
+    if not isinstance(history, list):
+        raise RefusedError(f"history of {what} is not a list")
+    return [_read_steps(entry, what) for entry in history]
+
+
+def _read_steps(entry: Json, what: str) -> Steps:
+    members = _as_object(entry, f"an entry in the history of {what}")
+    noise, rate = (_real(members.get(name)) for name in ("noise_multiplier", "sample_rate"))
+    count = _whole(members, "steps", what)
+    if noise is None or rate is None or noise < 0 or rate < 0 or count == 0:
+        raise RefusedError(f"an entry in the history of {what}", printable(str(entry)))
+    return Steps(noise, rate, count)
+
+
+def _check_epsilon(
+    record: JsonObject, history: list[Steps] | None, divergences: Divergences
+) -> None:
+    said = _privacy(record)
+    if said["mechanism"] != "rdp":
+        mechanism = printable(str(said["mechanism"]))
+        raise UncheckableError(f"of the mechanism {mechanism} nothing is computed here")
+    delta, order = _real(said.get("delta")), _real(said.get("order"))
+    if history is None or delta is None or said.get("epsilon") is None:
+        raise UncheckableError("history, epsilon or delta is not recorded")
+    epsilon = 0.0
+    if history:
+        if order is None:
+            raise UncheckableError("the order of epsilon is not recorded")
+        epsilon = divergences.total(history, order) - (math.log(delta) + math.log(order)) / (
+            order - 1
+        )
+        epsilon += math.log((order - 1) / order)
+    claimed = math.inf if said["epsilon"] == "Infinity" else _real(said["epsilon"])
+    if claimed is None or math.isnan(epsilon):
+        raise UncheckableError("epsilon is beyond floats")
+    if claimed != epsilon and not (
+        abs(claimed - epsilon) <= _EPSILON_TOLERANCE * max(1.0, abs(epsilon)) < math.inf
+    ):
+        raise RefusedError(f"epsilon of {_cited(record)}", claimed, epsilon)
+
+
+def _begins(earlier: Sequence[Steps], later: Sequence[Steps]) -> bool:
+    """Whether a history is the beginning of another, step by step."""
+    before, after = _runs(earlier), _runs(later)
+    if len(before) > len(after):
+        return False
+    for place, (one, other) in enumerate(zip(before, after, strict=False)):
+        is_last = place == len(before) - 1
+        if one[:2] != other[:2] or not (one == other or (is_last and one.number < other.number)):
+            return False
+    return True
+
+
+def _runs(history: Sequence[Steps]) -> list[Steps]:
+    """The same with equal neighbours taken together."""
+    return [
+        Steps(*kind, sum(entry.number for entry in entries))
+        for kind, entries in itertools.groupby(history, key=lambda entry: (entry.noise, entry.rate))
+    ]
+
+
+class Divergences:
+    """R of section 10, remembered: the epochs of a run mostly have the same."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[float, float, float], float] = {}
+        self._left = MAX_POINTS
+
+    def total(self, history: Sequence[Steps], order: float) -> float:
+        """Σ n·R(σ, q).
+
+        Raises:
+            UncheckableError: a rate is above 1, or it is beyond floats or MAX_POINTS.
+        """
+        if any(entry.rate > 1 for entry in history):
+            raise UncheckableError("a sample rate is above 1")
+        try:
+            return math.fsum(
+                entry.number * self._of_step(entry.noise, entry.rate, order) for entry in history
+            )
+        except (ArithmeticError, ValueError):
+            raise UncheckableError("epsilon is beyond floats") from None
+
+    def _of_step(self, noise: float, rate: float, order: float) -> float:
+        kind = (noise, rate, order)
+        if kind not in self._known:
+            if rate == 0 or noise == 0:
+                self._known[kind] = 0.0 if rate == 0 else math.inf
+            elif rate == 1:
+                self._known[kind] = order / (2 * noise * noise)
+            else:
+                self._known[kind] = self._log_expectation(noise, rate, order) / (order - 1)
+        return self._known[kind]
+
+    def _count(self, points: int) -> None:
+        self._left -= points
+        if self._left < 0 or points > MAX_POINTS_OF_ONE:
+            raise UncheckableError("epsilon takes too many values of a function")
+
+    def _log_expectation(self, noise: float, rate: float, order: float) -> float:
+        """Logarithm of E[(1 − q + q·exp((2z − 1)/(2σ²)))^α], z normal with variance σ²."""
+        log_rest, log_rate, width = math.log1p(-rate), math.log(rate), 2 * noise * noise
+        if not order.is_integer():
+            return self._integrate(noise, order, log_rest, log_rate)
+        # The binomial theorem, and E[exp(k·(2z − 1)/(2σ²))] = exp((k² − k)/(2σ²)).
+        whole = int(order)
+        self._count(whole)
+        logs, ways = [], 0.0
+        for k in range(whole + 1):
+            logs.append(ways + k * log_rate + (whole - k) * log_rest + (k * k - k) / width)
+            ways += math.log(whole - k) - math.log(k + 1) if k < whole else 0.0
+        return _log_of_sum(logs)
+
+    def _integrate(self, noise: float, order: float, log_rest: float, log_rate: float) -> float:
+        """The same expectation by the trapezoidal rule.
+
+        The integrand has its masses around 0 and α, each as wide as σ, and is analytic but for
+        points πσ² from the real line: the rule's error falls as exp(−2π²σ²/step). Where σ is below
+        0.05 what lies near these points is less than exp(−50) of the whole, and need not be
+        resolved.
+        """
+        width = 2 * noise * noise
+        step = min(noise, max(noise * noise, 0.0025)) / 8
+        first, last = math.floor(-12 * noise / step), math.ceil((order + 12 * noise) / step)
+        self._count(last - first)
+        logs = []
+        for point in range(first, last + 1):
+            z = point * step
+            low, high = sorted((log_rest, log_rate + (2 * z - 1) / width))
+            logs.append(order * (high + math.log1p(math.exp(low - high))) - z * z / width)
+        return _log_of_sum(logs) + math.log(step / noise) - math.log(2 * math.pi) / 2
+
+
+def _log_of_sum(logs: Sequence[float]) -> float:
+    most = max(logs)
+    return most + math.log(math.fsum(math.exp(log - most) for log in logs))
 
 
 # ---------------------------------------------------------------------------------------------

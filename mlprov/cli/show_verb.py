@@ -11,6 +11,7 @@ from mlprov.cli import arguments as shared
 from mlprov.cli import output
 from mlprov.cli.timeline import timeline
 from mlprov.ranks import describe_ranks
+from mlprov.run_trees import said_of_privacy
 
 Record = dict[str, Any]
 
@@ -149,7 +150,8 @@ def _describe_epoch(record: Record) -> str:
     steps = record.get("steps")
     counted = [output.plural(batches, "batch"), *([] if steps is None else [count(steps, "step")])]
     facts = f"{', '.join(counted)}, weights {_root(record.get('weights'))}"
-    return f"{record.get('epoch')}{mark}: {facts}  {pairs(record.get('metrics'))}".rstrip()
+    said = (facts, pairs(record.get("metrics")), said_of_privacy(record.get("privacy")))
+    return f"{record.get('epoch')}{mark}: {'  '.join(filter(None, said))}"
 
 
 def _describe_step(record: Record) -> str:

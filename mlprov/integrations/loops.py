@@ -22,6 +22,7 @@ from mlprov.autologging import run_name
 from mlprov.barriers import Barrier
 from mlprov.batches import HashedBatch
 from mlprov.integrations.recording import Recording
+from mlprov.privacy_accounts import private_optimizer
 from mlprov.ranks import own_rank
 from mlprov.recorder import RecordingWarning
 
@@ -262,7 +263,7 @@ class _Loops:
                 self._end(one)
         model = find_model(optimizer)
         recording = Recording(run_name(self._name), None, self._options)
-        recording.begin(model=model, optimizer=optimizer, until_exit=True)
+        recording.begin(model=model, optimizer=private_optimizer(optimizer), until_exit=True)
         training = _Training(recording, model)
         self._trainings.append(training)
         return training

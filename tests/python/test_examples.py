@@ -28,6 +28,10 @@ SCRIPTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "lora_adapter": ("torch transformers peft", ("(bert-lora): holds", "10 tensors")),
     "train_keras": ("torch keras sklearn", ("(digits-keras): holds",)),
     "train_jax": ("jax sklearn", ("(digits-jax): holds",)),
+    "train_private": (
+        "torch opacus sklearn",
+        ("(digits-private): holds", "holds      privacy    ε of 3 epochs recomputed"),
+    ),
     "fit_sklearn": ("sklearn", ("(digits-forest): holds",)),
     "prepare_data": (
         "sklearn",

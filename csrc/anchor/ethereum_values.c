@@ -1,12 +1,14 @@
 #include "anchor/ethereum_values.h"
 
-static int digit_of(char character)
+#define NO_DIGIT 16U
+
+static unsigned digit_of(char character)
 {
     if (character >= '0' && character <= '9')
-        return character - '0';
+        return (unsigned)(character - '0');
     if (character >= 'a' && character <= 'f')
-        return character - 'a' + 10;
-    return character >= 'A' && character <= 'F' ? character - 'A' + 10 : -1;
+        return (unsigned)(character - 'a' + 10);
+    return character >= 'A' && character <= 'F' ? (unsigned)(character - 'A' + 10) : NO_DIGIT;
 }
 
 bool mlp_ethereum_is_nothing(const struct mlp_json_value *value)
@@ -22,7 +24,7 @@ static const char *digits_of(const struct mlp_json_value *value, size_t *count)
     if (text == NULL || text_len < 2 || memcmp(text, "0x", 2) != 0)
         return NULL;
     for (size_t i = 2; i < text_len; i++) {
-        if (digit_of(text[i]) < 0)
+        if (digit_of(text[i]) == NO_DIGIT)
             return NULL;
     }
     *count = text_len - 2;
@@ -47,7 +49,7 @@ int mlp_ethereum_quantity(uint64_t *number, const struct mlp_json_value *value, 
         return fail_value(what, error);
     uint64_t read = 0;
     for (size_t i = 0; i < count; i++)
-        read = read >> 60 != 0 ? UINT64_MAX : read << 4 | (uint64_t)digit_of(digits[i]);
+        read = read >> 60 != 0 ? UINT64_MAX : read << 4 | digit_of(digits[i]);
     *number = read;
     return 0;
 }

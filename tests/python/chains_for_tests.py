@@ -35,6 +35,22 @@ class Chain:
         """Transactions of the account that are in the chain."""
         return int(self.node.raw_result("eth_getTransactionCount", self.account, "latest"), 16)
 
+    def pending(self) -> int:
+        """Transactions of the account that wait at the node."""
+        count = self.node.raw_result("eth_getTransactionCount", self.account, "pending")
+        return int(count, 16) - self.count()
+
+    def deploy(self, contract: str, number: int = 0) -> str:
+        """One more contract, by the account itself or another one."""
+        return _core.ethereum_address(deploy(account(self.node, number), contract))
+
+    def deploy_for_another(self, contract: str) -> str:
+        """Where blocks are made by hand."""
+        self.node.raw_result("evm_setAutomine", True)
+        address = self.deploy(contract, 1)
+        self.node.raw_result("evm_setAutomine", False)
+        return address
+
     def mine(self, blocks: int = 1) -> None:
         """Make blocks."""
         self.node.raw_result("anvil_mine", hex(blocks))

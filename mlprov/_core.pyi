@@ -18,6 +18,20 @@ from typing_extensions import Buffer
 
 _Path: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
+# Servers: URL, headers, file of certificates, milliseconds for one request.
+_Service: TypeAlias = tuple[str, tuple[str, ...], str | None, int]
+# What an anchor that pays needs: chain id (decimal), contract's address, account, contract's name
+# (AnchorStore, MLProvenance), who signs, and limits: highest fee and least tip (wei for a unit of
+# gas), milliseconds until a transaction is replaced, replacements, confirmations.
+_Account: TypeAlias = tuple[
+    str, str, str, str, "EthereumKey | _Service", tuple[int, int, int, int, int]
+]
+# Kind, then as _Service; an account for the kinds that have one.
+_Endpoint: TypeAlias = (
+    tuple[str, str, tuple[str, ...], str | None, int]
+    | tuple[str, str, tuple[str, ...], str | None, int, _Account]
+)
+
 # (digest, dtype name, shape, length in bytes)
 _TensorRow: TypeAlias = tuple[bytes, str, tuple[int, ...], int]
 
@@ -327,15 +341,14 @@ class AnchorWorkers:
     def __new__(
         cls,
         store_path: _Path,
-        endpoints: Sequence[tuple[str, str, tuple[str, ...], str | None, int]],
+        endpoints: Sequence[_Endpoint],
         /,
         *,
         every_ms: int = 0,
     ) -> Self:
-        """endpoints: kind, URL, headers, file of certificates, milliseconds for one request.
-        every_ms: at least so long between two checkpoints that are anchored.
+        """every_ms: at least so long between two checkpoints that are anchored.
 
-        ValueError: an unknown kind, none or too many endpoints.
+        ValueError: an unknown kind, none or too many endpoints, a limit out of range.
         """
     def hand_over(self, at_once: object, /) -> None:
         """There is something new in the store; returns at once. at_once: every_ms counts not."""
@@ -558,6 +571,9 @@ _Intent: TypeAlias = tuple[int, int, int, int, int, str | None, int, bytes]
 def keccak256(data: Buffer, /) -> bytes:
     """Ethereum's hash; SHA3-256 pads differently."""
 
+def ethereum_address(text: str, /) -> str:
+    """The address in the case of EIP-55. ValueError: it is none, or its checksum does not hold."""
+
 def ethereum_transaction(raw: Buffer, /) -> tuple[_Intent, str, bytes]:
     """(intent, sender, hash) of a signed transaction of type 2 (EIP-1559).
 
@@ -646,8 +662,12 @@ class Store:
     def log_origin(self) -> str: ...
     @property
     def log_vkey(self) -> str: ...
-    def plan_anchor(self, kind: str, /) -> None:
+    def plan_anchor(
+        self, kind: str, chain: str = "", target: str = "", account: str = "", /
+    ) -> None:
         """Put an anchor of the log's last checkpoint into the outbox; nothing where it is there.
+
+        chain, target and account are those of the endpoint, for kinds that have them.
 
         ValueError: no such kind. StoreError: not writable, full.
         """

@@ -13,6 +13,8 @@
 
 #define MLP_RETRY_MS_MIN 1000
 #define MLP_RETRY_MS_MAX 900000
+#define MLP_LOOK_MS_MIN  1000
+#define MLP_LOOK_MS_MAX  12000 /* a slot of Ethereum */
 
 struct mlp_delivery {
     struct mlp_store *store;
@@ -26,9 +28,10 @@ struct mlp_delivery {
 int64_t mlp_deliver_now_ms(void);
 
 /* Plans an intent for the store log's last checkpoint; nothing where none was signed, or it is planned.
+ * In:      endpoint: its kind, chain, target and account.
  * Returns: 0, or as mlp_outbox_plan.
  */
-int mlp_deliver_plan(struct mlp_store *store, const struct mlp_anchor_kind *kind,
+int mlp_deliver_plan(struct mlp_store *store, const struct mlp_anchor_endpoint *endpoint,
                      const char *origin, struct mlp_error *error);
 
 /* Takes one step with the intent that has been due longest. A failure of the network is no failure
@@ -44,5 +47,9 @@ int mlp_deliver_step(struct mlp_delivery *delivery, bool *stepped, int64_t *next
  * In:      retry_after_ms: -1: it did not ask.
  */
 int64_t mlp_deliver_pause_ms(int64_t failures, int64_t retry_after_ms, uint64_t random);
+
+/* When to look again where nothing has changed: a quarter of the time that it has been so, from
+ * MLP_LOOK_MS_MIN to MLP_LOOK_MS_MAX. */
+int64_t mlp_deliver_look_ms(int64_t unchanged_ms);
 
 #endif

@@ -28,6 +28,11 @@ const char *mlp_ethereum_event_name(enum mlp_ethereum_event event)
     return events[event].contract;
 }
 
+void mlp_ethereum_event_topic(uint8_t topic32[32], enum mlp_ethereum_event event)
+{
+    mlp_keccak256(topic32, events[event].signature, strlen(events[event].signature));
+}
+
 static int fail_check(struct mlp_error *error, const char *problem)
 {
     return mlp_fail(error, MLP_E_MISMATCH, "the Ethereum anchor does not hold: %s", problem);
@@ -39,7 +44,7 @@ int mlp_ethereum_check_log(const struct mlp_ethereum_log *log,
     const char *signature = events[anchor->event].signature;
     size_t sender_topic = events[anchor->event].sender_topic;
     uint8_t signature_hash[MLP_KECCAK256_LEN], sender_word[32] = {0};
-    mlp_keccak256(signature_hash, signature, strlen(signature));
+    mlp_ethereum_event_topic(signature_hash, anchor->event);
     memcpy(sender_word + 12, anchor->sender20, sizeof anchor->sender20);
     if (memcmp(log->address20, anchor->contract20, 20) != 0)
         return fail_check(error, "the event was emitted by another contract");

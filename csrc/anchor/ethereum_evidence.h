@@ -33,6 +33,9 @@ enum mlp_ethereum_event {
 /* "AnchorStore" or "MLProvenance". */
 const char *mlp_ethereum_event_name(enum mlp_ethereum_event event);
 
+/* The first topic of the event: the Keccak-256 of its signature. */
+void mlp_ethereum_event_topic(uint8_t topic32[32], enum mlp_ethereum_event event);
+
 /* What evidence shows. */
 struct mlp_ethereum_anchor {
     uint8_t digest32[32];

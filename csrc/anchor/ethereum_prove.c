@@ -46,7 +46,7 @@ static int rebuild_all(struct strings *strings, const struct mlp_json_value *con
 /* The receipt of each transaction, found by its transactionHash: some nodes answer in another order. */
 static int match_receipts(const struct mlp_json_value **matched,
                           const struct mlp_json_value *const *transactions, size_t count,
-                          const struct mlp_json_value *receipts, struct mlp_error *error)
+                          const struct mlp_json_value *const *receipts, struct mlp_error *error)
 {
     for (size_t i = 0; i < count; i++) {
         const char *hash, *of;
@@ -56,7 +56,7 @@ static int match_receipts(const struct mlp_json_value **matched,
         matched[i] = NULL;
         /* Mostly in order: begins where the transaction stands, so that this takes one look. */
         for (size_t j = 0; status == 0 && matched[i] == NULL && j < count; j++) {
-            const struct mlp_json_value *receipt = mlp_json_at(receipts, (i + j) % count);
+            const struct mlp_json_value *receipt = receipts[(i + j) % count];
             status =
                 mlp_json_require_string(&of, &of_len, receipt, "transactionHash", "receipt", error);
             if (status == 0 && of_len == hash_len && memcmp(of, hash, hash_len) == 0)
@@ -88,7 +88,8 @@ static int take_header(struct mlp_buffer *header, const struct mlp_json_value *b
  * Returns: 0 (free *values); values has 2 x count pointers.
  */
 static int list_values(const struct mlp_json_value ***values, size_t *count,
-                       const struct mlp_json_value *block, const struct mlp_json_value *receipts,
+                       const struct mlp_json_value *block,
+                       const struct mlp_json_value *const *receipts, size_t receipts_count,
                        struct mlp_error *error)
 {
     const struct mlp_json_value *transactions;
@@ -97,11 +98,11 @@ static int list_values(const struct mlp_json_value ***values, size_t *count,
     if (status != 0)
         return status;
     *count = mlp_json_count(transactions);
-    if (mlp_json_type(receipts) != MLP_JSON_ARRAY || mlp_json_count(receipts) != *count)
+    if (receipts_count != *count)
         return mlp_fail(error, MLP_E_MALFORMED,
                         "cannot prove the Ethereum anchor: the block has %zu transactions and the "
                         "node answered %zu receipts",
-                        *count, mlp_json_count(receipts));
+                        *count, receipts_count);
     const struct mlp_json_value **listed = calloc(2 * *count + 1, sizeof *listed);
     if (listed == NULL)
         return mlp_fail(error, MLP_E_MEMORY, "cannot rebuild a block: out of memory");
@@ -117,7 +118,8 @@ static int list_values(const struct mlp_json_value ***values, size_t *count,
 }
 
 int mlp_ethereum_prove(struct mlp_buffer *json, struct mlp_ethereum_anchor *anchor,
-                       const struct mlp_json_value *block, const struct mlp_json_value *receipts,
+                       const struct mlp_json_value *block,
+                       const struct mlp_json_value *const *receipts, size_t receipts_count,
                        struct mlp_trie_bytes raw_header, const uint8_t transaction32[32],
                        const uint8_t digest32[32], struct mlp_error *error)
 {
@@ -125,7 +127,7 @@ int mlp_ethereum_prove(struct mlp_buffer *json, struct mlp_ethereum_anchor *anch
     struct mlp_buffer header = {0};
     const struct mlp_json_value **values = NULL;
     size_t count = 0;
-    int status = list_values(&values, &count, block, receipts, error);
+    int status = list_values(&values, &count, block, receipts, receipts_count, error);
     if (status == 0)
         status = take_header(&header, block, raw_header, error);
     if (status == 0)

@@ -12,14 +12,15 @@
 #include "codec/json.h"
 
 /* In:      block: the result of eth_getBlockByHash or -ByNumber with whole transactions.
- *          receipts: an array of the receipts of all its transactions, in any order
- *          (eth_getBlockReceipts, or eth_getTransactionReceipt for each).
+ *          receipts: those of all its transactions, in any order (eth_getBlockReceipts, or
+ *          eth_getTransactionReceipt for each).
  *          raw_header: the header's RLP where the node gave it (debug_getRawHeader); data NULL: it is
  *          rebuilt from the block's members.
  * Returns: as mlp_ethereum_evidence_make, mlp_ethereum_json_header, _transaction and _receipt.
  */
 int mlp_ethereum_prove(struct mlp_buffer *json, struct mlp_ethereum_anchor *anchor,
-                       const struct mlp_json_value *block, const struct mlp_json_value *receipts,
+                       const struct mlp_json_value *block,
+                       const struct mlp_json_value *const *receipts, size_t receipts_count,
                        struct mlp_trie_bytes raw_header, const uint8_t transaction32[32],
                        const uint8_t digest32[32], struct mlp_error *error);
 

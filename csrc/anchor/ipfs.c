@@ -19,9 +19,10 @@
 #define DEPTH_MAX   8
 #define HEADERS_MAX 8
 
-static int plan(struct mlp_buffer *reference, struct mlp_buffer *bytes,
-                const struct mlp_intent *intent, struct mlp_error *error)
+static int plan(struct mlp_anchor_work *work, struct mlp_buffer *reference,
+                struct mlp_buffer *bytes, struct mlp_error *error)
 {
+    const struct mlp_intent *intent = work->intent;
     uint8_t cid[MLP_CID_LEN];
     int status =
         mlp_cid_of_block(cid, MLP_CID_RAW, intent->payload.data, intent->payload.len, error);
@@ -70,7 +71,7 @@ static int ask(struct mlp_anchor_work *work, const char *path, const char *conte
 
 static void name_of(char text[MLP_CID_TEXT_MAX], const struct mlp_anchor_work *work)
 {
-    mlp_cid_encode(text, work->intent->reference.data);
+    mlp_cid_encode(text, mlp_intent_last(work->intent)->reference.data);
 }
 
 static int fail_answer(const char *what, const struct mlp_error *detail, struct mlp_error *error)
@@ -90,7 +91,7 @@ static int compare(const struct mlp_anchor_work *work, const char *text, size_t 
     struct mlp_error detail = {0};
     if (mlp_cid_decode(cid, text, text_len, &detail) != 0)
         return fail_answer(what, &detail, error);
-    if (memcmp(cid, work->intent->reference.data, MLP_CID_LEN) == 0)
+    if (memcmp(cid, mlp_intent_last(work->intent)->reference.data, MLP_CID_LEN) == 0)
         return 0;
     name_of(ours, work);
     return mlp_fail(
@@ -153,12 +154,13 @@ static int check_put(const struct mlp_anchor_work *work, struct mlp_error *error
     return status;
 }
 
-static int submit(struct mlp_anchor_work *work, enum mlp_anchor_state *next,
+static int submit(struct mlp_anchor_work *work, struct mlp_anchor_outcome *outcome,
                   struct mlp_error *error)
 {
     struct mlp_buffer body = {0};
     char content_type[128], cid[MLP_CID_TEXT_MAX], path[128];
-    int status = multipart(&body, content_type, sizeof content_type, &work->intent->bytes, error);
+    int status = multipart(&body, content_type, sizeof content_type,
+                           &mlp_intent_last(work->intent)->bytes, error);
     if (status == 0)
         status = ask(work, "block/put?format=raw&mhtype=sha2-256&pin=false", content_type, &body,
                      ANSWER_MAX, error);
@@ -171,17 +173,17 @@ static int submit(struct mlp_anchor_work *work, enum mlp_anchor_state *next,
     (void)snprintf(path, sizeof path, "pin/add?arg=%s", cid);
     status = ask(work, path, NULL, NULL, ANSWER_MAX, error);
     if (status == 0)
-        *next = MLP_ANCHOR_INCLUDED;
+        outcome->next = MLP_ANCHOR_INCLUDED;
     return status;
 }
 
-static int poll(struct mlp_anchor_work *work, enum mlp_anchor_state *next, bool *found,
+static int poll(struct mlp_anchor_work *work, struct mlp_anchor_outcome *outcome,
                 struct mlp_error *error)
 {
     (void)error;
     /* Read back and pinned is all that a node can show. */
-    *found = work->intent->state == MLP_ANCHOR_PROVED;
-    *next = *found ? MLP_ANCHOR_FINAL : work->intent->state;
+    if (work->intent->state == MLP_ANCHOR_PROVED)
+        outcome->next = MLP_ANCHOR_FINAL;
     return 0;
 }
 
@@ -216,9 +218,11 @@ static int check_pin(struct mlp_anchor_work *work, const char *cid, struct mlp_e
     return status;
 }
 
-static int prove(struct mlp_anchor_work *work, struct mlp_buffer *evidence, struct mlp_error *error)
+static int prove(struct mlp_anchor_work *work, struct mlp_buffer *evidence,
+                 struct mlp_anchor_outcome *outcome, struct mlp_error *error)
 {
-    const struct mlp_buffer *sent = &work->intent->bytes;
+    (void)outcome; /* a block's name is its content: it is not lost to another */
+    const struct mlp_buffer *sent = &mlp_intent_last(work->intent)->bytes;
     char cid[MLP_CID_TEXT_MAX], path[128];
     name_of(cid, work);
     int status = check_pin(work, cid, error);

@@ -1,6 +1,7 @@
 #include "anchor/workers.h"
 
 #include "anchor/deliver.h"
+#include "anchor/ethereum_signer.h"
 #include "anchor/tlog.h"
 #include "base/clock.h"
 #include "base/secret.h"
@@ -72,6 +73,10 @@ static void clear_worker(struct worker *worker)
     free((void *)(uintptr_t)endpoint->headers);
     free_secret_text(endpoint->url);
     free_secret_text(endpoint->ca_file);
+    free_secret_text(endpoint->chain);
+    free_secret_text(endpoint->target);
+    free_secret_text(endpoint->account);
+    mlp_ethereum_signer_release(endpoint->signer);
 }
 
 static void free_workers(struct mlp_workers *workers)
@@ -85,15 +90,26 @@ static void free_workers(struct mlp_workers *workers)
 }
 
 /* Returns: whether there was memory. */
+static bool copy_text(const char **copy, const char *text)
+{
+    *copy = text != NULL ? strdup(text) : NULL;
+    return (*copy != NULL) == (text != NULL);
+}
+
+/* Returns: whether there was memory. */
 static bool copy_endpoint(struct worker *worker, const struct mlp_anchor_endpoint *endpoint)
 {
+    struct mlp_anchor_endpoint *copy = &worker->endpoint;
     const char **headers = calloc(endpoint->headers_count + 1, sizeof *headers);
-    worker->endpoint = *endpoint;
-    worker->endpoint.headers = headers;
-    worker->endpoint.url = strdup(endpoint->url);
-    worker->endpoint.ca_file = endpoint->ca_file != NULL ? strdup(endpoint->ca_file) : NULL;
-    bool whole = headers != NULL && worker->endpoint.url != NULL &&
-                 (worker->endpoint.ca_file != NULL) == (endpoint->ca_file != NULL);
+    *copy = *endpoint;
+    copy->headers = headers;
+    copy->signer = mlp_ethereum_signer_hold(endpoint->signer);
+    bool whole = headers != NULL;
+    whole = copy_text(&copy->url, endpoint->url) && whole;
+    whole = copy_text(&copy->ca_file, endpoint->ca_file) && whole;
+    whole = copy_text(&copy->chain, endpoint->chain) && whole;
+    whole = copy_text(&copy->target, endpoint->target) && whole;
+    whole = copy_text(&copy->account, endpoint->account) && whole;
     for (size_t i = 0; headers != NULL && i < endpoint->headers_count; i++) {
         headers[i] = strdup(endpoint->headers[i]);
         whole = whole && headers[i] != NULL;
@@ -143,7 +159,7 @@ static int plan(struct worker *worker, struct mlp_store *store, struct mlp_error
     if (status == 0)
         status = mlp_tlog_integrate(tlog, &size, error);
     if (status == 0)
-        status = mlp_deliver_plan(store, worker->endpoint.kind, mlp_tlog_origin(tlog), error);
+        status = mlp_deliver_plan(store, &worker->endpoint, mlp_tlog_origin(tlog), error);
     mlp_tlog_free(tlog);
     return status;
 }
@@ -194,16 +210,26 @@ static void note_planned(struct worker *worker, uint64_t planned, bool failed)
     pthread_mutex_unlock(&shared->mutex);
 }
 
+/* Lets others at the account. */
+static void release(const struct worker *worker, const struct mlp_delivery *delivery)
+{
+    (void)mlp_outbox_release(delivery->store, worker->endpoint.chain, worker->endpoint.account,
+                             delivery->holder, NULL);
+}
+
 /* Delivers what is due.
  * Returns: the moment to look again. */
 static int64_t deliver(struct worker *worker, struct mlp_delivery *delivery)
 {
-    bool stepped = true;
+    bool stepped = true, leased = false;
     int64_t next_ms = INT64_MAX;
     while (stepped && !is_stopping(worker->shared)) {
         if (mlp_deliver_step(delivery, &stepped, &next_ms, NULL) != 0)
             return mlp_clock_after_ms(STORE_RETRY_MS);
+        leased = leased || stepped;
     }
+    if (leased)
+        release(worker, delivery);
     int64_t now_ms = mlp_deliver_now_ms();
     int64_t wait_ms = next_ms > now_ms ? next_ms - now_ms : 0;
     return mlp_clock_after_ms(wait_ms < LOOK_MS ? (long)wait_ms : LOOK_MS);
@@ -224,7 +250,7 @@ static void live(struct worker *worker, struct mlp_store *store)
             note_planned(worker, to_plan, plan(worker, store, NULL) != 0);
         moment = deliver(worker, &delivery);
     }
-    (void)mlp_outbox_release(store, worker->endpoint.kind->chain, "", delivery.holder, NULL);
+    release(worker, &delivery);
     free_client(worker);
 }
 

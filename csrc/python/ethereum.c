@@ -4,6 +4,8 @@
 #include "anchor/ethereum_prove.h"
 #include "hash/keccak.h"
 
+#include <stdlib.h>
+
 /* Answers about one block; mainnet's have at most a few MB. */
 #define ANSWER_MAX   (64U << 20)
 #define ANSWER_DEPTH 16
@@ -100,6 +102,15 @@ PyObject *mlp_py_address_text(const uint8_t address20[20])
     return PyUnicode_FromString(text);
 }
 
+static PyObject *MlpCore_ethereum_address(PyObject *module, PyObject *text)
+{
+    uint8_t address20[20];
+    struct mlp_py_state *state = mlp_py_state_of_module(module);
+    if (mlp_py_address(state, address20, text, "ethereum_address: text") != 0)
+        return NULL;
+    return mlp_py_address_text(address20);
+}
+
 static PyObject *intent_tuple(const struct mlp_ethereum_intent *fields)
 {
     PyObject *to =
@@ -171,12 +182,27 @@ static PyObject *MlpCore_ethereum_check_transaction(PyObject *module, PyObject *
 
 /* ---- evidence ---- */
 
+/* The elements of an array. Returns: 0 (free *receipts). */
+static int list_receipts(const struct mlp_json_value ***receipts,
+                         const struct mlp_json_value *array, struct mlp_error *error)
+{
+    size_t count = mlp_json_count(array);
+    const struct mlp_json_value **listed = calloc(count + 1, sizeof *listed);
+    if (listed == NULL)
+        return mlp_fail(error, MLP_E_MEMORY, "cannot prove the Ethereum anchor: out of memory");
+    for (size_t i = 0; i < count; i++)
+        listed[i] = mlp_json_at(array, i);
+    *receipts = listed;
+    return 0;
+}
+
 /* Without the GIL. */
 static int prove(struct mlp_buffer *json, const Py_buffer answers[2], struct mlp_trie_bytes header,
                  const uint8_t transaction32[32], const uint8_t digest32[32],
                  struct mlp_error *error)
 {
     struct mlp_json_document *block = NULL, *receipts = NULL;
+    const struct mlp_json_value **each = NULL;
     struct mlp_ethereum_anchor anchor;
     int status = mlp_json_read(&block, answers[0].buf, (size_t)answers[0].len, ANSWER_MAX,
                                ANSWER_DEPTH, error);
@@ -184,8 +210,12 @@ static int prove(struct mlp_buffer *json, const Py_buffer answers[2], struct mlp
         status = mlp_json_read(&receipts, answers[1].buf, (size_t)answers[1].len, ANSWER_MAX,
                                ANSWER_DEPTH, error);
     if (status == 0)
-        status = mlp_ethereum_prove(json, &anchor, mlp_json_root(block), mlp_json_root(receipts),
-                                    header, transaction32, digest32, error);
+        status = list_receipts(&each, mlp_json_root(receipts), error);
+    if (status == 0)
+        status = mlp_ethereum_prove(json, &anchor, mlp_json_root(block), each,
+                                    mlp_json_count(mlp_json_root(receipts)), header, transaction32,
+                                    digest32, error);
+    free(each);
     mlp_json_free(receipts);
     mlp_json_free(block);
     return status;
@@ -277,6 +307,8 @@ static PyObject *MlpCore_ethereum_verify(PyObject *module, PyObject *args)
 static PyMethodDef functions[] = {
     {"keccak256", MlpCore_keccak256, METH_O,
      PyDoc_STR("keccak256($module, data, /)\n--\n\nEthereum's hash (not SHA3-256).")},
+    {"ethereum_address", MlpCore_ethereum_address, METH_O,
+     PyDoc_STR("ethereum_address($module, text, /)\n--\n\nAn address in the case of EIP-55.")},
     {"ethereum_transaction", MlpCore_ethereum_transaction, METH_O,
      PyDoc_STR("ethereum_transaction($module, raw, /)\n--\n\n"
                "(intent, sender, hash) of a signed transaction.")},

@@ -24,6 +24,9 @@ void mlp_py_intent_release(struct mlp_py_intent *read);
 int mlp_py_address(struct mlp_py_state *state, uint8_t address20[20], PyObject *object,
                    const char *what);
 
+/* The key of an EthereumKey, which lives as long as object; NULL where object is none (no exception). */
+const struct mlp_ethereum_key *mlp_py_ethereum_key_of(struct mlp_py_state *state, PyObject *object);
+
 /* Returns: a new str in the case of EIP-55. */
 PyObject *mlp_py_address_text(const uint8_t address20[20]);
 

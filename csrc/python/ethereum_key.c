@@ -12,6 +12,11 @@ static const struct mlp_ethereum_key *key_of(PyObject *self)
     return ((struct key_object *)self)->key;
 }
 
+const struct mlp_ethereum_key *mlp_py_ethereum_key_of(struct mlp_py_state *state, PyObject *object)
+{
+    return Py_IS_TYPE(object, state->ethereum_key_type) ? key_of(object) : NULL;
+}
+
 /* Takes key in any case; status: that of making it. */
 static PyObject *wrap(PyObject *type_object, struct mlp_ethereum_key *key, int status,
                       const struct mlp_error *error)

@@ -330,8 +330,9 @@ static PyMethodDef methods[] = {
      PyDoc_STR("checkpoint($self, /)\n--\n\nThe last signed checkpoint of the store log.")},
     {"log_proof", MlpCore_Store_log_proof, METH_VARARGS,
      PyDoc_STR("log_proof($self, index, size, /)\n--\n\nInclusion path in the store log.")},
-    {"plan_anchor", MlpCore_Store_plan_anchor, METH_O,
-     PyDoc_STR("plan_anchor($self, kind, /)\n--\n\nPlan an anchor of the last checkpoint.")},
+    {"plan_anchor", MlpCore_Store_plan_anchor, METH_VARARGS,
+     PyDoc_STR("plan_anchor($self, kind, chain='', target='', account='', /)\n--\n\n"
+               "Plan an anchor of the last checkpoint.")},
     {"resume_anchors", MlpCore_Store_resume_anchors, METH_NOARGS,
      PyDoc_STR("resume_anchors($self, /)\n--\n\nLet all that waits go on; how many waited for "
                "somebody.")},

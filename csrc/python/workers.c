@@ -3,7 +3,7 @@
 
 #include "anchor/deliver.h"
 #include "anchor/tlog.h"
-#include "python/arguments.h"
+#include "python/endpoints.h"
 #include "python/store_object.h"
 
 #include <limits.h>
@@ -22,100 +22,35 @@ static PyObject *raise_error(PyObject *self, const struct mlp_error *error)
     return mlp_py_raise(&mlp_py_state_of(self)->exceptions, error);
 }
 
-/* ---- endpoints ---- */
-
-#define HEADERS_MAX 8
-
-/* Points into objects that the caller's tuple holds. */
-struct endpoints {
-    struct mlp_anchor_endpoint items[MLP_WORKERS_MAX];
-    const char *headers[MLP_WORKERS_MAX][HEADERS_MAX];
-};
-
-static const char *text_of(PyObject *object, const char *what)
-{
-    const char *text = NULL;
-    size_t text_len = 0;
-    if (mlp_py_text(&text, &text_len, object, what) != 0)
-        return NULL;
-    if (strlen(text) == text_len)
-        return text;
-    PyErr_Format(PyExc_ValueError, "%s: there is a NUL in it", what);
-    return NULL;
-}
-
-static int read_headers(struct mlp_anchor_endpoint *endpoint, const char **headers, PyObject *tuple)
-{
-    Py_ssize_t count = PyTuple_Check(tuple) ? PyTuple_Size(tuple) : -1;
-    if (count < 0 || count > HEADERS_MAX) {
-        PyErr_Format(PyExc_ValueError, "AnchorWorkers: headers: a tuple of at most %d texts",
-                     HEADERS_MAX);
-        return -1;
-    }
-    for (Py_ssize_t i = 0; i < count; i++) {
-        headers[i] = text_of(PyTuple_GetItem(tuple, i), "AnchorWorkers: header");
-        if (headers[i] == NULL)
-            return -1;
-    }
-    endpoint->headers = headers;
-    endpoint->headers_count = (size_t)count;
-    return 0;
-}
-
-/* item: (kind, url, headers, ca_file or None, timeout in milliseconds). */
-static int read_endpoint(struct mlp_anchor_endpoint *endpoint, const char **headers, PyObject *item)
-{
-    const char *kind, *ca_file;
-    PyObject *url, *tuple;
-    long timeout_ms;
-    if (!PyTuple_Check(item)) {
-        PyErr_SetString(PyExc_TypeError, "AnchorWorkers: an endpoint must be a tuple");
-        return -1;
-    }
-    if (!PyArg_ParseTuple(item, "sUOzl:endpoint", &kind, &url, &tuple, &ca_file, &timeout_ms))
-        return -1;
-    endpoint->kind = mlp_anchor_kind_named(kind, strlen(kind));
-    endpoint->url = text_of(url, "AnchorWorkers: url");
-    endpoint->ca_file = ca_file;
-    endpoint->timeout_ms = timeout_ms;
-    if (endpoint->url == NULL)
-        return -1;
-    if (endpoint->kind == NULL || timeout_ms <= 0) {
-        PyErr_Format(PyExc_ValueError, "AnchorWorkers: no such kind of anchor, or no time: %s",
-                     kind);
-        return -1;
-    }
-    return read_headers(endpoint, headers, tuple);
-}
-
 /* ---- the object ---- */
 
-static PyObject *start(PyTypeObject *type, const char *path, PyObject *items, int64_t every_ms)
+/* Without the GIL where that is long. */
+static PyObject *start_with(PyTypeObject *type, const char *path,
+                            const struct mlp_py_endpoints *endpoints, int64_t every_ms)
 {
-    struct endpoints endpoints = {0};
-    Py_ssize_t count = PyTuple_Size(items);
-    if (count > MLP_WORKERS_MAX) {
-        PyErr_SetString(PyExc_ValueError, "AnchorWorkers: too many endpoints");
-        return NULL;
-    }
-    for (Py_ssize_t i = 0; i < count; i++) {
-        if (read_endpoint(&endpoints.items[i], endpoints.headers[i], PyTuple_GetItem(items, i)) !=
-            0)
-            return NULL;
-    }
     allocfunc alloc = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
     PyObject *self = alloc(type, 0);
     if (self == NULL)
         return NULL;
     struct mlp_error error;
     PyThreadState *released = mlp_py_gil_release(MLP_PY_LONG_WORK);
-    int status = mlp_workers_start(&as_workers(self)->workers, path, endpoints.items, (size_t)count,
-                                   every_ms, &error);
+    int status = mlp_workers_start(&as_workers(self)->workers, path, endpoints->items,
+                                   endpoints->count, every_ms, &error);
     mlp_py_gil_take(released);
     if (status != 0) {
         raise_error(self, &error);
         Py_CLEAR(self);
     }
+    return self;
+}
+
+static PyObject *start(PyTypeObject *type, const char *path, PyObject *items, int64_t every_ms)
+{
+    struct mlp_py_endpoints endpoints = {0};
+    PyObject *self = NULL;
+    if (mlp_py_endpoints_read(mlp_py_state_of_type((PyObject *)type), &endpoints, items) == 0)
+        self = start_with(type, path, &endpoints, every_ms);
+    mlp_py_endpoints_release(&endpoints);
     return self;
 }
 
@@ -233,18 +168,23 @@ static PyType_Spec spec = {
 
 /* ---- what Store has of the outbox ---- */
 
-PyObject *MlpCore_Store_plan_anchor(PyObject *self, PyObject *name)
+PyObject *MlpCore_Store_plan_anchor(PyObject *self, PyObject *args)
 {
-    const char *text = text_of(name, "Store.plan_anchor: kind");
-    if (text == NULL)
+    const char *kind = NULL;
+    struct mlp_anchor_endpoint endpoint = {.chain = "", .target = "", .account = ""};
+    if (!PyArg_ParseTuple(args, "s|sss:plan_anchor", &kind, &endpoint.chain, &endpoint.target,
+                          &endpoint.account))
         return NULL;
-    const struct mlp_anchor_kind *kind = mlp_anchor_kind_named(text, strlen(text));
-    if (kind == NULL)
+    endpoint.kind = mlp_anchor_kind_named(kind, strlen(kind));
+    if (endpoint.kind == NULL)
         return PyErr_Format(PyExc_ValueError, "Store.plan_anchor: no such kind of anchor: %s",
-                            text);
+                            kind);
+    if (endpoint.kind->chain != NULL)
+        endpoint.chain = endpoint.kind->chain;
     struct mlp_error error;
     PyThreadState *released = mlp_py_gil_release(MLP_PY_LONG_WORK);
-    int status = mlp_deliver_plan(mlp_py_store_of(self), kind, mlp_py_log_origin_of(self), &error);
+    int status =
+        mlp_deliver_plan(mlp_py_store_of(self), &endpoint, mlp_py_log_origin_of(self), &error);
     mlp_py_gil_take(released);
     return status == 0 ? Py_NewRef(Py_None) : raise_error(self, &error);
 }

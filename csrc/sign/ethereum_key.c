@@ -56,6 +56,12 @@ int mlp_ethereum_key_generate(struct mlp_ethereum_key **key, struct mlp_error *e
     return status;
 }
 
+int mlp_ethereum_key_copy(struct mlp_ethereum_key **copy, const struct mlp_ethereum_key *key,
+                          struct mlp_error *error)
+{
+    return mlp_ethereum_key_from_secret(copy, key->secret32, error);
+}
+
 void mlp_ethereum_key_free(struct mlp_ethereum_key *key)
 {
     mlp_secret_free(key, sizeof *key);

@@ -30,6 +30,12 @@ int mlp_ethereum_key_generate(struct mlp_ethereum_key **key, struct mlp_error *e
 /* Returns: as mlp_ethereum_key_generate, or MLP_E_KEY (zero, or not below the group's order). */
 int mlp_ethereum_key_from_secret(struct mlp_ethereum_key **key, const uint8_t secret32[32],
                                  struct mlp_error *error);
+
+/* Another of the same account, for another owner.
+ * Returns: as mlp_ethereum_key_generate.
+ */
+int mlp_ethereum_key_copy(struct mlp_ethereum_key **copy, const struct mlp_ethereum_key *key,
+                          struct mlp_error *error);
 void mlp_ethereum_key_free(struct mlp_ethereum_key *key); /* NULL is allowed */
 
 /* 20 bytes; live as long as the key. Never NULL. */

@@ -1,7 +1,7 @@
 #include "store/outbox.h"
 
 #include "hash/hash.h"
-#include "store/store_internal.h"
+#include "store/outbox_internal.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -23,7 +23,7 @@ const char *mlp_anchor_state_name(enum mlp_anchor_state state)
 
 /* outbox.h has the same for readers, and a test compares the two. */
 static const unsigned transitions[MLP_ANCHOR_STATES_COUNT] = {
-    [MLP_ANCHOR_PLANNED] = TO(RESERVED) | TO(NEEDS_OPERATOR),
+    [MLP_ANCHOR_PLANNED] = TO(RESERVED) | TO(INCLUDED) | TO(NEEDS_OPERATOR),
     [MLP_ANCHOR_RESERVED] = TO(SIGNED) | TO(NEEDS_OPERATOR),
     [MLP_ANCHOR_SIGNED] = TO(SENT) | TO(NEEDS_OPERATOR),
     [MLP_ANCHOR_SENT] =
@@ -31,31 +31,18 @@ static const unsigned transitions[MLP_ANCHOR_STATES_COUNT] = {
     [MLP_ANCHOR_INCLUDED] = TO(PROVED) | TO(REORGED),
     [MLP_ANCHOR_PROVED] = TO(FINAL) | TO(REORGED),
     [MLP_ANCHOR_FINAL] = 0,
-    [MLP_ANCHOR_REORGED] = TO(SENT) | TO(INCLUDED),
-    [MLP_ANCHOR_REPLACED] = TO(INCLUDED) | TO(FOREIGN),
-    [MLP_ANCHOR_DROPPED] = TO(SENT) | TO(NEEDS_OPERATOR),
+    [MLP_ANCHOR_REORGED] = TO(SENT) | TO(PLANNED),
+    [MLP_ANCHOR_REPLACED] = TO(INCLUDED) | TO(REVERTED) | TO(FOREIGN),
+    [MLP_ANCHOR_DROPPED] = TO(SENT),
     [MLP_ANCHOR_REVERTED] = TO(NEEDS_OPERATOR),
     [MLP_ANCHOR_FOREIGN] = TO(NEEDS_OPERATOR),
-    [MLP_ANCHOR_NEEDS_OPERATOR] = TO(PLANNED) | TO(RESERVED) | TO(SENT),
+    [MLP_ANCHOR_NEEDS_OPERATOR] = TO(PLANNED) | TO(SENT),
 };
 
 bool mlp_anchor_may_move(enum mlp_anchor_state from, enum mlp_anchor_state to)
 {
     return (size_t)from < MLP_ANCHOR_STATES_COUNT && (size_t)to < MLP_ANCHOR_STATES_COUNT &&
            (transitions[from] >> to & 1U) != 0;
-}
-
-static int read_state(const struct mlp_store *store, enum mlp_anchor_state *state, const char *text,
-                      struct mlp_error *error)
-{
-    for (size_t i = 0; text != NULL && i < MLP_ANCHOR_STATES_COUNT; i++) {
-        if (strcmp(text, state_names[i]) == 0) {
-            *state = (enum mlp_anchor_state)i;
-            return 0;
-        }
-    }
-    return mlp_store_corrupt(store, error, "an anchor is in the unknown state %.40s",
-                             text != NULL ? text : "(none)");
 }
 
 /* ---- planning ---- */
@@ -154,107 +141,43 @@ int mlp_outbox_plan(struct mlp_store *store, int64_t *id, bool *made,
     return status;
 }
 
-/* ---- reading ---- */
-
-void mlp_intent_clear(struct mlp_intent *intent)
-{
-    mlp_buffer_clear(&intent->payload);
-    mlp_buffer_clear(&intent->reference);
-    mlp_buffer_clear(&intent->bytes);
-}
-
-static int copy_text(const struct mlp_store *store, char text[MLP_INTENT_TEXT_MAX + 1],
-                     sqlite3_stmt *statement, int column, struct mlp_error *error)
-{
-    const char *found = (const char *)sqlite3_column_text(statement, column);
-    if (found == NULL || strlen(found) > MLP_INTENT_TEXT_MAX)
-        return mlp_store_corrupt(store, error, "a text of an anchor is missing or too long");
-    memcpy(text, found, strlen(found) + 1);
-    return 0;
-}
-
-static int read_row(const struct mlp_store *store, struct mlp_intent *intent,
-                    sqlite3_stmt *statement, struct mlp_error *error)
-{
-    intent->payload.len = intent->reference.len = intent->bytes.len = 0;
-    intent->id = sqlite3_column_int64(statement, 0);
-    intent->failures = sqlite3_column_int64(statement, 2);
-    intent->due_ms = sqlite3_column_int64(statement, 3);
-    int status =
-        read_state(store, &intent->state, (const char *)sqlite3_column_text(statement, 1), error);
-    if (status == 0)
-        status = copy_text(store, intent->kind, statement, 4, error);
-    if (status == 0)
-        status = copy_text(store, intent->chain, statement, 5, error);
-    if (status == 0)
-        status = copy_text(store, intent->account, statement, 6, error);
-    if (status == 0)
-        status = mlp_sqlite_hash(store, intent->root32, statement, 7, error);
-    if (status == 0)
-        status = mlp_sqlite_append(&intent->payload, statement, 8, error);
-    if (status == 0)
-        status = mlp_sqlite_append(&intent->reference, statement, 9, error);
-    if (status == 0)
-        status = mlp_sqlite_append(&intent->bytes, statement, 10, error);
-    return status;
-}
-
-int mlp_outbox_get(struct mlp_store *store, struct mlp_intent *intent, int64_t id,
-                   struct mlp_error *error)
-{
-    sqlite3_stmt *statement = NULL;
-    int status = mlp_store_begin_read(store, error);
-    if (status != 0)
-        return status;
-    status = mlp_sqlite_prepare(
-        store, &statement, error,
-        "SELECT i.id, i.state, i.failures, i.due, i.kind, i.chain, i.account, i.root, i.payload,"
-        " a.reference, a.bytes FROM anchor_intents i LEFT JOIN anchor_attempts a ON a.intent = i.id"
-        " WHERE i.id = ?1 ORDER BY a.number DESC LIMIT 1",
-        "i", id);
-    if (status == 0)
-        status = mlp_sqlite_step(store, statement, error);
-    if (status > 0)
-        status = read_row(store, intent, statement, error);
-    else if (status == 0)
-        status = mlp_fail(error, MLP_E_NOT_FOUND, "%s has no anchor %lld", mlp_store_path(store),
-                          (long long)id);
-    sqlite3_finalize(statement);
-    return mlp_store_end(store, status, error);
-}
-
-int mlp_outbox_due(struct mlp_store *store, int64_t *id, int64_t *next_ms, const char *kind,
-                   int64_t now_ms, struct mlp_error *error)
-{
-    sqlite3_stmt *statement = NULL;
-    int status = mlp_store_begin_read(store, error);
-    if (status != 0)
-        return status;
-    status =
-        mlp_sqlite_prepare(store, &statement, error,
-                           "SELECT id, due FROM anchor_intents WHERE kind = ?1"
-                           " AND state NOT IN ('final', 'needs_operator') ORDER BY due, id LIMIT 1",
-                           "t", kind);
-    if (status == 0)
-        status = mlp_sqlite_step(store, statement, error);
-    int64_t first = status > 0 ? sqlite3_column_int64(statement, 0) : 0;
-    int64_t due = status > 0 ? sqlite3_column_int64(statement, 1) : INT64_MAX;
-    sqlite3_finalize(statement);
-    status = mlp_store_end(store, status > 0 ? 0 : status, error);
-    if (status == 0) {
-        *id = due <= now_ms ? first : 0;
-        *next_ms = due;
-    }
-    return status;
-}
-
 /* ---- moving ---- */
 
-/* In a transaction. */
-static int move(struct mlp_store *store, int64_t id, enum mlp_anchor_state from,
-                enum mlp_anchor_state to, int64_t due_ms, const char *text, struct mlp_error *error)
+int mlp_outbox_check_moved(struct mlp_store *store, int64_t id, enum mlp_anchor_state from,
+                           struct mlp_error *error)
 {
     int64_t moved = 0;
+    int status = mlp_sqlite_number(store, &moved, error, "SELECT changes()", "");
+    if (status == 0 && moved != 1)
+        status = mlp_fail(error, MLP_E_CHANGED,
+                          "the anchor %lld is no longer %s: another process went on with it",
+                          (long long)id, mlp_anchor_state_name(from));
+    return status;
+}
+
+/* In a transaction: what is no longer true in the new state. */
+static int forget(struct mlp_store *store, int64_t id, enum mlp_anchor_state to,
+                  struct mlp_error *error)
+{
+    int status = 0;
+    if (to == MLP_ANCHOR_DROPPED || to == MLP_ANCHOR_REORGED)
+        status = mlp_sqlite_execute(
+            store, error, "UPDATE anchor_attempts SET accepted = 0 WHERE intent = ?1", "i", id);
+    if (status == 0 && to == MLP_ANCHOR_REORGED)
+        status = mlp_sqlite_execute(
+            store, error, "UPDATE anchor_intents SET shown = NULL, evidence = NULL WHERE id = ?1",
+            "i", id);
+    if (status == 0 &&
+        (to == MLP_ANCHOR_REVERTED || to == MLP_ANCHOR_FOREIGN || to == MLP_ANCHOR_PLANNED))
+        status = mlp_sqlite_execute(
+            store, error, "UPDATE anchor_intents SET nonce = NULL WHERE id = ?1", "i", id);
+    return status;
+}
+
+int mlp_outbox_move_within(struct mlp_store *store, int64_t id, enum mlp_anchor_state from,
+                           enum mlp_anchor_state to, int64_t due_ms, const char *text,
+                           struct mlp_error *error)
+{
     if (!mlp_anchor_may_move(from, to))
         return mlp_fail(error, MLP_E_ARGUMENT, "an anchor cannot go from %s to %s",
                         mlp_anchor_state_name(from), mlp_anchor_state_name(to));
@@ -264,12 +187,8 @@ static int move(struct mlp_store *store, int64_t id, enum mlp_anchor_state from,
         " failures = 0, due = ?4, note = ?5 WHERE id = ?1 AND state = ?2",
         "ittit", id, state_names[from], state_names[to], due_ms, text);
     if (status == 0)
-        status = mlp_sqlite_number(store, &moved, error, "SELECT changes()", "");
-    if (status == 0 && moved != 1)
-        status = mlp_fail(error, MLP_E_CHANGED,
-                          "the anchor %lld is no longer %s: another process went on with it",
-                          (long long)id, state_names[from]);
-    return status;
+        status = mlp_outbox_check_moved(store, id, from, error);
+    return status == 0 ? forget(store, id, to, error) : status;
 }
 
 int mlp_outbox_move(struct mlp_store *store, int64_t id, enum mlp_anchor_state from,
@@ -279,24 +198,7 @@ int mlp_outbox_move(struct mlp_store *store, int64_t id, enum mlp_anchor_state f
     int status = mlp_store_begin(store, error);
     if (status != 0)
         return status;
-    return mlp_store_end(store, move(store, id, from, to, due_ms, text, error), error);
-}
-
-int mlp_outbox_sign(struct mlp_store *store, int64_t id, const void *reference,
-                    size_t reference_len, const void *bytes, size_t bytes_len,
-                    struct mlp_error *error)
-{
-    int status = mlp_store_begin(store, error);
-    if (status != 0)
-        return status;
-    status = move(store, id, MLP_ANCHOR_RESERVED, MLP_ANCHOR_SIGNED, 0, NULL, error);
-    if (status == 0)
-        status = mlp_sqlite_execute(
-            store, error,
-            "INSERT INTO anchor_attempts(intent, number, reference, bytes) VALUES(?1,"
-            " (SELECT coalesce(max(number) + 1, 1) FROM anchor_attempts WHERE intent = ?1), ?2,"
-            " ?3)",
-            "ibb", id, reference, reference_len, bytes, bytes_len);
+    status = mlp_outbox_move_within(store, id, from, to, due_ms, text, error);
     return mlp_store_end(store, status, error);
 }
 
@@ -306,7 +208,8 @@ int mlp_outbox_prove(struct mlp_store *store, int64_t id, const void *evidence, 
     int status = mlp_store_begin(store, error);
     if (status != 0)
         return status;
-    status = move(store, id, MLP_ANCHOR_INCLUDED, MLP_ANCHOR_PROVED, due_ms, NULL, error);
+    status = mlp_outbox_move_within(store, id, MLP_ANCHOR_INCLUDED, MLP_ANCHOR_PROVED, due_ms, NULL,
+                                    error);
     if (status == 0)
         status = mlp_sqlite_execute(store, error,
                                     "UPDATE anchor_intents SET evidence = ?2 WHERE id = ?1", "ib",
@@ -324,6 +227,17 @@ int mlp_outbox_postpone(struct mlp_store *store, int64_t id, int64_t due_ms, con
         store, error,
         "UPDATE anchor_intents SET failures = failures + 1, due = ?2, note = ?3 WHERE id = ?1",
         "iit", id, due_ms, text);
+    return mlp_store_end(store, status, error);
+}
+
+int mlp_outbox_wait(struct mlp_store *store, int64_t id, int64_t due_ms, struct mlp_error *error)
+{
+    int status = mlp_store_begin(store, error);
+    if (status != 0)
+        return status;
+    status = mlp_sqlite_execute(
+        store, error, "UPDATE anchor_intents SET failures = 0, due = ?2, note = NULL WHERE id = ?1",
+        "ii", id, due_ms);
     return mlp_store_end(store, status, error);
 }
 
@@ -348,9 +262,9 @@ int mlp_outbox_resume(struct mlp_store *store, int64_t *count, struct mlp_error 
     status = mlp_sqlite_execute(
         store, error,
         "UPDATE anchor_intents SET since = strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), failures = 0,"
-        " due = 0, note = NULL, state = CASE WHEN EXISTS(SELECT 1 FROM anchor_attempts"
-        " WHERE intent = anchor_intents.id) THEN 'sent' ELSE 'planned' END"
-        " WHERE state = 'needs_operator'",
+        " due = 0, note = NULL, state = CASE WHEN EXISTS(SELECT 1 FROM anchor_attempts a WHERE"
+        " a.intent = anchor_intents.id AND a.nonce IS anchor_intents.nonce) THEN 'sent'"
+        " ELSE 'planned' END WHERE state = 'needs_operator'",
         "");
     if (status == 0)
         status = mlp_sqlite_number(store, &resumed, error, "SELECT changes()", "");

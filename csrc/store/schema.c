@@ -50,8 +50,9 @@ static const char version_1[] =
     " note BLOB NOT NULL CHECK(typeof(note) = 'blob'));"
     "INSERT INTO meta(key, value) VALUES('store_id', lower(hex(randomblob(16))));";
 
-/* Version 2: the outbox (outbox.h has the states). Times due and until are milliseconds of Unix time.
- * note is for people: the last failure, or what has to be done. */
+/* Version 2: the outbox (outbox.h has the states). Times due, until and accepted are milliseconds of
+ * Unix time. note is for people: the last failure, or what has to be done. shown is the kind's JSON of
+ * what the network shows. An intent's attempts are those of its nonce; earlier ones stay beside them. */
 static const char version_2[] =
     "CREATE TABLE anchor_intents("
     " id INTEGER PRIMARY KEY,"
@@ -68,7 +69,9 @@ static const char version_2[] =
     " since TEXT NOT NULL,"
     " failures INTEGER NOT NULL DEFAULT 0,"
     " due INTEGER NOT NULL,"
+    " nonce INTEGER CHECK(nonce >= 0),"
     " note TEXT,"
+    " shown TEXT,"
     " evidence BLOB);"
     "CREATE INDEX anchor_intents_open ON anchor_intents(kind, due)"
     " WHERE state NOT IN ('final', 'needs_operator');"
@@ -77,6 +80,8 @@ static const char version_2[] =
     " number INTEGER NOT NULL CHECK(number > 0),"
     " reference BLOB NOT NULL CHECK(typeof(reference) = 'blob'),"
     " bytes BLOB NOT NULL CHECK(typeof(bytes) = 'blob'),"
+    " nonce INTEGER,"
+    " accepted INTEGER NOT NULL DEFAULT 0,"
     " PRIMARY KEY(intent, number));"
     "CREATE TABLE anchor_leases("
     " chain TEXT NOT NULL,"

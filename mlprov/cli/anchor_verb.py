@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Enter every signed head into the store log and anchor its checkpoint, which covers all "
         "runs in the store. The same checkpoint is anchored once, however often this is called. "
         "Servers: [anchor.KIND] in the user's config.toml, or MLPROV_KIND_URL. Exit code 2 where "
-        "it is not delivered yet: 'mlprov sync' goes on."
+        "it is not final yet: 'mlprov sync' goes on (Ethereum takes a quarter of an hour)."
     )
     parser.add_argument("kind", choices=anchoring.KINDS, help="of anchor")
     parser.add_argument(
@@ -25,15 +25,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Plan, then deliver."""
-    anchoring.endpoint(arguments.kind)  # what is not configured is said before anything is planned
+    server = anchoring.endpoint(arguments.kind)  # a wrong one is refused before anything is planned
     with stores.open_store(arguments.store) as store:
         if store.integrate() == 0:
             raise StoreError(
                 f"cannot anchor the log of {store.path}: it is empty", "record a run first"
             )
-        store.plan_anchor(arguments.kind)
+        anchoring.plan(store, server)
         anchoring.deliver(store, [arguments.kind], arguments.timeout)
-        row = next(row for row in anchoring.read_anchors(store) if row.kind == arguments.kind)
+        row = next(row for row in anchoring.read_anchors(store) if row.place == server.place)
         path = store.path
     if arguments.json:
         output.emit_json({"anchor": status_verb.as_json([row])[0], "store": path})

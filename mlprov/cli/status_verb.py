@@ -8,8 +8,9 @@ import base64
 from mlprov import anchoring, stores
 from mlprov.cli import output
 
-_HEADER = ("ANCHOR", "LOG SIZE", "STATE", "SINCE (UTC)", "REFERENCE", "NEXT STEP")
+_HEADER = ("ANCHOR", "LOG SIZE", "STATE", "SINCE (UTC)", "BLOCK", "COST", "REFERENCE", "NEXT STEP")
 _ASKS = "needs_operator"
+_ETHER = 10**18  # wei
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,27 +31,66 @@ def reference_text(row: anchoring.AnchorRow) -> str:
     return "0x" + row.reference.hex()
 
 
-def _next_step(row: anchoring.AnchorRow) -> str:
+def _place_text(row: anchoring.AnchorRow) -> str:
+    return f"{row.kind} (chain {row.chain})" if row.account else row.kind
+
+
+def _block_text(row: anchoring.AnchorRow) -> str:
+    return "-" if row.shown is None else str(row.shown["number"])
+
+
+def _cost_text(row: anchoring.AnchorRow) -> str:
+    """Gas used times the price that was paid for it."""
+    if row.shown is None:
+        return "-"
+    whole, rest = divmod(int(row.shown["cost"]), _ETHER)
+    return f"{whole}.{rest:018d}".rstrip("0").rstrip(".") + " ether"
+
+
+def _next_step(row: anchoring.AnchorRow, rows: list[anchoring.AnchorRow]) -> str:
     if row.state == _ASKS:
         return "see below, then: mlprov sync --retry"
     if not row.open:
         return "none"
-    return "mlprov sync" if row.failures == 0 else f"mlprov sync ({row.failures} failures)"
+    if (blocking := anchoring.blocked_by(row, rows)) is not None:
+        return f"waits for that of log size {blocking.size}"
+    step = "mlprov sync, once the chain calls it final" if row.state == "proved" else "mlprov sync"
+    return step if row.failures == 0 else f"{step} ({row.failures} failures)"
 
 
 def show(rows: list[anchoring.AnchorRow], path: str) -> None:
     """Print the table, and below it why what failed did."""
     if not rows:
-        output.text(f"no anchors in {path}; 'mlprov anchor ipfs' makes one")
+        output.text(f"no anchors in {path}; 'mlprov anchor {anchoring.KINDS[0]}' makes one")
         return
     cells = [
-        (r.kind, r.size, r.state, r.since[:19].replace("T", " "), reference_text(r), _next_step(r))
-        for r in rows
+        (
+            _place_text(row),
+            row.size,
+            row.state,
+            row.since[:19].replace("T", " "),
+            _block_text(row),
+            _cost_text(row),
+            reference_text(row),
+            _next_step(row, rows),
+        )
+        for row in rows
     ]
     output.table(cells, header=_HEADER)
     for row in rows:
         if row.note:
             output.text(f"{row.kind} of log size {row.size}: {row.note}")
+
+
+def _chain_json(row: anchoring.AnchorRow) -> dict[str, object]:
+    return {
+        "chain_id": row.chain,
+        "contract": row.contract,
+        "account": row.account,
+        "nonce": row.nonce,
+        "attempts": row.attempts,
+        "found": row.shown,
+    }
 
 
 def as_json(rows: list[anchoring.AnchorRow]) -> list[dict[str, object]]:
@@ -65,6 +105,7 @@ def as_json(rows: list[anchoring.AnchorRow]) -> list[dict[str, object]]:
             "note": row.note,
             "reference": reference_text(row) if row.reference else None,
             "evidence": None if row.evidence is None else row.evidence.decode(),
+            **(_chain_json(row) if row.account else {}),
         }
         for row in rows
     ]

@@ -153,8 +153,9 @@ static void an_intent_goes_its_way_and_no_other(void)
     CHECK(go(store, id, MLP_ANCHOR_RESERVED, MLP_ANCHOR_SIGNED) == MLP_E_CHANGED);
     CHECK(go(store, id, MLP_ANCHOR_PLANNED, MLP_ANCHOR_RESERVED) == 0);
     CHECK(go(store, id, MLP_ANCHOR_PLANNED, MLP_ANCHOR_RESERVED) == MLP_E_CHANGED);
-    CHECK(FINE(mlp_outbox_sign(store, id, "ref", 3, "bytes", 5, &error)));
-    CHECK(mlp_outbox_sign(store, id, "ref", 3, "bytes", 5, &error) == MLP_E_CHANGED);
+    CHECK(FINE(mlp_outbox_sign(store, id, MLP_ANCHOR_RESERVED, "ref", 3, "bytes", 5, &error)));
+    CHECK(mlp_outbox_sign(store, id, MLP_ANCHOR_RESERVED, "ref", 3, "bytes", 5, &error) ==
+          MLP_E_CHANGED);
     CHECK(query_number(store, "SELECT count(*) FROM anchor_attempts") == 1);
     CHECK(go(store, id, MLP_ANCHOR_SIGNED, MLP_ANCHOR_SENT) == 0);
     CHECK(go(store, id, MLP_ANCHOR_SENT, MLP_ANCHOR_INCLUDED) == 0);
@@ -163,8 +164,126 @@ static void an_intent_goes_its_way_and_no_other(void)
     CHECK(FINE(mlp_outbox_get(store, &intent, id, &error)));
     CHECK(intent.state == MLP_ANCHOR_FINAL && intent.payload.len == 4 &&
           memcmp(intent.payload.data, "note", 4) == 0);
-    CHECK(intent.reference.len == 3 && intent.bytes.len == 5 && strcmp(intent.kind, "ipfs") == 0);
+    const struct mlp_attempt *last = mlp_intent_last(&intent);
+    CHECK(last->reference.len == 3 && last->bytes.len == 5 && strcmp(intent.kind, "ipfs") == 0);
+    CHECK(intent.nonce == MLP_NONCE_NONE && intent.attempts_count == 1);
     CHECK(mlp_outbox_get(store, &intent, id + 1, &error) == MLP_E_NOT_FOUND);
+    mlp_intent_clear(&intent);
+    mlp_store_free(store);
+    fixture_remove(path);
+}
+
+/* An intent of size `size` for one account. */
+static int64_t plan_numbered(struct mlp_store *store, uint64_t size)
+{
+    struct mlp_error error = {0};
+    struct mlp_intent_subject numbered = subject;
+    int64_t id = 0;
+    bool made = false;
+    numbered.chain = "1";
+    numbered.account = "0xa";
+    numbered.size = size;
+    CHECK(FINE(mlp_outbox_plan(store, &id, &made, &numbered, "note", 4, &error)) && made);
+    return id;
+}
+
+static bool reserve(struct mlp_store *store, int64_t id, int64_t nonce)
+{
+    struct mlp_error error = {0};
+    bool reserved = false;
+    CHECK(FINE(mlp_outbox_reserve(store, &reserved, id, nonce, &error)));
+    return reserved;
+}
+
+static int64_t next_nonce(struct mlp_store *store)
+{
+    int64_t nonce = -1;
+    CHECK(mlp_outbox_next_nonce(store, &nonce, "1", "0xa", NULL) == 0);
+    return nonce;
+}
+
+static int64_t due_of_account(struct mlp_store *store)
+{
+    struct mlp_intent_subject place = subject;
+    int64_t id = 0, next = 0;
+    place.chain = "1";
+    place.account = "0xa";
+    CHECK(mlp_outbox_due(store, &id, &next, &place, 1, NULL) == 0);
+    return id;
+}
+
+static void sign_and_send(struct mlp_store *store, int64_t id, const char *reference)
+{
+    struct mlp_error error = {0};
+    CHECK(FINE(mlp_outbox_sign(store, id, MLP_ANCHOR_RESERVED, reference, strlen(reference), "raw",
+                               3, &error)));
+    CHECK(go(store, id, MLP_ANCHOR_SIGNED, MLP_ANCHOR_SENT) == 0);
+}
+
+static void one_nonce_of_an_account_is_open_at_a_time(void)
+{
+    struct mlp_store *store = new_store();
+    int64_t first = plan_numbered(store, 1), second = plan_numbered(store, 2);
+    CHECK(next_nonce(store) == 0 && due_of_account(store) == first);
+    CHECK(reserve(store, first, 5) && !reserve(store, second, 6));
+    sign_and_send(store, first, "a");
+    CHECK(next_nonce(store) == 6 && due_of_account(store) == first);
+    CHECK(go(store, first, MLP_ANCHOR_SENT, MLP_ANCHOR_NEEDS_OPERATOR) == 0);
+    CHECK(due_of_account(store) == 0 && !reserve(store, second, 6)); /* it may still be mined */
+    int64_t resumed = 0;
+    CHECK(mlp_outbox_resume(store, &resumed, NULL) == 0 && resumed == 1);
+    CHECK(go(store, first, MLP_ANCHOR_SENT, MLP_ANCHOR_INCLUDED) == 0);
+    CHECK(reserve(store, second, 6));
+    mlp_store_free(store);
+    fixture_remove(path);
+}
+
+static void attempts_are_those_of_the_nonce_and_a_used_one_is_given_up(void)
+{
+    struct mlp_error error = {0};
+    struct mlp_intent intent = {0};
+    struct mlp_store *store = new_store();
+    int64_t resumed = 0, id = plan_numbered(store, 1);
+    CHECK(reserve(store, id, 5));
+    sign_and_send(store, id, "a");
+    CHECK(FINE(mlp_outbox_accept(store, id, 1000, 2000, &error)));
+    CHECK(FINE(mlp_outbox_sign(store, id, MLP_ANCHOR_SENT, "b", 1, "raw2", 4, &error)));
+    CHECK(FINE(mlp_outbox_get(store, &intent, id, &error)));
+    CHECK(intent.state == MLP_ANCHOR_SENT && intent.attempts_count == 2 && intent.nonce == 5);
+    CHECK(intent.attempts[0].accepted_ms == 1000 && mlp_intent_last(&intent)->accepted_ms == 0);
+    CHECK(go(store, id, MLP_ANCHOR_SENT, MLP_ANCHOR_DROPPED) == 0);
+    CHECK(FINE(mlp_outbox_get(store, &intent, id, &error)));
+    CHECK(intent.attempts[0].accepted_ms == 0);
+    CHECK(go(store, id, MLP_ANCHOR_DROPPED, MLP_ANCHOR_SENT) == 0);
+    CHECK(go(store, id, MLP_ANCHOR_SENT, MLP_ANCHOR_REPLACED) == 0);
+    CHECK(go(store, id, MLP_ANCHOR_REPLACED, MLP_ANCHOR_FOREIGN) == 0);
+    CHECK(go(store, id, MLP_ANCHOR_FOREIGN, MLP_ANCHOR_NEEDS_OPERATOR) == 0);
+    CHECK(mlp_outbox_resume(store, &resumed, NULL) == 0 && resumed == 1);
+    CHECK(FINE(mlp_outbox_get(store, &intent, id, &error)));
+    CHECK(intent.state == MLP_ANCHOR_PLANNED && intent.attempts_count == 0);
+    CHECK(next_nonce(store) == 6 && reserve(store, id, 6));
+    mlp_intent_clear(&intent);
+    mlp_store_free(store);
+    fixture_remove(path);
+}
+
+static void what_was_found_is_forgotten_when_it_is_gone(void)
+{
+    struct mlp_error error = {0};
+    struct mlp_intent intent = {0};
+    struct mlp_store *store = new_store();
+    uint8_t tx[] = "tx", json[] = "{}";
+    const struct mlp_buffer reference = {.data = tx, .len = 2}, shown = {.data = json, .len = 2};
+    int64_t id = plan_numbered(store, 1);
+    CHECK(FINE(mlp_outbox_find(store, id, MLP_ANCHOR_PLANNED, MLP_ANCHOR_INCLUDED, &reference,
+                               &shown, &error)));
+    CHECK(FINE(mlp_outbox_get(store, &intent, id, &error)) && intent.shown.len == 2);
+    CHECK(intent.attempts_count == 1 && mlp_intent_last(&intent)->bytes.len == 0);
+    CHECK(FINE(mlp_outbox_prove(store, id, "proof", 5, 0, &error)));
+    CHECK(go(store, id, MLP_ANCHOR_PROVED, MLP_ANCHOR_REORGED) == 0);
+    CHECK(query_number(store, "SELECT count(*) FROM anchor_intents WHERE evidence IS NULL AND"
+                              " shown IS NULL") == 1);
+    CHECK(go(store, id, MLP_ANCHOR_REORGED, MLP_ANCHOR_PLANNED) == 0);
     mlp_intent_clear(&intent);
     mlp_store_free(store);
     fixture_remove(path);
@@ -175,18 +294,20 @@ static void what_is_postponed_is_not_due_before(void)
     struct mlp_error error = {0};
     struct mlp_intent intent = {0};
     struct mlp_store *store = new_store();
+    struct mlp_intent_subject other = subject;
+    other.account = "t";
     int64_t due = 0, next = 0, id = plan(store);
-    CHECK(FINE(mlp_outbox_due(store, &due, &next, "ipfs", 1000, &error)) && due == id);
-    CHECK(FINE(mlp_outbox_due(store, &due, &next, "other", 1000, &error)) && due == 0 &&
+    CHECK(FINE(mlp_outbox_due(store, &due, &next, &subject, 1000, &error)) && due == id);
+    CHECK(FINE(mlp_outbox_due(store, &due, &next, &other, 1000, &error)) && due == 0 &&
           next == INT64_MAX);
     CHECK(FINE(mlp_outbox_postpone(store, id, 5000, "no answer", &error)));
-    CHECK(FINE(mlp_outbox_due(store, &due, &next, "ipfs", 1000, &error)) && due == 0 &&
+    CHECK(FINE(mlp_outbox_due(store, &due, &next, &subject, 1000, &error)) && due == 0 &&
           next == 5000);
     CHECK(FINE(mlp_outbox_get(store, &intent, id, &error)) && intent.failures == 1);
     CHECK(FINE(mlp_outbox_hasten(store, 1000, &error)));
-    CHECK(FINE(mlp_outbox_due(store, &due, &next, "ipfs", 1000, &error)) && due == id);
+    CHECK(FINE(mlp_outbox_due(store, &due, &next, &subject, 1000, &error)) && due == id);
     CHECK(go(store, id, MLP_ANCHOR_PLANNED, MLP_ANCHOR_NEEDS_OPERATOR) == 0);
-    CHECK(FINE(mlp_outbox_due(store, &due, &next, "ipfs", 9000, &error)) && due == 0);
+    CHECK(FINE(mlp_outbox_due(store, &due, &next, &subject, 9000, &error)) && due == 0);
     mlp_intent_clear(&intent);
     mlp_store_free(store);
     fixture_remove(path);
@@ -247,6 +368,9 @@ int main(void)
     RUN(eight_threads_that_plan_one_subject_make_one_intent);
     RUN(the_table_of_transitions_is_the_one_in_the_header);
     RUN(an_intent_goes_its_way_and_no_other);
+    RUN(one_nonce_of_an_account_is_open_at_a_time);
+    RUN(attempts_are_those_of_the_nonce_and_a_used_one_is_given_up);
+    RUN(what_was_found_is_forgotten_when_it_is_gone);
     RUN(what_is_postponed_is_not_due_before);
     RUN(an_account_has_one_worker_at_a_time);
     RUN(the_lease_of_a_process_that_ended_is_taken_at_once);

@@ -45,8 +45,12 @@ static struct mlp_workers *start(const char *url)
 {
     struct mlp_error error = {0};
     struct mlp_workers *workers = NULL;
-    struct mlp_anchor_endpoint endpoint = {
-        .kind = &mlp_anchor_ipfs, .url = url, .timeout_ms = 20000};
+    struct mlp_anchor_endpoint endpoint = {.kind = &mlp_anchor_ipfs,
+                                           .url = url,
+                                           .timeout_ms = 20000,
+                                           .chain = "ipfs",
+                                           .target = "",
+                                           .account = ""};
     CHECK(FINE(mlp_workers_start(&workers, path, &endpoint, 1, 0, &error)));
     return workers;
 }

@@ -101,7 +101,7 @@ def test_variables_are_read(
         ("every", 2**53), ("snapshot", "both"), ("snapshot", 1), ("check", "thrice"),
         ("check", 2), ("on_error", "ignore"), ("resume", "yes"),
         ("resume", True), ("run_id", "newest"), ("run_id", 3),
-        ("seeds", "maybe"), ("seeds", 1), ("anchors", ["ethereum"]), ("anchors", "bitcoin"),
+        ("seeds", "maybe"), ("seeds", 1), ("anchors", ["dogecoin"]), ("anchors", "bitcoin"),
         ("tags", [1]),
         ("tags", 5), ("tags", ["\ud800"]), ("project", 3), ("project", "\udcff"), ("group", "a\0b"),
         ("notes", b"bytes"), ("store", ""), ("store", 7), ("store", "a\0b"), ("store", b"bytes"),

@@ -16,6 +16,7 @@ from mlprov.anchor_files import (
     read_ipfs,
     read_states,
 )
+from mlprov.brackets import read_not_before
 from mlprov.bundle_checks import BundleChecks, claimed_time
 from mlprov.errors import EvidenceError
 from mlprov.trusted_blocks import BlockTrust
@@ -28,7 +29,7 @@ _SECONDS = len("2026-11-21T09:30:00")  # blocks have no fractions
 
 
 class AnchorChecks:
-    """Makes the checks ``anchor:…``, ``block:…`` and ``time`` of a bundle.
+    """Makes the checks ``anchor:…``, ``block:…``, ``not_before`` and ``time`` of a bundle.
 
     Args:
         bundle: whose own checks were made.
@@ -41,6 +42,7 @@ class AnchorChecks:
         self._names = anchor_names(bundle.entries)
         self._found: dict[AnchorName, EthereumAnchor | IpfsAnchor] = {}
         self._accepted: list[AnchorName] = []
+        self._begun: str | None = None
 
     def make(self) -> None:
         """Check each anchor, and whether its block is one that the caller accepts."""
@@ -51,6 +53,10 @@ class AnchorChecks:
             if name.kind == "ethereum":
                 action = functools.partial(self._block, name)
                 checks.run(f"block:{name}", action, needs=[f"anchor:{name}"])
+
+        started = self._bundle.decoded[:1]
+        if started and started[0].get("not_before") is not None:
+            checks.run("not_before", self._not_before, needs=["heads"])
 
     def make_time(self) -> None:
         """Check what bounds the records in time."""
@@ -87,7 +93,7 @@ class AnchorChecks:
         self._found[name] = anchor
         return (
             f"{covered}: {anchor.event} at {anchor.contract}, sent by {anchor.sender}, in "
-            f"{anchor}, 0x{anchor.block.hex()}, whose time is {block_time(anchor.time)}; {state} "
+            f"{anchor}, {anchor.hex}, whose time is {block_time(anchor.time)}; {state} "
             "when it was exported, as the exporter says"
         )
 
@@ -97,9 +103,17 @@ class AnchorChecks:
     def _block(self, name: AnchorName) -> str:
         anchor = self._found[name]
         assert isinstance(anchor, EthereumAnchor)
-        said = self._trust.judge(anchor)
+        judgement = self._trust.judge(anchor)
         self._accepted.append(name)
-        return said
+        return judgement.said
+
+    def _not_before(self) -> str:
+        block = read_not_before(self._bundle.decoded[0]["not_before"])
+        judgement = self._trust.judge(block)
+        if judgement.time is not None:
+            self._begun = block_time(judgement.time)
+        known = "" if judgement.time is None else f", whose time is {self._begun}"
+        return f"no record was written before {block.hex}{known}: {judgement.said}"
 
     # ---- time ----
 
@@ -157,6 +171,10 @@ class AnchorChecks:
             if name.kind == "ethereum":
                 listed[-1]["trusted"] = states[f"block:{name}"]
         return listed
+
+    def not_before(self) -> str | None:
+        """The time of the block that ``run.start`` names, where the caller accepts it."""
+        return self._begun
 
     def no_later_than(self) -> str | None:
         """The earliest block time that bounds every record; None where nothing does."""

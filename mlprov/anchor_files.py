@@ -19,6 +19,7 @@ __all__ = [
     "STATES",
     "STATES_ENTRY",
     "AnchorName",
+    "ChainBlock",
     "EthereumAnchor",
     "IpfsAnchor",
     "anchor_digest",
@@ -113,26 +114,43 @@ def block_time(seconds: int) -> str:
 
 
 @dataclass(frozen=True)
-class EthereumAnchor:
+class ChainBlock:
+    """A block as evidence names it.
+
+    Attributes:
+        chain_id: of its chain.
+        block: its hash.
+        number: its height.
+    """
+
+    chain_id: int
+    block: bytes
+    number: int
+
+    def __str__(self) -> str:
+        return f"block {self.number} of chain {self.chain_id}"
+
+    @property
+    def hex(self) -> str:
+        """The hash as text."""
+        return f"0x{self.block.hex()}"
+
+
+@dataclass(frozen=True)
+class EthereumAnchor(ChainBlock):
     """What the evidence of an Ethereum anchor shows, relative to its block's hash.
 
     Attributes:
-        chain_id: of the chain that the transaction is for.
         contract: whose event it is: an address in the case of EIP-55.
-        sender: the account that signed the transaction.
+        sender: the account that signed the transaction, which is for the block's chain.
         transaction: its hash.
-        block: the hash of the block.
-        number: the block's height.
         time: the block's, seconds since 1970.
         event: ``AnchorStore`` or ``MLProvenance``.
     """
 
-    chain_id: int
     contract: str
     sender: str
     transaction: bytes
-    block: bytes
-    number: int
     time: int
     event: str
 
@@ -144,13 +162,10 @@ class EthereumAnchor:
             "sender": self.sender,
             "event": self.event,
             "transaction": f"0x{self.transaction.hex()}",
-            "block": f"0x{self.block.hex()}",
+            "block": self.hex,
             "number": str(self.number),
             "time": block_time(self.time),
         }
-
-    def __str__(self) -> str:
-        return f"block {self.number} of chain {self.chain_id}"
 
 
 @dataclass(frozen=True)

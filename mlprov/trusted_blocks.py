@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from mlprov import _core
-from mlprov.anchor_files import EthereumAnchor
+from mlprov.anchor_files import ChainBlock
 from mlprov.anchoring import Endpoint
 from mlprov.chain_nodes import ChainNode
 from mlprov.errors import ConfigError, Error, EvidenceError
 from mlprov.verdicts import Mismatch, Unchecked
 from mlprov.wording import brief
 
-__all__ = ["BlockTrust", "Headers", "Online", "TrustedBlock"]
+__all__ = ["BlockTrust", "Headers", "Judgement", "Online", "TrustedBlock"]
 
 Headers: TypeAlias = str | os.PathLike[str] | Sequence[Any] | None
 """A file of headers, or the list that such a file has."""
@@ -48,11 +48,13 @@ class TrustedBlock:
         chain_id: of its chain.
         hash: of the block.
         number: its height, where a header says it.
+        time: its time in seconds since 1970, likewise.
     """
 
     chain_id: int
     hash: bytes
     number: int | None = None
+    time: int | None = None
 
     @staticmethod
     def parse(text: str) -> TrustedBlock:
@@ -95,10 +97,10 @@ def _read_item(item: Any, what: str) -> TrustedBlock:
             raise ConfigError(f"cannot use {what}: its hash has {len(raw)} bytes; expected 32")
         return TrustedBlock(chain_id, raw)
     try:
-        block, number, _ = _core.ethereum_header(raw)
+        block, number, time = _core.ethereum_header(raw)
     except EvidenceError as error:
         raise ConfigError(f"cannot use {what}: {error.what}", f"write {_FORM}") from error
-    return TrustedBlock(chain_id, block, number)
+    return TrustedBlock(chain_id, block, number, time)
 
 
 def _read_headers(headers: Headers) -> list[TrustedBlock]:
@@ -123,6 +125,19 @@ def _read_headers(headers: Headers) -> list[TrustedBlock]:
     if not isinstance(headers, (list, tuple)):
         raise ConfigError(f"cannot use the headers {where}: they are no list", f"write {_FORM}")
     return [_read_item(item, f"item {place} of {where}") for place, item in enumerate(headers)]
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Why a block is accepted.
+
+    Attributes:
+        said: what says so.
+        time: of the block, seconds since 1970, where that is known.
+    """
+
+    said: str
+    time: int | None
 
 
 @dataclass(frozen=True)
@@ -164,54 +179,65 @@ class BlockTrust:
         """Whether there is anything."""
         return bool(self.blocks) or self.node is not None
 
-    def judge(self, anchor: EthereumAnchor) -> str:
-        """Whether an anchor's block belongs to the chain that the caller means.
-
-        Returns:
-            what says so.
+    def judge(self, block: ChainBlock) -> Judgement:
+        """Whether a block that evidence names belongs to the chain that the caller means.
 
         Raises:
             Mismatch: something that he trusts says that it does not.
             Unchecked: nothing says it.
             Error: his node could not be asked.
         """
-        named = self._named(anchor)
+        named = self._named(block)
         if self.node is not None:
             try:
-                return self.node.judge(anchor)
+                return Judgement(
+                    f"the node asked has {block}, and calls it final", self._ask(block)
+                )
             except Mismatch:
                 raise
             except (Unchecked, Error):  # what he named by hash needs no node
                 if not named:
                     raise
         if named:
-            return f"you trust 0x{anchor.block.hex()} as {anchor}"
+            time = next((one.time for one in named if one.time is not None), None)
+            return Judgement(f"you trust {block.hex} as {block}", time)
         if self.blocks:
-            raise Unchecked(f"0x{anchor.block.hex()} is none of the blocks that you trust")
+            raise Unchecked(f"{block.hex} is none of the blocks that you trust")
         raise Unchecked(
-            f"whether 0x{anchor.block.hex()} is {anchor} is for you to say, with --trusted-block, "
-            "--headers or --online: a node of one's own makes such a block, of any chain and time"
+            f"whether {block.hex} is {block} is for you to say, with --trusted-block, --headers or "
+            "--online: a node of one's own makes such a block, of any chain and time"
         )
 
-    def _named(self, anchor: EthereumAnchor) -> bool:
-        """Whether the block is trusted by name; refuses one that contradicts what is trusted."""
-        same = [block for block in self.blocks if block.hash == anchor.block]
-        for block in same:
-            if block.chain_id != anchor.chain_id:
+    def _ask(self, block: ChainBlock) -> int:
+        assert self.node is not None
+        return self.node.judge(block)
+
+    def _named(self, block: ChainBlock) -> list[TrustedBlock]:
+        """Where the block is trusted by name; refuses one that contradicts what is trusted."""
+        same = [one for one in self.blocks if one.hash == block.block]
+        for one in same:
+            if one.chain_id != block.chain_id:
                 raise Mismatch(
-                    f"you trust the block 0x{anchor.block.hex()} as one of chain {block.chain_id}; "
-                    f"the anchor is of chain {anchor.chain_id}",
-                    seen=str(anchor.chain_id),
-                    expected=str(block.chain_id),
+                    f"you trust the block {block.hex} as one of chain {one.chain_id}; the evidence "
+                    f"names chain {block.chain_id}",
+                    seen=str(block.chain_id),
+                    expected=str(one.chain_id),
                 )
-        for block in self.blocks:
-            if (block.chain_id, block.number) == (anchor.chain_id, anchor.number) and (
-                block.hash != anchor.block
-            ):
-                expected = f"0x{block.hash.hex()}"
+            if one.number not in (None, block.number):
                 raise Mismatch(
-                    f"the anchor is in {anchor}; the block that you trust there is {expected}",
-                    seen=f"0x{anchor.block.hex()}",
+                    f"the block {block.hex} has the height {one.number}; the evidence names "
+                    f"{block.number}",
+                    seen=str(block.number),
+                    expected=str(one.number),
+                )
+        for one in self.blocks:
+            is_there = (one.chain_id, one.number) == (block.chain_id, block.number)
+            if is_there and one.hash != block.block:
+                expected = f"0x{one.hash.hex()}"
+                raise Mismatch(
+                    f"the evidence names {block.hex} as {block}; the one that you trust there is "
+                    f"{expected}",
+                    seen=block.hex,
                     expected=expected,
                 )
-        return bool(same)
+        return same

@@ -110,7 +110,7 @@ class Verdict:
 
     @property
     def _missing(self) -> tuple[Check, ...]:
-        excused = {"complete"}
+        excused = {"complete", "not_before"}
         if not self.time_asked:
             excused.add("time")
         if self.allow_unpinned:

@@ -126,6 +126,7 @@ def check_bundle(evidence: bytes, subject: str, question: Question) -> tuple[Ver
         "records": len(bundle.lines),
         "anchors": anchors.facts(),
         "no_later_than": anchors.no_later_than(),
+        "not_before": anchors.not_before(),
     }
     if bundle.decoded:
         facts |= {key: bundle.decoded[0].get(key) for key in ("name", "project", "mlprov")}

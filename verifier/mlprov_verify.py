@@ -1349,24 +1349,40 @@ class TrustedBlock(NamedTuple):
         return None if self.header is None else read_header(self.header).number
 
 
-def judge_block(anchor: BlockAnchor, trusted: Sequence[TrustedBlock]) -> str:
-    """Section 10, "Anchors": whether the caller trusts the block."""
-    header = anchor.header
-    same = [block for block in trusted if block.block == header.block]
-    for block in same:
-        if block.chain_id != anchor.chain_id:
+def judge_block(chain_id: int, number: int, block: bytes, trusted: Sequence[TrustedBlock]) -> str:
+    """Section 10, "Anchors": whether the caller trusts a block that evidence names."""
+    shown = f"block {number} of chain {chain_id}, 0x{block.hex()}"
+    same = [one for one in trusted if one.block == block]
+    for one in same:
+        if one.chain_id != chain_id:
             raise RefusedError(
-                "the block is trusted as one of another chain", anchor.chain_id, block.chain_id
+                "the block is trusted as one of another chain", chain_id, one.chain_id
             )
-    for block in trusted:
-        is_there = block.chain_id == anchor.chain_id and block.number == header.number
-        if is_there and block.block != header.block:
+        if one.number not in (None, number):
+            raise RefusedError("the block has another height", number, one.number)
+    for one in trusted:
+        if (one.chain_id, one.number) == (chain_id, number) and one.block != block:
             raise RefusedError(
-                "another block is trusted at this height", header.block.hex(), block.block.hex()
+                "another block is trusted at this height", block.hex(), one.block.hex()
             )
     if same:
-        return f"{anchor} is trusted"
-    raise UncheckableError(f"{anchor}: whether it is one of that chain is the caller's to say")
+        return f"{shown} is trusted"
+    raise UncheckableError(f"{shown}: whether it is one of that chain is the caller's to say")
+
+
+def read_not_before(value: Json) -> tuple[int, int, bytes]:
+    """The block that run.start names (section 5): chain id, number, hash."""
+    named = _as_object(value, "not_before of run.start")
+    if set(named) == {"unavailable"} and isinstance(named["unavailable"], str):
+        raise UncheckableError(f"run.start names no block: {printable(named['unavailable'])}")
+    _exactly(named, ("block", "chain_id", "number"), "not_before of run.start")
+    numbers = []
+    for name in ("chain_id", "number"):
+        text = _text(named, name, "not_before")
+        if not re.fullmatch("0|[1-9][0-9]{0,19}", text) or int(text) >= 2**64:
+            raise RefusedError(f"{name!r} of not_before", printable(text), "a number below 2^64")
+        numbers.append(int(text))
+    return numbers[0], numbers[1], _hash32(named, "block", "0x")
 
 
 # ---------------------------------------------------------------------------------------------
@@ -1995,6 +2011,14 @@ class BundleVerifier:
                 check = functools.partial(self._check_block, name, found)
                 self.verdict.run(f"block:{name}", [f"anchor:{name}"], check)
 
+        has_records = self.verdict.state("records") == HOLDS
+        if has_records and self._records[0].get("not_before") is not None:
+            self.verdict.run("not_before", ["heads"], self._check_not_before)
+
+    def _check_not_before(self) -> str:
+        named = read_not_before(self._records[0]["not_before"])
+        return f"no record was written before {judge_block(*named, self._request.blocks)}"
+
     def _run_requested(self) -> None:
         verdict, request = self.verdict, self._request
         before = len(verdict.checks)
@@ -2282,7 +2306,8 @@ class BundleVerifier:
         return f"{anchor['contract']}, sent by {anchor['sender']}, in {found[0]}; {reach}"
 
     def _check_block(self, name: AnchorName, found: list[BlockAnchor]) -> str:
-        said = judge_block(found[0], self._request.blocks)
+        header = found[0].header
+        said = judge_block(found[0].chain_id, header.number, header.block, self._request.blocks)
         self._bounds.append((self._reach[name.size], found[0]))
         return said
 

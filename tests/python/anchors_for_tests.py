@@ -18,7 +18,7 @@ from nodes_for_tests import Account, account, anvil, call_data, deploy, require_
 from runs_for_tests import user
 
 import mlprov
-from mlprov import _core, archives, bundles, keys, stores
+from mlprov import _core, archives, bundles, keys, stores, verification
 from mlprov.questions import Question
 
 
@@ -181,9 +181,7 @@ def anchored_on(directory: Path, *arguments: str) -> Iterator[tuple[Account, Anc
 def ask(evidence: bytes, made: AnchoredRun, blocks: list[dict[str, str]] | None = None) -> Any:
     """mlprov's verdict, after the second verifier gave the same one, check by check."""
     listed = blocks or []
-    verdict = mlprov.verification.verify_bytes(
-        evidence, "it", Question(keys=[made.vkey], headers=listed)
-    )
+    verdict = verification.verify_bytes(evidence, "it", Question(keys=[made.vkey], headers=listed))
     request = v.Request(keys=[v.parse_vkey(made.vkey)], blocks=list(map(v._listed_block, listed)))
     theirs = v.verify_bytes(evidence, request)
     states = {check.name: check.state for check in verdict.checks}

@@ -31,7 +31,7 @@ from nodes_for_tests import account, anvil, deploy, require_secp256k1
 from runs_for_tests import user
 
 import mlprov
-from mlprov import anchor_files, archives, stores
+from mlprov import anchor_files, archives, bundles, keys, stores
 from mlprov.anchor_files import read_ethereum, read_ipfs
 from mlprov.errors import ConfigError, EvidenceError, StoreError, VerificationError
 from mlprov.verdicts import Unchecked
@@ -163,7 +163,7 @@ def test_an_open_bundle_has_the_anchors_that_there_are(tmp_path: Path) -> None:
         put_anchor(tmp_path / "store", note, anchor(owner, deploy(owner, "AnchorStore"), note))
         run.log(loss=0.5)
         bundle = run.export(tmp_path / "open.mlprov")
-        vkey = mlprov.keys.owner_vkey()
+        vkey = keys.owner_vkey()
     assert bundle is not None
     data = bundle.read_bytes()
     verdict = mlprov.verify(bundle, keys=[str(vkey)])
@@ -498,7 +498,7 @@ def test_only_a_bundle_of_the_run_by_a_store_that_knows_it_is_revised(
         pytest.raises(ConfigError, match="it is of the run"),
         stores.open_with_log(older.store) as store,
     ):
-        mlprov.bundles.export_run(store, run.id, older.bundle, revise=True)
+        bundles.export_run(store, run.id, older.bundle, revise=True)
     broken = bytearray(made.data)
     broken[-1] ^= 1
     text.write_bytes(broken)

@@ -607,6 +607,28 @@ def ethereum_verify(evidence: Buffer, digest: Buffer, /) -> dict[str, Any]:
     VerificationError: it does not hold. EvidenceError: it cannot be read.
     """
 
+def ethereum_header(raw: Buffer, /) -> tuple[bytes, int, int]:
+    """(hash, number, time in seconds since 1970) of a block's header, given as its RLP.
+
+    EvidenceError: it is none.
+    """
+
+def json_rpc(
+    url: str,
+    method: str,
+    parameters: str,
+    /,
+    *,
+    headers: Sequence[str] = (),
+    ca_file: str | None = None,
+    timeout_ms: int = 10000,
+) -> bytes:
+    """The whole answer of a JSON-RPC server as it came: an object with ``result`` or ``error``.
+
+    parameters: a JSON array. Opens libcurl at the first call. AnchorError: the server could not be
+    asked (also with MLPROV_OFFLINE), or what it answers is no answer. ConfigError: no libcurl.
+    """
+
 @final
 class EthereumKey:
     """An Ethereum account's key that never leaves the core's locked memory, except into a file.

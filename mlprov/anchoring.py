@@ -192,10 +192,14 @@ class Anchoring:
             path = os.fsencode(store.path)
             self._workers = AnchorWorkers(path, self._servers, every_ms=self._every_ms)
 
-    def hand_over(self) -> None:
-        """Records were signed: the threads anchor them. Costs the caller a flag."""
+    def hand_over(self, *, at_once: bool = False) -> None:
+        """Records were signed: the threads anchor them. Costs the caller a flag.
+
+        Args:
+            at_once: whether this does not wait for the time between two checkpoints.
+        """
         if self._workers is not None:
-            self._workers.hand_over(False)
+            self._workers.hand_over(at_once)
 
     def plan(self, store: Store) -> None:
         """Put the last checkpoint into the outbox: from now on it will be delivered."""

@@ -21,6 +21,7 @@ _SIZE = "(?:0|[1-9][0-9]{0,15})"
 _NAME = re.compile(
     rf"SPEC\.md|manifest\.(?:json|sig)|run\.jsonl|keys/(?:owner|run|log)\.vkey|heads/{_SIZE}\.note"
     rf"|log/{_SIZE}/(?:checkpoint|{_SIZE}\.proof)|trees/{_HASH}\.leaves"
+    rf"|anchors/(?:states|(?:ethereum|ipfs)-{_SIZE}(?:-(?:[2-9]|[1-9][0-9]{{1,2}}))?)\.json"
 )
 _LOCAL_HEADER = struct.Struct("<4sHHHHHIIIHH")  # APPNOTE 4.3.7
 _CENTRAL_HEADER = struct.Struct("<4sHHHHHHIIIHHHHHII")  # APPNOTE 4.3.12

@@ -8,9 +8,11 @@ import zlib
 from typing import Any
 
 from mlprov import _core
+from mlprov.anchor_files import anchor_names
 from mlprov.archives import Archive, read_archive
 from mlprov.disclosed_trees import read_trees
 from mlprov.errors import EvidenceError, VerificationError
+from mlprov.log_checks import LogChecks
 from mlprov.privacy_checks import check_privacy, has_privacy
 from mlprov.ranks import describe_ranks
 from mlprov.record_values import describe_record, is_count, is_hex64, is_integer, plain, shown
@@ -21,8 +23,6 @@ from mlprov.statements import (
     check_owner_name,
     check_time,
     check_version,
-    decode_index,
-    decode_path,
     open_note,
     read_head,
     read_json,
@@ -50,7 +50,7 @@ _WITH_RANKS = ("run.start", "resume", "ranks")
 
 
 def claimed_time() -> str:
-    """The check ``time``, of any evidence: never made in a version without anchors."""
+    """The check ``time`` of evidence without anchors."""
     raise Unchecked("record times are claimed by the writer; no anchor bounds them")
 
 
@@ -64,6 +64,7 @@ class BundleChecks:
         lines, decoded: the records, as bytes and as objects.
         heads: (size, root, note) of every head.
         trees: root → leaves of every disclosed tree.
+        covered: log size → records under the largest head that this checkpoint has.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -77,7 +78,7 @@ class BundleChecks:
         self.decoded: list[dict[str, Any]] = []
         self.heads: list[tuple[int, bytes, bytes]] = []
         self.trees: dict[bytes, list[bytes]] = {}
-        self.log_size: int | None = None
+        self.covered: dict[int, int] = {}
 
     @property
     def run(self) -> str:
@@ -344,62 +345,10 @@ class BundleChecks:
     # ---- store log ----
 
     def _log(self) -> str:
-        names = [name for name in self.entries if name.startswith("log/")]
-        folders = {name.split("/")[1] for name in names}
-        if len(folders) > 1:
-            raise EvidenceError(f"the bundle has {len(folders)} folders in log/; expected one")
-        if not folders:
-            if self.open:
-                raise Unchecked("the run is open and no head is in the store log yet")
-            raise EvidenceError("the bundle has no store-log checkpoint")
-        folder = folders.pop()
-        if f"log/{folder}/checkpoint" not in self.entries:
-            raise EvidenceError(f"log/{folder}/ has no checkpoint")
-        size, root = read_head(self.entries[f"log/{folder}/checkpoint"], self.statement.log_key)
-        if str(size) != folder:
-            raise VerificationError(f"log/{folder}/checkpoint is of a log of {size} entries")
-        self.log_size = size
-        lacking = self._check_log_proofs(folder, size, root, names)
-        if len(lacking) == len(self.heads):
-            raise EvidenceError(f"log/{folder}/ has a checkpoint, but the proof of no head")
-        newest = [head for head, _, _ in self.heads][len(self.heads) - len(lacking) :]
-        if lacking and (not self.open or lacking != newest):
-            raise EvidenceError(f"the head of {lacking[0]} records has no proof in the store log")
-        if lacking:
-            raise Unchecked(
-                f"the run is open and {len(lacking)} of its heads are not in the store log yet"
-            )
-        return (
-            f"{plural(len(self.heads), 'head')} in the owner's own log {self.statement.log_origin} "
-            f"of {plural(size, 'entry')} (its name is his claim; no witness)"
-        )
-
-    def _check_log_proofs(self, folder: str, size: int, root: bytes, names: list[str]) -> list[int]:
-        proofs = {int(n.split("/")[2][:-6]): n for n in names if n.endswith(".proof")}
-        heads = {head: note for head, _, note in self.heads}
-        if odd := sorted(set(proofs) - set(heads)):
-            raise EvidenceError(f"log/{folder}/{odd[0]}.proof is of a head that the bundle lacks")
-        previous = -1
-        for head, name in sorted(proofs.items()):
-            proof = read_json(self.entries[name], name)
-            if not isinstance(proof, dict) or set(proof) != {"index", "path"}:
-                raise EvidenceError(f"{name} has other members than index and path")
-            path = decode_path(proof["path"], name)
-            index = decode_index(proof["index"], name)
-            if index <= previous:
-                raise VerificationError(
-                    f"the head of {head} records is entry {index} of the store log, not behind the "
-                    f"smaller head at {previous}"
-                )
-            previous = index
-            leaf = _core.merkle_leaf_hash(heads[head])
-            try:
-                _core.merkle_verify_inclusion(root, leaf, index, size, path)
-            except (VerificationError, EvidenceError) as error:
-                raise type(error)(
-                    f"the head of {head} records is not entry {index} of the store log: {error}"
-                ) from error
-        return sorted(set(heads) - set(proofs))
+        anchored = {anchor.size for anchor in anchor_names(self.entries)}
+        checks = LogChecks(self.entries, self.heads, self.statement, self.open, anchored)
+        self.covered = checks.covered
+        return checks.make()
 
     # ---- trees and end ----
 

@@ -18,7 +18,10 @@ from mlprov.errors import ConfigError, EvidenceError, StoreError
 from mlprov.imported_runs import kept_path, read_imported
 from mlprov.record_members import check_members
 from mlprov.records import Json
+from mlprov.revisions import OlderRevision, read_older
+from mlprov.stored_anchors import bundled_anchors
 from mlprov.stored_runs import StoredRun, prove_logged
+from mlprov.stores import HeadRow
 from mlprov.tree_references import cited_trees
 from mlprov.whole_files import write_whole_file
 from mlprov.wording import brief
@@ -52,6 +55,7 @@ def export_run(
     *,
     disclose: Sequence[str] = (),
     replace: bool = True,
+    revise: bool = False,
 ) -> pathlib.Path:
     """Write a run's bundle; an imported run's is the bundle that it came in.
 
@@ -62,19 +66,27 @@ def export_run(
         disclose: which leaves to include beyond those of the weights: of :data:`DISCLOSABLE`.
         replace: whether a file of that name is replaced, as a script that runs again expects; the
             command line refuses it without ``--force``.
+        revise: whether the file is a bundle of this run of which a new revision is made, with what
+            the store has by now: anchors above all. It names the older one, and discloses what
+            that did. Where there is nothing new the file stays as it is.
 
     Raises:
         ConfigError: ``disclose`` names something else, the file is there and not to be replaced,
             or the owner key that began the run is not at hand: each bundle of it, of the finished
             run too, has a manifest that only this key can sign.
-        StoreError: the run, or a tree that it cites, is not in the store, or the file cannot be
-            written.
+        StoreError: the run, or a tree that it cites, is not in the store, an anchor's evidence
+            there does not hold, or the file cannot be written.
         VerificationError: the run's records are not those that its heads signed; nothing is signed.
         EvidenceError: a head or record, or the bundle of an imported run, is malformed.
     """
-    refuse_existing(path, what="bundle", replace=replace)
+    refuse_existing(path, what="bundle", replace=replace or revise)
     disclosed = _read_disclosed(disclose)
     run = stored_runs.read_run(store, run_id)
+    if run.row.imported and revise:
+        raise ConfigError(
+            f"cannot revise the bundle of the run {run_id}: it was imported, and is its owner's",
+            "ask him for a newer one",
+        )
     if run.row.imported:
         if disclosed:
             raise ConfigError(
@@ -85,10 +97,15 @@ def export_run(
         data, _ = read_imported(store, run)
     else:
         run.check_heads()
+        older = read_older(store, run, path) if revise else None
         entries = _collect(store, run, disclosed)
         is_open = run.row.status == "running" or _heads_wait(entries)
-        data = write_archive(_sign(entries, run_id, is_open=is_open))
-    write_whole(path, data, what="bundle", replace=replace)
+        if older is not None:
+            older.add_disclosed(entries)
+            if older.equals(entries, is_open=is_open):
+                return path
+        data = write_archive(_sign(entries, run_id, is_open=is_open, older=older))
+    write_whole(path, data, what="bundle", replace=replace or revise)
     return path
 
 
@@ -116,7 +133,7 @@ def _collect(store: Store, run: StoredRun, disclose: frozenset[str]) -> dict[str
         "run.jsonl": b"".join(line + b"\n" for line in run.lines),
         **{f"heads/{head.size}.note": head.note for head in run.heads},
         **_keys(decoded[0]),
-        **_log_proofs(store, run),
+        **_log_entries(store, run),
     }
     wanted = _ALWAYS | disclose | ({"sorted"} if "samples" in disclose else set())
     # Leaves that the disk had no room for: the record has their root, and a gap says so.
@@ -142,13 +159,32 @@ def _keys(start: dict[str, Any]) -> dict[str, bytes]:
     }
 
 
-def _log_proofs(store: Store, run: StoredRun) -> dict[str, bytes]:
+def _log_entries(store: Store, run: StoredRun) -> dict[str, bytes]:
+    """The main folder of the store log; anchors, each with the folder of its checkpoint."""
     checkpoint = store.checkpoint()
     if checkpoint is None:
         return {}
+    anchors, notes = bundled_anchors(store, run.heads)
+    entries = _log_folder(store, run, checkpoint, run.heads)
+    for note in notes.values():
+        if note != checkpoint:
+            size = _log_size(note)
+            covered = [h for h in run.heads if h.log_index is not None and h.log_index < size]
+            entries |= _log_folder(store, run, note, covered[-1:])
+    return {**entries, **anchors}
+
+
+def _log_size(checkpoint: bytes) -> int:
+    return _core.parse_checkpoint(_core.note_text(checkpoint))[1]
+
+
+def _log_folder(
+    store: Store, run: StoredRun, checkpoint: bytes, heads: Sequence[HeadRow]
+) -> dict[str, bytes]:
+    """A checkpoint and the proofs of those of the heads that it has."""
     _, size, root = _core.parse_checkpoint(_core.note_text(checkpoint))
     entries = {}
-    for head in run.heads:
+    for head in heads:
         if head.log_index is not None and head.log_index < size:
             hashes = prove_logged(store, run.row.id, head, size, root)
             path: list[Json] = [base64.b64encode(item).decode() for item in hashes]
@@ -161,11 +197,14 @@ def _log_proofs(store: Store, run: StoredRun) -> dict[str, bytes]:
 
 def _heads_wait(entries: dict[str, bytes]) -> bool:
     """Whether a head is not in the store log yet; the bundle is then open, ended run or not."""
-    heads = sum(name.startswith("heads/") for name in entries)
-    return sum(name.endswith(".proof") for name in entries) < heads
+    heads = {name[6:-5] for name in entries if name.startswith("heads/")}
+    proofs = {name.rpartition("/")[2][:-6] for name in entries if name.endswith(".proof")}
+    return not heads <= proofs
 
 
-def _sign(entries: dict[str, bytes], run_id: str, *, is_open: bool) -> dict[str, bytes]:
+def _sign(
+    entries: dict[str, bytes], run_id: str, *, is_open: bool, older: OlderRevision | None = None
+) -> dict[str, bytes]:
     """Add manifest and signature, by the owner key that began the run."""
     bound = entries["keys/owner.vkey"].decode().strip()
     place = keys.owner_key_path()
@@ -186,8 +225,8 @@ def _sign(entries: dict[str, bytes], run_id: str, *, is_open: bool) -> dict[str,
             "entries": listed,
             "format": "mlprov-bundle",
             "open": is_open,
-            "previous": None,
-            "revision": 1,
+            "previous": None if older is None else older.manifest,
+            "revision": 1 if older is None else older.revision + 1,
             "run": run_id,
             "spec": hashlib.sha256(entries["SPEC.md"]).hexdigest(),
             "version": 1,

@@ -252,7 +252,14 @@ def check_proof(data: bytes, subject: str, question: Question) -> Verdict:
         "signer": proof.value.get("owner_key"),
         "kind": proof.value.get("kind"),
     }
-    return Verdict(subject, tuple(checks.list), question.allow_unpinned, checks.newer, facts)
+    return Verdict(
+        subject,
+        tuple(checks.list),
+        question.allow_unpinned,
+        checks.newer,
+        facts,
+        question.block_trust.given,
+    )
 
 
 def _claimed_tensor(proof: _ProofChecks) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from mlprov import datasets, subjects
 from mlprov.errors import ConfigError
 from mlprov.record_values import Moment
 from mlprov.signers import Keys, Signers
+from mlprov.trusted_blocks import BlockTrust, Headers, Online
 
 __all__ = ["Question"]
 
@@ -28,11 +30,15 @@ class Question:
         epoch, step: whose weights are meant, if not the last; one of the two.
         keys: the only keys that count as signer; None for the pinned ones.
         allow_unpinned: whether a signer whose key is not pinned will do.
+        trusted_blocks: blocks of Ethereum that the caller trusts, each as ``CHAIN:HASH``.
+        headers: a file of such, by hash or header, or the list that it has.
+        online: a node of his own.
 
     Raises:
         TypeError: a member of the wrong type.
         UnsupportedTensorError: data that are a sparse or nested tensor.
-        ConfigError: data that cannot be recorded, so not compared either; an epoch and a step.
+        ConfigError: data that cannot be recorded, so not compared either; an epoch and a step; a
+            trusted block that is none.
     """
 
     model: Any = None
@@ -42,6 +48,9 @@ class Question:
     step: int | None = None
     keys: Keys | None = None
     allow_unpinned: bool = False
+    trusted_blocks: Sequence[str] = ()
+    headers: Headers = None
+    online: Online = None
 
     def __post_init__(self) -> None:
         if self.model is not None:
@@ -60,6 +69,7 @@ class Question:
                 f"allow_unpinned: expected True or False, not {_class(self.allow_unpinned)}"
             )
         _check_keys(self.keys)
+        _ = self.block_trust
         for role, data in self.data_by_role.items():
             _check_data(role, data)
 
@@ -76,6 +86,11 @@ class Question:
         if self.data is None:
             return {}
         return self.data if isinstance(self.data, Mapping) else {"data": self.data}
+
+    @functools.cached_property
+    def block_trust(self) -> BlockTrust:
+        """Which blocks the caller trusts; a file of them is read once."""
+        return BlockTrust.read(self.trusted_blocks, self.headers, self.online)
 
     def signers(self) -> Signers:
         """Whose signature counts; reads the keys.

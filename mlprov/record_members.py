@@ -65,7 +65,9 @@ _END: dict[str, _Kind | str] = {
 _MEMBERS: dict[str, dict[str, _Kind | str]] = {
     "run.start": {
         **dict.fromkeys(("name", "project", "mlprov", "algorithm", "owner", "owner_key"), _NAME),
-        **dict.fromkeys(("code", "environment", "process", "ranks", "seeds", "settings"), _OBJECT),
+        **dict.fromkeys(
+            ("code", "environment", "not_before", "process", "ranks", "seeds", "settings"), _OBJECT
+        ),
         **dict.fromkeys(("parents", "tags", "redacted"), _LIST),
     },
     "data": {

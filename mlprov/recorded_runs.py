@@ -96,24 +96,33 @@ class RecordedRun:
 
     @property
     def anchors(self) -> list[dict[str, Json]]:
-        """Where the run's heads are: the store log, by origin, index and head size.
+        """Where the run's heads are: the store log by origin, index and head size, then the rest.
+
+        Anchors outside the machine have ``kind``, ``log_size``, ``state``, ``since`` and ``head``
+        (records under the largest head that they cover); those that are proved or final also what
+        their evidence shows: ``chain_id``, ``contract``, ``sender``, ``transaction``, ``block``,
+        ``number``, ``time`` of Ethereum, relative to the block's hash; ``cid`` of IPFS.
 
         Raises:
             StoreError: the store is gone or damaged.
         """
+        from mlprov import stored_anchors
+
         if self.recorder.records_nothing:
             return []
         with self.reading() as store:
-            return [
+            heads = stores.read_heads(store, self.id)
+            logged: list[dict[str, Json]] = [
                 {
                     "kind": "log",
                     "origin": store.log_origin,
                     "index": head.log_index,
                     "head": head.size,
                 }
-                for head in stores.read_heads(store, self.id)
+                for head in heads
                 if head.log_index is not None
             ]
+            return logged + stored_anchors.run_anchors(store, heads)
 
     @property
     def overhead(self) -> dict[str, float]:
@@ -160,7 +169,7 @@ class RecordedRun:
         return self.recorder.records_nothing
 
     def export(
-        self, path: str | os.PathLike[str], *, disclose: Sequence[str] = ()
+        self, path: str | os.PathLike[str], *, disclose: Sequence[str] = (), revise: bool = False
     ) -> pathlib.Path | None:
         """Write the run as one file that verifies without the store (docs/format.md section 8).
 
@@ -169,12 +178,15 @@ class RecordedRun:
         Args:
             path: ``NAME.mlprov``; written whole or not at all, in place of a file of that name.
             disclose: what else to include: ``"batches"``, ``"samples"``, ``"optimizer"``.
+            revise: make a new revision of the bundle that is there, which names the older one: for
+                anchors that arrived since. Where there is nothing new it stays as it is.
 
         Returns:
             the path, or None when recording is disabled.
 
         Raises:
-            ConfigError: ``disclose`` names something else, or the owner key is not at hand.
+            ConfigError: ``disclose`` names something else, or the owner key is not at hand; with
+                ``revise`` there is no such bundle, or it is of another run.
             StoreError: nothing is acknowledged yet, the store is gone or damaged, or the file
                 cannot be written.
         """
@@ -185,7 +197,9 @@ class RecordedRun:
         if not self.ended:
             self.wait()
         with self.reading() as store:
-            written = bundles.export_run(store, self.id, pathlib.Path(path), disclose=disclose)
+            written = bundles.export_run(
+                store, self.id, pathlib.Path(path), disclose=disclose, revise=revise
+            )
         self._exported = os.fspath(path)
         return written
 

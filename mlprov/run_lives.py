@@ -81,6 +81,7 @@ class RunLife(RecordedRun):
         self.last_epoch: int | None = None
         self.resumed = False
         self._end_is_recorded = False
+        self._training_began = False
         self._patience: float | None = None  # seconds for what is still hashed at the end
         self._notices = notices.Notices()
         self._old_failure = id(getattr(sys, "last_value", None))
@@ -240,6 +241,12 @@ class RunLife(RecordedRun):
         self.recorder.attempt("head", commit)
 
     # ---- epochs and steps ----
+
+    def _commit_before_training(self) -> None:
+        """What is recorded before step 1 is handed to the outbox now, and not waited for."""
+        if not self._training_began:
+            self._training_began = True
+            self._anchoring.hand_over(at_once=True)
 
     def _end_epoch(self, epoch: Epoch, interrupted: bool) -> None:
         if epoch.ended:

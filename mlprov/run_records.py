@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from mlprov import (
     _core,
+    brackets,
     checkpoints,
     datasets,
     environment,
@@ -141,6 +142,7 @@ class RunRecords:
             group=redaction.redact(settings.group, where="group", found=found),
             notes=redaction.redact(settings.notes, where="notes", found=found),
             redacted=[records.json_value(where) for where in found],
+            **brackets.not_before(settings.anchors),
         )
 
     def _circumstances(self, config: Any, found: list[str]) -> dict[str, Json]:

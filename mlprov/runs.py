@@ -231,6 +231,7 @@ class Run(RunLife, Activities):
         for index in range(epochs) if isinstance(epochs, int) else epochs:
             self.recorder.refuse_ended_or_forked()
             self._check_index(index)
+            self._commit_before_training()
             self.barrier.begin_epoch()
             epoch = Epoch(self, index, self.barrier.watch.steps)
             around, self.current_epoch = self.current_epoch, epoch
@@ -282,6 +283,7 @@ class Run(RunLife, Activities):
             hash in ("content", "index"),
             f'cannot track with hash={hash!r}: expected "content" or "index"',
         )
+        self._commit_before_training()
         return Tracked(self, loader, role, hash)
 
     def step(self, state: Any, *, steps: int = 1) -> None:

@@ -21,6 +21,7 @@ State = Literal["holds", "fails", "unchecked"]
 
 _LONG_SUBJECT = 80  # characters of a subject in one line
 _LONG_NAME = 100  # characters of a name out of the evidence
+_ADDED = ("anchor:", "block:")  # what evidence may have on top; nothing else depends on it
 _LONG_CELL = 600  # characters of a cell in a notebook: evidence may have megabytes
 
 
@@ -79,7 +80,8 @@ class Verdict:
         subject: what was verified, as the caller named it.
         checks: every check that section 10 lists for it, in order.
         newer: the format version, where it is above what this release reads.
-        facts: what the evidence says of itself, for display: run, name, signer, records …
+        facts: what the evidence says of itself, for display: run, name, signer, records, anchors …
+        time_asked: whether the caller said which blocks he trusts, and so asked for ``time``.
 
     >>> checks = [Check("archive", "holds", "21 entries"), Check("heads", "fails", "wrong root")]
     >>> verdict = Verdict("digits.mlprov", tuple(checks))
@@ -99,6 +101,7 @@ class Verdict:
     allow_unpinned: bool = False
     newer: int | None = None
     facts: dict[str, Any] = field(default_factory=dict)
+    time_asked: bool = False
 
     @property
     def failing(self) -> tuple[Check, ...]:
@@ -107,12 +110,18 @@ class Verdict:
 
     @property
     def _missing(self) -> tuple[Check, ...]:
-        excused = {"time", "complete", "privacy"}
+        excused = {"complete", "not_before", "privacy"}
+        if not self.time_asked:
+            excused.add("time")
         if self.allow_unpinned:
             excused.add("signer")
         if self.facts.get("open"):
             excused.add("log")
-        return tuple(c for c in self.checks if c.state == "unchecked" and c.name not in excused)
+        return tuple(
+            c
+            for c in self.checks
+            if c.state == "unchecked" and c.name not in excused and not c.name.startswith(_ADDED)
+        )
 
     @property
     def ok(self) -> bool:
@@ -234,6 +243,10 @@ class Checks:
     def holds(self, name: str) -> bool:
         """Whether a check of that name was made and holds."""
         return any(check.name == name and check.state == "holds" for check in self.list)
+
+    def unchecked(self, name: str) -> bool:
+        """Whether a check of that name was tried and could not be made."""
+        return any(check.name == name and check.state == "unchecked" for check in self.list)
 
     def run(self, name: str, action: Callable[[], str], *, needs: Iterable[str] = ()) -> None:
         """Make one check.

@@ -1,7 +1,7 @@
 """Verifying bundles and proofs, offline (docs/format.md section 10).
 
-Nothing here opens a socket, unpickles, or needs the store: the file, the caller's keys and the
-caller's model and data are all that is read.
+Nothing here opens a socket (but for a node that the caller names), unpickles, or needs the store:
+the file, the caller's keys and the caller's model and data are all that is read.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mlprov import archives, proof_checks
-from mlprov.bundle_checks import BundleChecks, claimed_time
+from mlprov.anchor_checks import AnchorChecks
+from mlprov.bundle_checks import BundleChecks
 from mlprov.bundle_files import read_bundle_bytes
 from mlprov.data_checks import check_data
 from mlprov.errors import ConfigError, EvidenceError
@@ -22,6 +23,7 @@ from mlprov.questions import Question
 from mlprov.recorded_weights import Weights, find_weights
 from mlprov.signers import Keys
 from mlprov.subjects import Subject
+from mlprov.trusted_blocks import Headers, Online
 from mlprov.verdicts import Unchecked, Verdict
 
 __all__ = ["check_bundle", "verify", "verify_bytes"]
@@ -37,8 +39,9 @@ def verify(
     step: int | None = None,
     keys: Keys | None = None,
     allow_unpinned: bool = False,
-    headers: None = None,
-    online: None = None,
+    trusted_blocks: Sequence[str] = (),
+    headers: Headers = None,
+    online: Online = None,
     level: str = "full",
 ) -> Verdict:
     """Check a bundle (``.mlprov``) or a proof file, and what the caller has against it.
@@ -56,8 +59,14 @@ def verify(
         keys: the only keys that count as signer, as vkey texts or files; by default this user's
             own key and the trusted ones count.
         allow_unpinned: accept a signer whose key is not pinned.
-        headers: for anchors, which this release has none of: None.
-        online: likewise None.
+        trusted_blocks: blocks of Ethereum that the caller trusts, each as ``CHAIN:HASH``: an anchor
+            in one of them bounds the time of what it covers. Whoever gives this, ``headers`` or
+            ``online`` asks for the check ``time``.
+        headers: a JSON file (by path) with a list of such blocks, each
+            ``{"chain_id":"1","hash":"0x…"}`` or with the ``header`` (its RLP), or the list itself.
+        online: the URL of an Ethereum node of the caller's own, or a
+            :class:`mlprov.anchoring.Endpoint`; only then is a socket opened. The node must have the
+            anchor's block at its height, and call it final.
         level: ``"full"``.
 
     Returns:
@@ -65,21 +74,21 @@ def verify(
 
     Raises:
         EvidenceError: the file cannot be read, or is neither a bundle nor a proof.
-        ConfigError: a key that is none, data that cannot be recorded, no keys at all.
+        ConfigError: a key that is none, data that cannot be recorded, no keys at all, a block or
+            header that is none.
         TypeError: an argument of the wrong type.
 
     >>> verify("digits.mlprov", tensors="0.weight")
     Traceback (most recent call last):
     TypeError: tensors: expected a list of names, not str
     """
-    if headers is not None or online is not None or level != "full":
-        raise ConfigError(
-            "cannot verify so: this release has no anchors and one level",
-            "leave headers, online and level alone",
-        )
+    if level != "full":
+        raise ConfigError("cannot verify so: this release has one level", "leave level alone")
     if not isinstance(path, (str, os.PathLike)) or isinstance(os.fspath(path), bytes):
         raise TypeError(f"path: expected the path of a bundle or proof, not {type(path).__name__}")
-    question = Question(model, data, tensors, epoch, step, keys, allow_unpinned)
+    question = Question(
+        model, data, tensors, epoch, step, keys, allow_unpinned, trusted_blocks, headers, online
+    )
     return verify_bytes(read_bundle_bytes(pathlib.Path(path)), os.fspath(path), question)
 
 
@@ -106,18 +115,30 @@ def check_bundle(evidence: bytes, subject: str, question: Question) -> tuple[Ver
         )
     bundle = BundleChecks(evidence)
     checks = bundle.make(signers)
+    anchors = AnchorChecks(bundle, question.block_trust)
+    anchors.make()
     _AskedChecks(bundle, question).make()
-    checks.run("time", claimed_time)
+    anchors.make_time()
     facts = {
         "open": bundle.open,
         "run": bundle.run,
         "signer": bundle.owner_vkey,
         "records": len(bundle.lines),
+        "anchors": anchors.facts(),
+        "no_later_than": anchors.no_later_than(),
+        "not_before": anchors.not_before(),
     }
     if bundle.decoded:
         facts |= {key: bundle.decoded[0].get(key) for key in ("name", "project", "mlprov")}
         facts["ended"] = bundle.decoded[-1].get("type") == "run.end"
-    verdict = Verdict(subject, tuple(checks.list), question.allow_unpinned, checks.newer, facts)
+    verdict = Verdict(
+        subject,
+        tuple(checks.list),
+        question.allow_unpinned,
+        checks.newer,
+        facts,
+        question.block_trust.given,
+    )
     return verdict, bundle
 
 

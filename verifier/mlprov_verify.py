@@ -56,6 +56,7 @@ MAX_BUNDLE = 1024 * 1024 * 1024
 MAX_ENTRIES = 60_000
 MAX_DEPTH = 64
 MAX_PATH = 64
+MAX_ANCHOR = 65_536
 # Section 10, "Model" and "Data".
 MAX_DIMENSIONS = 64
 MAX_NPY_DIMENSIONS = 32
@@ -839,6 +840,555 @@ def check_version(value: JsonObject, what: str) -> None:
 
 
 # ---------------------------------------------------------------------------------------------
+# Ethereum (section 14): Keccak-256, RLP, tries, signatures
+# ---------------------------------------------------------------------------------------------
+
+_LANE = 2**64 - 1
+_RATE = 136  # bytes of Keccak-256: 200 less twice 32
+
+
+def _keccak_constants() -> tuple[list[int], list[int]]:
+    """Of iota and rho: FIPS 202 sections 3.2.5 (a shift register) and 3.2.2."""
+    register, iota = 1, []
+    for _ in range(24):
+        constant = 0
+        for power in range(7):
+            if register & 1:
+                constant |= 1 << (2**power - 1)
+            register <<= 1
+            if register & 0x100:
+                register ^= 0x171
+        iota.append(constant)
+    rho, x, y = [0] * 25, 1, 0
+    for step in range(24):
+        rho[x + 5 * y] = (step + 1) * (step + 2) // 2 % 64
+        x, y = y, (2 * x + 3 * y) % 5
+    return iota, rho
+
+
+_IOTA, _RHO = _keccak_constants()
+
+
+def _rotated(lane: int, bits: int) -> int:
+    return (lane << bits | lane >> (64 - bits)) & _LANE
+
+
+def _keccak_rounds(a: list[int]) -> list[int]:
+    """Keccak-f[1600]; lane (x, y) is a[x + 5y]."""
+    for constant in _IOTA:
+        c = [a[x] ^ a[x + 5] ^ a[x + 10] ^ a[x + 15] ^ a[x + 20] for x in range(5)]
+        d = [c[x - 1] ^ _rotated(c[(x + 1) % 5], 1) for x in range(5)]
+        b = [0] * 25
+        for at, lane in enumerate(a):
+            x, y = at % 5, at // 5
+            b[y + 5 * ((2 * x + 3 * y) % 5)] = _rotated(lane ^ d[x], _RHO[at])
+        a = [
+            b[at] ^ (~b[at - at % 5 + (at + 1) % 5] & b[at - at % 5 + (at + 2) % 5])
+            for at in range(25)
+        ]
+        a[0] ^= constant
+    return a
+
+
+def keccak256(data: bytes) -> bytes:
+    """Keccak-256 with the padding of the submission to NIST: 0x01 … 0x80."""
+    padded = bytearray(data) + b"\x01" + bytes(-(len(data) + 1) % _RATE)
+    padded[-1] |= 0x80
+    state = [0] * 25
+    for begin in range(0, len(padded), _RATE):
+        for at, (lane,) in enumerate(struct.iter_unpack("<Q", padded[begin : begin + _RATE])):
+            state[at] ^= lane
+        state = _keccak_rounds(state)
+    return struct.pack("<4Q", *(lane & _LANE for lane in state[:4]))
+
+
+class RlpItem(NamedTuple):
+    """One item of RLP (Yellow Paper, appendix B): what it holds, and itself with its prefix."""
+
+    is_list: bool
+    payload: bytes
+    encoded: bytes
+
+
+def _rlp_first(data: bytes) -> RlpItem:
+    """The item that stands first, in the only encoding that it has."""
+    if not data:
+        raise RefusedError("RLP ends where an item is expected")
+    prefix = data[0]
+    if prefix < 0x80:
+        return RlpItem(False, data[:1], data[:1])
+    is_list = prefix >= 0xC0
+    length, begin = prefix - (0xC0 if is_list else 0x80), 1
+    if length > 55:
+        begin = 1 + length - 55
+        digits = data[1:begin]
+        if len(digits) < begin - 1 or digits[0] == 0:
+            raise RefusedError("RLP has a length that is cut off or begins with 0")
+        length = int.from_bytes(digits, "big")
+        if length <= 55:
+            raise RefusedError("RLP has a short length in the long form")
+    payload = data[begin : begin + length]
+    if len(payload) != length:
+        raise RefusedError("RLP has an item that is longer than what holds it")
+    if not is_list and length == 1 and payload[0] < 0x80:
+        raise RefusedError("RLP has a small byte with a prefix")
+    return RlpItem(is_list, payload, data[: begin + length])
+
+
+def rlp_item(data: bytes) -> RlpItem:
+    """Data that are one item and nothing else."""
+    item = _rlp_first(data)
+    if len(item.encoded) != len(data):
+        raise RefusedError("RLP goes on after its item")
+    return item
+
+
+def rlp_items(item: RlpItem, what: str) -> list[RlpItem]:
+    """The items of a list; what is inside of them is not looked at."""
+    if not item.is_list:
+        raise RefusedError(f"{what} is no list")
+    items, rest = [], item.payload
+    while rest:
+        items.append(_rlp_first(rest))
+        rest = rest[len(items[-1].encoded) :]
+    return items
+
+
+def _check_rlp_inside(item: RlpItem, depth: int = 1) -> None:
+    if depth > MAX_DEPTH:
+        raise RefusedError(f"RLP has lists more than {MAX_DEPTH} deep")
+    for inner in rlp_items(item, "an item"):
+        if inner.is_list:
+            _check_rlp_inside(inner, depth + 1)
+
+
+def _rlp_string(item: RlpItem, length: int, what: str) -> bytes:
+    if item.is_list or len(item.payload) != length:
+        raise RefusedError(f"{what} is no string of {length} bytes")
+    return item.payload
+
+
+def _rlp_number(item: RlpItem, what: str, bits: int = 64) -> int:
+    if item.is_list or item.payload[:1] == b"\0" or len(item.payload) > bits // 8:
+        raise RefusedError(f"{what} is no number below 2^{bits}, or has leading zeros")
+    return int.from_bytes(item.payload, "big")
+
+
+def _rlp_prefix(base: int, length: int) -> bytes:
+    if length <= 55:
+        return bytes([base + length])
+    digits = length.to_bytes((length.bit_length() + 7) // 8, "big")
+    return bytes([base + 55 + len(digits)]) + digits
+
+
+def _rlp_of_number(value: int) -> bytes:
+    digits = value.to_bytes((value.bit_length() + 7) // 8, "big")
+    return digits if 0 < value < 0x80 else _rlp_prefix(0x80, len(digits)) + digits
+
+
+def _nibbles(data: bytes) -> list[int]:
+    return [half for byte in data for half in divmod(byte, 16)]
+
+
+def _trie_node(node: bytes) -> list[RlpItem]:
+    items = rlp_items(rlp_item(node), "a node of a trie")
+    if len(items) not in (2, 17):
+        raise RefusedError("a node of a trie has neither 2 nor 17 items")
+    return items
+
+
+def _trie_path(item: RlpItem) -> tuple[list[int], bool]:
+    """The nibbles of a hex-prefix path, and whether it is a leaf's (appendix C)."""
+    if item.is_list or not item.payload:
+        raise RefusedError("a node of a trie has no path")
+    first, *rest = _nibbles(item.payload)
+    is_leaf, is_odd = first in (2, 3), first in (1, 3)
+    if first > 3 or (not is_odd and rest[0] != 0):
+        raise RefusedError("the path of a node has unknown flags")
+    path = rest if is_odd else rest[1:]
+    if not is_leaf and not path:
+        raise RefusedError("an extension of a trie has no path")
+    return path, is_leaf
+
+
+class _TrieProof:
+    """The nodes of a proof that are left, each to be named by the one before it."""
+
+    def __init__(self, nodes: Sequence[bytes]) -> None:
+        self.left = list(nodes)
+
+    def take(self, name: bytes, *, is_root: bool = False) -> bytes:
+        """The next node, whose hash must be the name."""
+        if not self.left:
+            raise RefusedError("a trie proof ends before its value")
+        node = self.left.pop(0)
+        if keccak256(node) != name:
+            raise RefusedError("a node of a trie proof is not the one named")
+        if len(node) < 32 and not is_root:
+            raise RefusedError("a short node of a trie proof does not stand in its parent")
+        return node
+
+    def enter(self, child: RlpItem) -> bytes:
+        """The node that an item of its parent is or names."""
+        if not child.is_list:
+            return self.take(_rlp_string(child, 32, "a child in a trie"))
+        if len(child.encoded) > 31:
+            raise RefusedError("a long node of a trie stands in its parent")
+        return child.encoded
+
+
+def _trie_step(node: bytes, wanted: list[int]) -> tuple[RlpItem, list[int], bool]:
+    """What stands in a node on the way: a child or, at the end, the value; what is left of it."""
+    items = _trie_node(node)
+    if len(items) == 17:
+        return (items[wanted[0]], wanted[1:], False) if wanted else (items[16], [], True)
+    path, is_leaf = _trie_path(items[0])
+    if wanted[: len(path)] != path or (is_leaf and len(path) != len(wanted)):
+        raise RefusedError("a trie proof shows that nothing is under the key")
+    return items[1], wanted[len(path) :], is_leaf
+
+
+def trie_value(root: bytes, key: bytes, nodes: Sequence[bytes]) -> bytes:
+    """The value under a key, by the nodes from the root on (appendix D)."""
+    proof = _TrieProof(nodes)
+    item, wanted, is_end = _trie_step(proof.take(root, is_root=True), _nibbles(key))
+    while not is_end:
+        item, wanted, is_end = _trie_step(proof.enter(item), wanted)
+    if item.is_list or not item.payload:
+        raise RefusedError("a trie has no value under the key, or a list")
+    if proof.left:
+        raise RefusedError("a trie proof goes on after its value")
+    return item.payload
+
+
+# secp256k1: SEC 2 section 2.4.1.
+_FIELD = 2**256 - 2**32 - 977
+_ORDER = 0xFFFFFFFF_FFFFFFFF_FFFFFFFF_FFFFFFFE_BAAEDCE6_AF48A03B_BFD25E8C_D0364141
+_BASE = (
+    0x79BE667E_F9DCBBAC_55A06295_CE870B07_029BFCDB_2DCE28D9_59F2815B_16F81798,
+    0x483ADA77_26A3C465_5DA4FBFC_0E1108A8_FD17B448_A6855419_9C47D08F_FB10D4B8,
+)
+_Point: TypeAlias = "tuple[int, int] | None"
+
+
+def _points_sum(one: _Point, other: _Point) -> _Point:
+    """Of two points of the curve; None is the point at infinity (SEC 1 section 2.2.1)."""
+    if one is None or other is None:
+        return other if one is None else one
+    (x, y), (u, v) = one, other
+    if x == u and (y + v) % _FIELD == 0:
+        return None
+    if one == other:
+        slope = 3 * x * x * pow(2 * y, -1, _FIELD)
+    else:
+        slope = (v - y) * pow(u - x, -1, _FIELD)
+    at = (slope * slope - x - u) % _FIELD
+    return at, (slope * (x - at) - y) % _FIELD
+
+
+def _point_times(point: _Point, factor: int) -> _Point:
+    total: _Point = None
+    for digit in bin(factor)[2:]:
+        total = _points_sum(total, total)
+        if digit == "1":
+            total = _points_sum(total, point)
+    return total
+
+
+def recover_sender(digest: bytes, parity: int, r: int, s: int) -> bytes:
+    """The account whose signature it is: SEC 1 section 4.1.6, Yellow Paper appendix F."""
+    if parity > 1 or not 0 < r < _ORDER or not 0 < s <= _ORDER // 2:
+        raise RefusedError("the signature of a transaction is not canonical")
+    square = (r**3 + 7) % _FIELD
+    y = pow(square, (_FIELD + 1) // 4, _FIELD)
+    if y * y % _FIELD != square:
+        raise RefusedError("the signature of a transaction is nobody's")
+    point = (r, y if y % 2 == parity else _FIELD - y)
+    inverse = pow(r, -1, _ORDER)
+    key = _points_sum(
+        _point_times(point, s * inverse % _ORDER),
+        _point_times(_BASE, -int.from_bytes(digest, "big") * inverse % _ORDER),
+    )
+    if key is None:
+        raise RefusedError("the signature of a transaction is nobody's")
+    return keccak256(key[0].to_bytes(32, "big") + key[1].to_bytes(32, "big"))[12:]
+
+
+def address_text(address: bytes) -> str:
+    """In the case of EIP-55."""
+    digits = address.hex()
+    nibbles = keccak256(digits.encode()).hex()
+    return "0x" + "".join(
+        digit.upper() if nibble >= "8" else digit
+        for digit, nibble in zip(digits, nibbles, strict=False)
+    )
+
+
+class BlockHeader(NamedTuple):
+    """What an anchor needs of a block's header."""
+
+    block: bytes
+    transactions_root: bytes
+    receipts_root: bytes
+    number: int
+    time: int
+
+
+def read_header(raw: bytes) -> BlockHeader:
+    """A block's header (Yellow Paper section 4.3; section 14, "Forms")."""
+    what = "the block's header"
+    fields = rlp_items(rlp_item(raw), what)
+    if not 15 <= len(fields) <= 64:
+        raise RefusedError(f"{what} has {len(fields)} items", len(fields), "15 to 64")
+    lengths = {0: 32, 1: 32, 2: 20, 3: 32, 4: 32, 5: 32, 6: 256, 13: 32, 14: 8}
+    for place, length in lengths.items():
+        _rlp_string(fields[place], length, f"item {place} of {what}")
+    for place in range(7, 12):
+        _rlp_number(fields[place], f"item {place} of {what}", 64 if place in (8, 11) else 256)
+    if fields[12].is_list or len(fields[12].payload) > 32:
+        raise RefusedError(f"item 12 of {what} is no string of at most 32 bytes")
+    number, time = (_rlp_number(fields[place], what) for place in (8, 11))
+    return BlockHeader(keccak256(raw), fields[4].payload, fields[5].payload, number, time)
+
+
+def _typed_list(raw: bytes, count: int, what: str) -> list[RlpItem]:
+    """The items behind the type byte of EIP-1559 (EIP-2718)."""
+    if raw[:1] != b"\x02":
+        raise RefusedError(f"{what} is not of type 2 (EIP-1559)")
+    items = rlp_items(rlp_item(raw[1:]), what)
+    if len(items) != count:
+        raise RefusedError(f"{what} has {len(items)} items", len(items), count)
+    return items
+
+
+class Call(NamedTuple):
+    """What an anchor needs of a transaction."""
+
+    chain_id: int
+    to: bytes
+    sender: bytes
+
+
+def read_transaction(raw: bytes) -> Call:
+    """A signed transaction of EIP-1559 that calls a contract."""
+    what = "the transaction"
+    items = _typed_list(raw, 12, what)
+    for place in range(5):
+        _rlp_number(items[place], f"item {place} of {what}")
+    to = _rlp_string(items[5], 20, f"the receiver of {what}")
+    _rlp_number(items[6], f"the value of {what}", 256)
+    if items[7].is_list:
+        raise RefusedError(f"the data of {what} is a list")
+    _check_rlp_inside(items[8])
+    parity = _rlp_number(items[9], f"the y parity of {what}")
+    r, s = (_rlp_number(item, f"the signature of {what}", 256) for item in items[10:])
+    signed = b"".join(item.encoded for item in items[:9])
+    digest = keccak256(b"\x02" + _rlp_prefix(0xC0, len(signed)) + signed)
+    return Call(_rlp_number(items[0], what), to, recover_sender(digest, parity, r, s))
+
+
+def read_event(raw: bytes, place: int) -> tuple[bytes, list[bytes]]:
+    """Address and topics of a log in the receipt of a transaction that did not fail."""
+    what = "the receipt"
+    status, gas, bloom, logs = _typed_list(raw, 4, what)
+    _rlp_number(gas, f"gas used of {what}")
+    _rlp_string(bloom, 256, f"the bloom of {what}")
+    if _rlp_number(status, f"the status of {what}") != 1:
+        raise RefusedError(f"{what} does not say that the transaction succeeded")
+    listed = rlp_items(logs, f"logs of {what}")
+    if place >= len(listed):
+        raise RefusedError(f"{what} has no log at place {place}", len(listed))
+    log = rlp_items(listed[place], "the log")
+    if len(log) != 3 or log[2].is_list:
+        raise RefusedError("the log is not address, topics and data")
+    topics = [_rlp_string(topic, 32, "a topic") for topic in rlp_items(log[1], "topics")]
+    if len(topics) > 4:
+        raise RefusedError("the log has more than 4 topics")
+    return _rlp_string(log[0], 20, "the address of the log"), topics
+
+
+# ---------------------------------------------------------------------------------------------
+# Anchors (sections 8, 14, 15)
+# ---------------------------------------------------------------------------------------------
+
+_ANCHOR_NAME = re.compile(r"anchors/((ethereum|ipfs)-([0-9]+)(?:-([0-9]+))?)\.json")
+_ANCHOR_STATES = "anchors/states.json"
+_ETHEREUM_MEMBERS = (
+    *("block", "chain_id", "contract", "digest", "event", "format", "header", "index", "log"),
+    *("receipt_proof", "sender", "transaction", "transaction_proof", "version"),
+)
+_ANCHORED = "Anchored(address,bytes32,uint256)"
+_HASH_STORED = "HashStored(bytes32,string,uint256)"
+
+
+class AnchorName(NamedTuple):
+    """Kind, log size and n (1 where the name has none), which is the order of the checks."""
+
+    kind: str
+    size: int
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.kind}-{self.size}" + (f"-{self.number}" if self.number > 1 else "")
+
+
+def anchor_names(entries: Iterable[str]) -> list[AnchorName]:
+    """The anchors among a bundle's entries, in order."""
+    matches = filter(None, map(_ANCHOR_NAME.fullmatch, entries))
+    return sorted(AnchorName(match[2], int(match[3]), int(match[4] or 1)) for match in matches)
+
+
+class BlockAnchor(NamedTuple):
+    """What the evidence of an Ethereum anchor shows."""
+
+    chain_id: int
+    header: BlockHeader
+
+    def __str__(self) -> str:
+        header = self.header
+        block = f"block {header.number} of chain {self.chain_id}, 0x{header.block.hex()}"
+        return f"{block}, whose time is {block_time(header.time)}"
+
+
+def block_time(seconds: int) -> str:
+    """A block's time in the form of section 1."""
+    try:
+        moment = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+    except (ValueError, OverflowError, OSError):
+        return f"second {seconds} since 1970"
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.000Z")
+
+
+def _read_anchor(data: Buffer, what: str) -> JsonObject:
+    anchor = read_canonical_object(data, what)
+    if _is_whole(version := anchor.get("version")) and version > 1:
+        raise UncheckableError(f"{what} is of version {version}; this verifier knows version 1")
+    return anchor
+
+
+def _hash32(value: JsonObject, name: str, prefix: str) -> bytes:
+    text = _text(value, name, "the anchor")
+    if not re.fullmatch(prefix + "[0-9a-f]{64}", text):
+        raise RefusedError(f"{name!r} of the anchor is no {prefix} and 64 digits", printable(text))
+    return bytes.fromhex(text[len(prefix) :])
+
+
+def _nodes(value: JsonObject, name: str) -> list[bytes]:
+    listed = value[name]
+    if not isinstance(listed, list) or not all(isinstance(item, str) for item in listed):
+        raise RefusedError(f"{name!r} of the anchor is no list of text")
+    return [decode_base64(str(item), name) for item in listed]
+
+
+def check_ethereum_anchor(data: Buffer, note: Buffer) -> BlockAnchor:
+    """Section 14, "To check", for the checkpoint whose note is given."""
+    what = "the anchor"
+    anchor = _read_anchor(data, what)
+    if len(data) > MAX_ANCHOR:
+        raise RefusedError(f"{what} is too long", len(data), f"at most {MAX_ANCHOR}")
+    if anchor.get("format") != "mlprov-ethereum-anchor":
+        raise RefusedError(f"{what} is not of format mlprov-ethereum-anchor")
+    check_version(anchor, what)
+    _exactly(anchor, _ETHEREUM_MEMBERS, what)
+    digest = hashlib.sha256(parse_note(note).text).digest()
+    if (seen := _hash32(anchor, "digest", "sha256:")) != digest:
+        raise RefusedError(f"{what} is of another checkpoint", seen.hex(), digest.hex())
+    raw = decode_base64(_text(anchor, "header", what), "header")
+    header = read_header(raw)
+    if _hash32(anchor, "block", "0x") != header.block:
+        raise RefusedError("the header does not have the block's hash", header.block.hex())
+    key = _rlp_of_number(_whole(anchor, "index", what))
+    transaction = trie_value(header.transactions_root, key, _nodes(anchor, "transaction_proof"))
+    receipt = trie_value(header.receipts_root, key, _nodes(anchor, "receipt_proof"))
+    call = read_transaction(transaction)
+    address, topics = read_event(receipt, _whole(anchor, "log", what))
+    _check_claims(anchor, call, _hash32(anchor, "transaction", "0x") == keccak256(transaction))
+    expected = {
+        "AnchorStore": [keccak256(_ANCHORED.encode()), bytes(12) + call.sender, digest],
+        "MLProvenance": [keccak256(_HASH_STORED.encode()), digest],
+    }.get(_text(anchor, "event", what))
+    if expected is None:
+        raise RefusedError("'event' of the anchor", printable(str(anchor["event"])))
+    if address != call.to or topics != expected:
+        raise RefusedError("the log is another event than the anchor says")
+    return BlockAnchor(call.chain_id, header)
+
+
+def _check_claims(anchor: JsonObject, call: Call, is_transaction: bool) -> None:
+    what = "the anchor"
+    if not is_transaction:
+        raise RefusedError("another transaction stands at its place in the block")
+    for name, seen in (
+        ("chain_id", str(call.chain_id)),
+        ("contract", address_text(call.to)),
+        ("sender", address_text(call.sender)),
+    ):
+        if _text(anchor, name, what) != seen:
+            raise RefusedError(f"{name!r} of {what}", seen, printable(str(anchor[name])))
+
+
+def check_ipfs_anchor(data: Buffer, note: Buffer) -> str:
+    """Section 15; the CID."""
+    anchor = _read_anchor(data, "the anchor")
+    check_version(anchor, "the anchor")
+    _exactly(anchor, ("cid", "kind", "version"), "the anchor")
+    block = bytes.fromhex("01551220") + hashlib.sha256(note).digest()
+    cid = "b" + base64.b32encode(block).decode().rstrip("=").lower()
+    if anchor["kind"] != "ipfs" or anchor["cid"] != cid:
+        raise RefusedError("the anchor is not that of the note", printable(str(anchor)), cid)
+    return cid
+
+
+class TrustedBlock(NamedTuple):
+    """A block that the caller trusts: the hash, and where he gave it the header."""
+
+    chain_id: int
+    block: bytes
+    header: bytes | None = None
+
+    @property
+    def number(self) -> int | None:
+        """The height, which a header alone says."""
+        return None if self.header is None else read_header(self.header).number
+
+
+def judge_block(chain_id: int, number: int, block: bytes, trusted: Sequence[TrustedBlock]) -> str:
+    """Section 10, "Anchors": whether the caller trusts a block that evidence names."""
+    shown = f"block {number} of chain {chain_id}, 0x{block.hex()}"
+    same = [one for one in trusted if one.block == block]
+    for one in same:
+        if one.chain_id != chain_id:
+            raise RefusedError(
+                "the block is trusted as one of another chain", chain_id, one.chain_id
+            )
+        if one.number not in (None, number):
+            raise RefusedError("the block has another height", number, one.number)
+    for one in trusted:
+        if (one.chain_id, one.number) == (chain_id, number) and one.block != block:
+            raise RefusedError(
+                "another block is trusted at this height", block.hex(), one.block.hex()
+            )
+    if same:
+        return f"{shown} is trusted"
+    raise UncheckableError(f"{shown}: whether it is one of that chain is the caller's to say")
+
+
+def read_not_before(value: Json) -> tuple[int, int, bytes]:
+    """The block that run.start names (section 5): chain id, number, hash."""
+    named = _as_object(value, "not_before of run.start")
+    if set(named) == {"unavailable"} and isinstance(named["unavailable"], str):
+        raise UncheckableError(f"run.start names no block: {printable(named['unavailable'])}")
+    _exactly(named, ("block", "chain_id", "number"), "not_before of run.start")
+    numbers = []
+    for name in ("chain_id", "number"):
+        text = _text(named, name, "not_before")
+        if not re.fullmatch("0|[1-9][0-9]{0,19}", text) or int(text) >= 2**64:
+            raise RefusedError(f"{name!r} of not_before", printable(text), "a number below 2^64")
+        numbers.append(int(text))
+    return numbers[0], numbers[1], _hash32(named, "block", "0x")
+
+
+# ---------------------------------------------------------------------------------------------
 # Archive (section 8, "Archive bytes")
 # ---------------------------------------------------------------------------------------------
 
@@ -1310,6 +1860,7 @@ class Request:
     tensors: list[str] = dataclasses.field(default_factory=list)
     epoch: int | None = None
     step: int | None = None
+    blocks: list[TrustedBlock] = dataclasses.field(default_factory=list)
 
     @property
     def moment(self) -> tuple[str, int] | None:
@@ -1381,7 +1932,7 @@ _OWN_LOG = "the owner's own log, its name his claim; it proves no time and that 
 
 
 def _claimed_times() -> str:
-    raise UncheckableError("times are claimed by the writer; no anchor is in version 1")
+    raise UncheckableError("times are claimed by the writer; no anchor bounds them")
 
 
 # ---------------------------------------------------------------------------------------------
@@ -1394,6 +1945,7 @@ _ENTRY_NAME = re.compile(
     r"|heads/(?:0|[1-9][0-9]{0,15})\.note"
     r"|log/(?:0|[1-9][0-9]{0,15})/(?:checkpoint|(?:0|[1-9][0-9]{0,15})\.proof)"
     r"|trees/[0-9a-f]{64}\.leaves"
+    r"|anchors/(?:states|(?:ethereum|ipfs)-(?:0|[1-9][0-9]{0,15})(?:-(?:[2-9]|[1-9][0-9]{1,2}))?)\.json"
 )
 _REQUIRED_ENTRIES = (
     *("SPEC.md", "manifest.json", "manifest.sig", "run.jsonl"),
@@ -1425,6 +1977,8 @@ class BundleVerifier:
         self._has_gap = False
         self._roots: dict[int, bytes] = {}
         self._cited: set[TreeReference] = set()
+        self._reach: dict[int, int] = {}  # log size: the largest head that this checkpoint has
+        self._bounds: list[tuple[int, BlockAnchor]] = []
 
     def verify(self) -> Verdict:
         """Make every check."""
@@ -1446,9 +2000,31 @@ class BundleVerifier:
         verdict.run("complete", ["heads"], self._check_complete)
         if verdict.state("records") == HOLDS and any(map(_is_private, self._records)):
             verdict.run("privacy", ["heads"], lambda: _check_privacy(self._records))
+        self._run_anchors()
         self._run_requested()
-        verdict.run("time", [], _claimed_times)
+        verdict.run("time", [], self._check_time)
+        if request.blocks:
+            verdict.requested.append("time")
         return verdict
+
+    def _run_anchors(self) -> None:
+        # In an open bundle heads may wait for the log; the others are in it.
+        open_log = self._reach and self.verdict.state("log") == UNCHECKED
+        for name in anchor_names(self._entries):
+            found: list[BlockAnchor] = []
+            check = functools.partial(self._check_anchor, name, found)
+            self.verdict.run(f"anchor:{name}", ["heads" if open_log else "log"], check)
+            if name.kind == "ethereum":
+                check = functools.partial(self._check_block, name, found)
+                self.verdict.run(f"block:{name}", [f"anchor:{name}"], check)
+
+        has_records = self.verdict.state("records") == HOLDS
+        if has_records and self._records[0].get("not_before") is not None:
+            self.verdict.run("not_before", ["heads"], self._check_not_before)
+
+    def _check_not_before(self) -> str:
+        named = read_not_before(self._records[0]["not_before"])
+        return f"no record was written before {judge_block(*named, self._request.blocks)}"
 
     def _run_requested(self) -> None:
         verdict, request = self.verdict, self._request
@@ -1648,33 +2224,55 @@ class BundleVerifier:
         return f"{len(self._heads)} heads, the last over all {largest} records{said}"
 
     def _check_log(self) -> str:
-        logs = sorted({name.split("/")[1] for name in self._entries if name.startswith("log/")})
-        if not logs and self._manifest["open"]:
+        sizes = sorted({int(n.split("/")[1]) for n in self._entries if n.startswith("log/")})
+        if not sizes and self._manifest["open"]:
             raise UncheckableError("open bundle: no head is in the store log yet")
-        if len(logs) != 1:
-            raise RefusedError("bundle has not exactly one log folder", len(logs), 1)
-        folder = f"log/{logs[0]}"
-        if f"{folder}/checkpoint" not in self._entries:
-            raise RefusedError(f"{folder}/checkpoint is missing")
-        log = open_checkpoint(self._entries[f"{folder}/checkpoint"], self._statement.log_key)
-        if str(log.size) != logs[0]:
-            raise RefusedError(f"size of {folder}/checkpoint", log.size, logs[0])
-        proofs = self._numbers(re.compile(rf"{folder}/([0-9]+)\.proof"))
-        stray = sorted(set(proofs) - set(self._heads))
-        if stray or not proofs:
-            raise RefusedError(f"{folder} has no proofs, or some without a head", stray[:5])
-        last = -1
+        if not sizes:
+            raise RefusedError("bundle has no log folder")
+        log, proofs = self._read_folder(sizes[-1])
+        if not proofs:
+            raise RefusedError(f"log/{log.size} has no proofs")
+        places: dict[int, int] = {}
         for size, name in proofs.items():
             index = self._check_log_proof(name, self._entries[self._heads[size]], log)
-            if index <= last:
-                raise RefusedError(f"{name}: a larger head is earlier in the log", index, last + 1)
-            last = index
+            if index <= max(places.values(), default=-1):
+                raise RefusedError(f"{name}: a larger head is earlier in the log", index)
+            places[size] = index
         lacking = sorted(set(self._heads) - set(proofs))
         if lacking and (not self._manifest["open"] or lacking[0] < max(proofs)):
             raise RefusedError(f"head {lacking[0]} has no proof in the store log")
+        reach = {log.size: max(places)}
+        for size in sizes[:-1]:
+            reach[size] = self._check_smaller_log(size, places)
+        self._reach = reach
         if lacking:
             raise UncheckableError(f"open bundle: head {lacking[0]} is not in the store log yet")
         return f"{len(proofs)} heads in {printable(log.origin)} of size {log.size}: {_OWN_LOG}"
+
+    def _read_folder(self, size: int) -> tuple[Checkpoint, dict[int, str]]:
+        folder = f"log/{size}"
+        if f"{folder}/checkpoint" not in self._entries:
+            raise RefusedError(f"{folder}/checkpoint is missing")
+        log = open_checkpoint(self._entries[f"{folder}/checkpoint"], self._statement.log_key)
+        if log.size != size:
+            raise RefusedError(f"size of {folder}/checkpoint", log.size, size)
+        proofs = self._numbers(re.compile(rf"{folder}/([0-9]+)\.proof"))
+        if stray := sorted(set(proofs) - set(self._heads)):
+            raise RefusedError(f"{folder} has proofs without a head", stray[:5])
+        return log, proofs
+
+    def _check_smaller_log(self, size: int, places: dict[int, int]) -> int:
+        """The folder of an anchor's checkpoint: the largest head that it has."""
+        if size not in {name.size for name in anchor_names(self._entries)}:
+            raise RefusedError(f"log/{size} is a second folder, and no anchor names it")
+        log, proofs = self._read_folder(size)
+        had = [head for head, index in places.items() if index < size]
+        if not had or list(proofs) != [max(had)]:
+            raise RefusedError(f"proofs in log/{size}", list(proofs)[:5], had[-1:])
+        index = self._check_log_proof(proofs[max(had)], self._entries[self._heads[max(had)]], log)
+        if index != places[max(had)]:
+            raise RefusedError(f"log/{size}: the head is elsewhere in the larger log", index)
+        return max(had)
 
     def _check_log_proof(self, name: str, head: Buffer, log: Checkpoint) -> int:
         proof = read_canonical_object(self._entries[name], name)
@@ -1683,6 +2281,55 @@ class BundleVerifier:
         if not verify_inclusion(head, index, log.size, log.root, path):
             raise RefusedError(f"{name} does not prove that the head is entry {index} of the log")
         return index
+
+    # -- anchors
+
+    @functools.cached_property
+    def _anchor_states(self) -> JsonObject:
+        if _ANCHOR_STATES not in self._entries:
+            raise RefusedError(f"{_ANCHOR_STATES} is missing")
+        states = read_canonical_object(self._entries[_ANCHOR_STATES], _ANCHOR_STATES)
+        _exactly(states, map(str, anchor_names(self._entries)), _ANCHOR_STATES)
+        for name, state in states.items():
+            if state not in ("proved", "final"):
+                raise RefusedError(f"state of {name} in {_ANCHOR_STATES}", printable(str(state)))
+        return states
+
+    def _check_anchor(self, name: AnchorName, found: list[BlockAnchor]) -> str:
+        if name.size not in self._reach:
+            raise RefusedError(f"log/{name.size} is missing")
+        state = self._anchor_states[str(name)]
+        if name.number > 1 and name._replace(number=name.number - 1) not in anchor_names(
+            self._entries
+        ):
+            raise RefusedError(f"anchor {name} is there without the one before it")
+        data = self._entries[f"anchors/{name}.json"]
+        note = self._entries[f"log/{name.size}/checkpoint"]
+        reach = f"{self._reach[name.size]} records, {state} as the exporter says"
+        if name.kind == "ipfs":
+            return f"{check_ipfs_anchor(data, note)}, storage and not time; {reach}"
+        found.append(check_ethereum_anchor(data, note))
+        anchor = read_canonical_object(data, "the anchor")
+        return f"{anchor['contract']}, sent by {anchor['sender']}, in {found[0]}; {reach}"
+
+    def _check_block(self, name: AnchorName, found: list[BlockAnchor]) -> str:
+        header = found[0].header
+        said = judge_block(found[0].chain_id, header.number, header.block, self._request.blocks)
+        self._bounds.append((self._reach[name.size], found[0]))
+        return said
+
+    def _check_time(self) -> str:
+        if not self._bounds:
+            return _claimed_times()
+        most = max(records for records, _ in self._bounds)
+        earliest = min(
+            (anchor for records, anchor in self._bounds if records == most),
+            key=lambda anchor: anchor.header.time,
+        )
+        bound = f"{most} of {self._record_count} records no later than the time of {earliest}"
+        if most < self._record_count:
+            raise UncheckableError(f"{bound}; nothing bounds the others")
+        return bound
 
     # -- trees, completeness
 
@@ -2691,6 +3338,8 @@ class ProofVerifier:
         verdict.required = [check.name for check in verdict.checks]
         self._run_requested()
         verdict.run("time", [], _claimed_times)
+        if request.blocks:
+            verdict.requested.append("time")
         return verdict
 
     def _run_requested(self) -> None:
@@ -2945,6 +3594,19 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--key", action="append", default=[], metavar="VKEY|FILE", help="a signer to accept"
     )
     parser.add_argument("--allow-unpinned", action="store_true", help="any signer will do")
+    parser.add_argument(
+        "--trusted-block",
+        action="append",
+        default=[],
+        metavar="CHAIN:HASH",
+        help="a block of Ethereum that you trust",
+    )
+    parser.add_argument(
+        "--headers",
+        type=Path,
+        metavar="FILE",
+        help='such blocks: a JSON list of {"chain_id":"1","hash":"0x…"}, or "header" for the hash',
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object")
     parser.add_argument("-q", "--quiet", action="store_true", help="only the exit code")
     return parser.parse_args(arguments)
@@ -2959,6 +3621,35 @@ def _pinned_key(text: str) -> Key:
         return parse_vkey(data.decode("utf-8").removesuffix("\n"))
     except UnicodeDecodeError:
         raise RefusedError("key file is not text") from None
+
+
+def _trusted_blocks(options: argparse.Namespace) -> list[TrustedBlock]:
+    blocks = []
+    for text in options.trusted_block:
+        match = re.fullmatch(r"([0-9]{1,20}):(?:0x)?([0-9a-fA-F]{64})", text)
+        if match is None:
+            raise RefusedError("--trusted-block wants CHAIN:HASH", printable(text))
+        blocks.append(TrustedBlock(int(match[1]), bytes.fromhex(match[2])))
+    listed = [] if options.headers is None else strict_json(read_whole(options.headers, MAX_JSON))
+    for item in listed if isinstance(listed, list) else [listed]:
+        blocks.append(_listed_block(item))
+    return blocks
+
+
+def _listed_block(item: Json) -> TrustedBlock:
+    what = "a block in --headers"
+    block = _as_object(item, what)
+    kind = "header" if "header" in block else "hash"
+    _exactly(block, ("chain_id", kind), what)
+    chain, text = _text(block, "chain_id", what), _text(block, kind, what)
+    if not re.fullmatch("[0-9]{1,20}", chain) or not re.fullmatch("0x(?:[0-9a-fA-F]{2})+", text):
+        raise RefusedError(f"{what} is no chain id and hexadecimal digits", printable(text))
+    raw = bytes.fromhex(text[2:])
+    if kind == "hash" and len(raw) != 32:
+        raise RefusedError(f"{what} has a hash of {len(raw)} bytes")
+    if kind == "hash":
+        return TrustedBlock(int(chain), raw)
+    return TrustedBlock(int(chain), read_header(raw).block, raw)
 
 
 def _request(options: argparse.Namespace) -> Request:
@@ -2976,6 +3667,7 @@ def _request(options: argparse.Namespace) -> Request:
         tensors=list(dict.fromkeys(options.tensor)),
         epoch=options.epoch,
         step=options.step,
+        blocks=_trusted_blocks(options),
     )
 
 

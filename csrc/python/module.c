@@ -56,14 +56,14 @@ static int refuse_wrong_environment(void)
 static int MlpCore_exec(PyObject *module)
 {
     static int (*const groups[])(PyObject *) = {
-        mlp_py_hash_functions_add,   mlp_py_file_functions_add, mlp_py_hasher_add,
-        mlp_py_merkle_functions_add, mlp_py_merkle_tree_add,    mlp_py_codec_add,
-        mlp_py_tensors_add,          mlp_py_safetensors_add,    mlp_py_notes_add,
-        mlp_py_signing_key_add,      mlp_py_store_add,          mlp_py_run_log_add,
-        mlp_py_leaf_stream_add,      mlp_py_slices_add,         mlp_py_model_add,
-        mlp_py_module_tree_add,      mlp_py_ticket_add,         mlp_py_safetensors_save_add,
-        mlp_py_safetensors_load_add, mlp_py_ethereum_add,       mlp_py_ethereum_key_add,
-        mlp_py_anchor_workers_add,   mlp_py_step_gate_add,
+        mlp_py_hash_functions_add,   mlp_py_file_functions_add,  mlp_py_hasher_add,
+        mlp_py_merkle_functions_add, mlp_py_merkle_tree_add,     mlp_py_codec_add,
+        mlp_py_tensors_add,          mlp_py_safetensors_add,     mlp_py_notes_add,
+        mlp_py_signing_key_add,      mlp_py_store_add,           mlp_py_run_log_add,
+        mlp_py_leaf_stream_add,      mlp_py_slices_add,          mlp_py_model_add,
+        mlp_py_module_tree_add,      mlp_py_ticket_add,          mlp_py_safetensors_save_add,
+        mlp_py_safetensors_load_add, mlp_py_ethereum_add,        mlp_py_ethereum_key_add,
+        mlp_py_anchor_workers_add,   mlp_py_ethereum_blocks_add, mlp_py_step_gate_add,
     };
     if (refuse_subinterpreter() != 0 || refuse_wrong_environment() != 0)
         return -1;

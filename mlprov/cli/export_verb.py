@@ -28,6 +28,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     shared.add_force(parser)
     parser.add_argument(
+        "--revise",
+        action="store_true",
+        help="make a new revision of the bundle that is there, with what arrived since (anchors): "
+        "it names the older one; nothing is written where nothing did",
+    )
+    parser.add_argument(
         "--disclose",
         action="append",
         default=[],
@@ -43,7 +49,12 @@ def run(arguments: argparse.Namespace) -> int:
         row = stores.find_run(store, arguments.run)
         path = pathlib.Path(arguments.path or _default_name(row))
         bundles.export_run(
-            store, row.id, path, disclose=arguments.disclose, replace=arguments.force
+            store,
+            row.id,
+            path,
+            disclose=arguments.disclose,
+            replace=arguments.force,
+            revise=arguments.revise,
         )
     size = path.stat().st_size
     if arguments.json:

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-from mlprov import stored_runs, stores
+from mlprov import stored_anchors, stored_runs, stores
 from mlprov.cli import arguments as shared
 from mlprov.cli import output
 from mlprov.cli.timeline import timeline
@@ -36,6 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Show name, head, code, data, model, epochs and end of a run."""
     with stores.open_store(arguments.store, read_only=True) as store:
         stored = stored_runs.read_run(store, stores.find_run(store, arguments.run).id)
+        anchors = stored_anchors.run_anchors(store, stored.heads)
     if arguments.tree:
         return _show_tree(stored, as_json=arguments.json)
     row, records, heads = stored.row, stored.records, stored.heads
@@ -44,7 +45,12 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     logged = sum(1 for head in heads if head.log_index is not None)
     if arguments.json:
-        facts = {"heads": len(heads), "imported": row.imported, "in_log": logged}
+        facts = {
+            "anchors": anchors,
+            "heads": len(heads),
+            "imported": row.imported,
+            "in_log": logged,
+        }
         output.emit_json({**vars(row), **facts, "records": records})
         return 0
     lines = [("run", f"{row.id}  {row.name}  {row.status}{' (imported)' * row.imported}")]
@@ -57,9 +63,24 @@ def run(arguments: argparse.Namespace) -> int:
             have = "is" if len(heads) == 1 else "are"
             entered = f"{logged} of {output.plural(len(heads), 'head')} {have} in the store log"
             lines.append(("log", entered))
+    lines += [("anchor", _anchor(anchor)) for anchor in anchors]
     lines += [(str(record["type"]), describe(record)) for record in records[1:]]
     output.table(lines)
     return 0
+
+
+def _anchor(anchor: Record) -> str:
+    """An anchor's state, what it covers, and what its evidence shows."""
+    what = f"{anchor['kind']}, {anchor['state']}: the first {anchor['head']} records"
+    if "fault" in anchor:
+        return f"{what}; {anchor['fault']}"
+    if "cid" in anchor:
+        return f"{what}, {anchor['cid']} (storage, not time)"
+    if "block" in anchor:
+        return (
+            f"{what}, in block {anchor['number']} of chain {anchor['chain_id']}, {anchor['time']}"
+        )
+    return what
 
 
 def _show_tree(stored: stored_runs.StoredRun, *, as_json: bool) -> int:

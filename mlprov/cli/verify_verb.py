@@ -8,7 +8,7 @@ import pathlib
 from typing import Any
 
 import mlprov
-from mlprov import stores
+from mlprov import anchoring, stores
 from mlprov.cli import output
 from mlprov.errors import ConfigError, Error
 
@@ -17,8 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.description = (
         "Check a bundle or proof, and a model or data against it. Every check is printed: it "
-        "holds, fails or is unchecked, and the last line is the result. It takes no store and "
-        "no network."
+        "holds, fails or is unchecked, and the last line is the result. It takes no store, and no "
+        "network but for --online."
     )
     parser.add_argument("evidence", metavar="BUNDLE|PROOF", help="NAME.mlprov, or a proof file")
     parser.add_argument(
@@ -56,6 +56,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-unpinned", action="store_true", help="accept a signer whose key nobody pinned"
     )
+    blocks = parser.add_argument_group(
+        "which blocks of Ethereum you trust",
+        "An Ethereum anchor holds relative to its block's hash. That this block is one of the "
+        "chain that everybody means, and so what its time is worth, has to come from you; whoever "
+        "says it asks for the check 'time'.",
+    )
+    blocks.add_argument(
+        "--trusted-block",
+        action="append",
+        default=[],
+        metavar="CHAIN:HASH",
+        help="a block that you trust, such as 1:0x and 64 digits; repeat it for several",
+    )
+    blocks.add_argument(
+        "--headers",
+        metavar="FILE",
+        help='blocks that you trust: a JSON list of {"chain_id":"1","hash":"0x…"}, or with '
+        "the header (its RLP) in place of the hash",
+    )
+    blocks.add_argument(
+        "--online",
+        metavar="URL",
+        help="ask a node of your own whether it has the anchor's block, and calls it final; "
+        "'configured' is the one in your configuration or MLPROV_ETHEREUM_URL, which keeps a URL "
+        "with a credential out of the list of processes",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -70,6 +96,11 @@ def run(arguments: argparse.Namespace) -> int:
         step=arguments.step,
         keys=arguments.key,
         allow_unpinned=arguments.allow_unpinned,
+        trusted_blocks=arguments.trusted_block,
+        headers=arguments.headers,
+        online=anchoring.endpoint("ethereum")
+        if arguments.online == "configured"
+        else arguments.online,
     )
     if arguments.json:
         output.emit_json(

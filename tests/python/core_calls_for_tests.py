@@ -232,6 +232,13 @@ CALLS = [
     ),
     Call("ethereum_address", ("0x" + "a" * 40,), ("text",)),
     Call("ethereum_verify", (b"{}", HASH), ("buffer", "hash")),
+    Call("ethereum_header", (b"\xc0",), ("buffer",)),
+    Call(
+        "json_rpc",
+        ("http://127.0.0.1:1", "eth_chainId", "[]"),
+        ("text", "text", "text"),
+        {"headers": ((), "any"), "ca_file": (None, "text?"), "timeout_ms": (100, "int")},
+    ),
     Call("EthereumKey.from_secret", (b"\1" * 32,), ("buffer",)),
     Call("EthereumKey.create", ("NEW", b"passphrase"), ("path", "buffer")),
     Call("EthereumKey.load", ("KEY", b"passphrase"), ("path", "buffer")),

@@ -232,7 +232,8 @@ def test_a_whole_bundle_rebuilt_under_another_key_is_refused(recorded, tmp_path)
         ({"keys": "no key at all"}, mlprov.ConfigError, "neither a verifier key"),
         ({"allow_unpinned": "no"}, TypeError, "allow_unpinned: .* not str"),
         ({"headers": "x"}, mlprov.ConfigError, "headers"),
-        ({"online": True}, mlprov.ConfigError, "online"),
+        ({"online": True}, TypeError, "online: expected a URL"),
+        ({"trusted_blocks": ["1:x"]}, mlprov.ConfigError, "CHAIN:HASH"),
         ({"level": "fast"}, mlprov.ConfigError, "level"),
     ],
 )

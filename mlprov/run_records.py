@@ -50,6 +50,7 @@ __all__ = ["RunRecords"]
 
 T = TypeVar("T")
 
+_RECORDED_SETTINGS = ("check", "every", "on_error", "snapshot", "trust_version")
 _MAX_NAMES = 100  # of frozen tensors that changed
 _MAX_CONFIG = 4 << 20  # bytes of canonical JSON; a record has 16 MiB at most
 
@@ -147,7 +148,6 @@ class RunRecords:
 
     def _circumstances(self, config: Any, found: list[str]) -> dict[str, Json]:
         """With what this process trains, as ``run.start`` and ``resume`` say it."""
-        settings = self._settings
         return {
             "mlprov": __version__,
             "process": processes.describe_process(),
@@ -156,13 +156,7 @@ class RunRecords:
             "code": environment.capture_code(),
             "environment": environment.capture_environment(found),
             "seeds": self._random.at_start(),
-            "settings": {
-                "check": settings.check,
-                "every": settings.every,
-                "on_error": settings.on_error,
-                "snapshot": settings.snapshot,
-                "trust_version": settings.trust_version,
-            },
+            "settings": {name: getattr(self._settings, name) for name in _RECORDED_SETTINGS},
         }
 
     def resume(self, past: Past, config: Any) -> bool | None:

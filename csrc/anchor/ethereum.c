@@ -204,28 +204,10 @@ static const struct {
     {"revert", HOPELESS},
 };
 
-static char lower(char character)
-{
-    return character >= 'A' && character <= 'Z' ? (char)(character - 'A' + 'a') : character;
-}
-
-static bool contains(const char *text, size_t text_len, const char *part)
-{
-    size_t part_len = strlen(part);
-    for (size_t i = 0; i + part_len <= text_len; i++) {
-        size_t same = 0;
-        while (same < part_len && lower(text[i + same]) == part[same])
-            same++;
-        if (same == part_len)
-            return true;
-    }
-    return false;
-}
-
 static enum refusal refusal_of(const struct mlp_json_rpc_answer *answer)
 {
     for (size_t i = 0; i < sizeof refusals / sizeof refusals[0]; i++) {
-        if (contains(answer->message, answer->message_len, refusals[i].part))
+        if (mlp_ethereum_says(answer->message, answer->message_len, refusals[i].part))
             return refusals[i].refusal;
     }
     return UNKNOWN;

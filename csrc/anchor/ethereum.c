@@ -38,10 +38,10 @@ static int find_anchor(struct mlp_anchor_work *work, struct mlp_anchor_outcome *
     status = mlp_ethereum_search(work, outcome, place, error);
     if (status == 0 && outcome->next == MLP_ANCHOR_PLANNED)
         status = mlp_fail(error, MLP_E_REMOTE,
-                          "the contract %s has the digest already, and the node does not give the "
-                          "event: nothing was sent; use a node that keeps the logs of the whole "
-                          "chain, then run 'mlprov sync --retry'",
-                          work->endpoint->target);
+                          "the contract %s has the digest already, and the node gives no event of "
+                          "it by the account %s: nothing was sent; use a node that keeps the logs "
+                          "of the whole chain, then run 'mlprov sync --retry'",
+                          work->endpoint->target, work->endpoint->account);
     return status;
 }
 

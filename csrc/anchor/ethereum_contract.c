@@ -157,6 +157,8 @@ bool mlp_ethereum_contract_emitted(const struct mlp_json_value *receipt,
     uint8_t topics32[3][32];
     size_t count = topics_of(topics32, place);
     const struct mlp_json_value *logs = mlp_json_get(receipt, "logs");
+    if (!is_bytes(mlp_json_get(receipt, "from"), place->account20, 20))
+        return false;
     for (size_t i = 0; i < mlp_json_count(logs); i++) {
         const struct mlp_json_value *log = mlp_json_at(logs, i);
         const struct mlp_json_value *topics = mlp_json_get(log, "topics");

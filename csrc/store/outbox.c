@@ -262,7 +262,8 @@ int mlp_outbox_resume(struct mlp_store *store, int64_t *count, struct mlp_error 
     status = mlp_sqlite_execute(
         store, error,
         "UPDATE anchor_intents SET since = strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), failures = 0,"
-        " due = 0, note = NULL, state = CASE WHEN EXISTS(SELECT 1 FROM anchor_attempts a WHERE"
+        " due = 0, note = NULL, shown = NULL,"
+        " state = CASE WHEN EXISTS(SELECT 1 FROM anchor_attempts a WHERE"
         " a.intent = anchor_intents.id AND a.nonce IS anchor_intents.nonce) THEN 'sent'"
         " ELSE 'planned' END WHERE state = 'needs_operator'",
         "");

@@ -343,6 +343,22 @@ def test_others_wait_until_the_first_is_in_a_block(quiet: Chain, tmp_path: Path)
     assert [row.nonce for row in rows(store)] == [2, 1]
 
 
+def test_what_waited_while_the_node_was_away_is_one_transaction(
+    running: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = tmp_path / "store"
+    monkeypatch.setenv("MLPROV_ETHEREUM_URL", "http://127.0.0.1:1")
+    for name in ("first", "second", "third"):
+        with mlprov.start(name, store=store, anchors=["ethereum"]) as run:
+            run.log(loss=1)
+    assert states(store) == ["planned"]
+    assert "could not be reached" in str(rows(store)[0].note)
+    monkeypatch.setenv("MLPROV_ETHEREUM_URL", running.node.url)
+    assert run_command("sync", "--store", store).code == 0
+    assert [digest for _, digest in running.events()] == [digest_of(store)]
+    assert running.count() == 2
+
+
 # Many at once
 
 

@@ -290,8 +290,8 @@ int mlp_deliver_step(struct mlp_delivery *delivery, bool *stepped, int64_t *next
     if (status == 0 && id != 0)
         status = step_under_lease(delivery, &mine, &intent, id, error);
     mlp_intent_clear(&intent);
-    /* Somebody without the lease came in between (it had run out): he goes on. */
-    if (status == MLP_E_CHANGED)
+    /* Somebody came in between: without the lease, which had run out, or with a later checkpoint. */
+    if (status == MLP_E_CHANGED || status == MLP_E_NOT_FOUND)
         status = 0;
     if (status == 0) {
         *stepped = id != 0 && mine;

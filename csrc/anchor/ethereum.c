@@ -38,10 +38,10 @@ static int find_anchor(struct mlp_anchor_work *work, struct mlp_anchor_outcome *
     status = mlp_ethereum_search(work, outcome, place, error);
     if (status == 0 && outcome->next == MLP_ANCHOR_PLANNED)
         status = mlp_fail(error, MLP_E_REMOTE,
-                          "the contract %s has the digest already, and the node does not give the "
-                          "event: nothing was sent; use a node that keeps the logs of the whole "
-                          "chain, then run 'mlprov sync --retry'",
-                          work->endpoint->target);
+                          "the contract %s has the digest already, and the node gives no event of "
+                          "it by the account %s: nothing was sent; use a node that keeps the logs "
+                          "of the whole chain, then run 'mlprov sync --retry'",
+                          work->endpoint->target, work->endpoint->account);
     return status;
 }
 
@@ -204,28 +204,10 @@ static const struct {
     {"revert", HOPELESS},
 };
 
-static char lower(char character)
-{
-    return character >= 'A' && character <= 'Z' ? (char)(character - 'A' + 'a') : character;
-}
-
-static bool contains(const char *text, size_t text_len, const char *part)
-{
-    size_t part_len = strlen(part);
-    for (size_t i = 0; i + part_len <= text_len; i++) {
-        size_t same = 0;
-        while (same < part_len && lower(text[i + same]) == part[same])
-            same++;
-        if (same == part_len)
-            return true;
-    }
-    return false;
-}
-
 static enum refusal refusal_of(const struct mlp_json_rpc_answer *answer)
 {
     for (size_t i = 0; i < sizeof refusals / sizeof refusals[0]; i++) {
-        if (contains(answer->message, answer->message_len, refusals[i].part))
+        if (mlp_ethereum_says(answer->message, answer->message_len, refusals[i].part))
             return refusals[i].refusal;
     }
     return UNKNOWN;

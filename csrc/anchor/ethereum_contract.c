@@ -3,8 +3,9 @@
 #include "anchor/ethereum_values.h"
 #include "hash/keccak.h"
 
-#include <stdio.h>
 #include <string.h>
+
+#define CALL_FAILED 3 /* the execution API's code for a call that reverts */
 
 static const struct {
     const char *call; /* (digest), or (digest, "") */
@@ -156,6 +157,8 @@ bool mlp_ethereum_contract_emitted(const struct mlp_json_value *receipt,
     uint8_t topics32[3][32];
     size_t count = topics_of(topics32, place);
     const struct mlp_json_value *logs = mlp_json_get(receipt, "logs");
+    if (!is_bytes(mlp_json_get(receipt, "from"), place->account20, 20))
+        return false;
     for (size_t i = 0; i < mlp_json_count(logs); i++) {
         const struct mlp_json_value *log = mlp_json_at(logs, i);
         const struct mlp_json_value *topics = mlp_json_get(log, "topics");
@@ -169,6 +172,26 @@ bool mlp_ethereum_contract_emitted(const struct mlp_json_value *receipt,
     return false;
 }
 
+/* A call that fails is the contract's answer; anything else may pass. */
+static int fail_estimate(const struct mlp_anchor_work *work,
+                         const struct mlp_json_rpc_answer *answer, struct mlp_error *error)
+{
+    char said[MLP_ETHEREUM_SAID_MAX];
+    bool reverted = answer->code == CALL_FAILED ||
+                    mlp_ethereum_says(answer->message, answer->message_len, "revert");
+    mlp_ethereum_said(said, answer->message, answer->message_len);
+    if (!reverted)
+        return mlp_fail(error, MLP_E_NETWORK,
+                        "the Ethereum node answered to eth_estimateGas with error %lld: %s",
+                        (long long)answer->code, said);
+    return mlp_fail(
+        error, MLP_E_REMOTE,
+        "the contract would refuse the anchor of %s: %s; nothing was sent: check "
+        "contract and account (MLProvenance stores for authorised ones alone), then run "
+        "'mlprov sync --retry'",
+        work->endpoint->account, said);
+}
+
 int mlp_ethereum_contract_gas(struct mlp_anchor_work *work, uint64_t *gas,
                               const struct mlp_ethereum_place *place, struct mlp_error *error)
 {
@@ -178,15 +201,8 @@ int mlp_ethereum_contract_gas(struct mlp_anchor_work *work, uint64_t *gas,
     open_call(&parameters, place, &data);
     int status = mlp_ethereum_call(work, &answer, "eth_estimateGas",
                                    mlp_ethereum_close_text(&parameters, "}]"), error);
-    if (status == 0 && answer.result == NULL) {
-        char said[MLP_ETHEREUM_SAID_MAX];
-        mlp_ethereum_said(said, answer.message, answer.message_len);
-        status = mlp_fail(error, MLP_E_REMOTE,
-                          "the contract would refuse the anchor of %s: %s; nothing was sent: check "
-                          "contract and account (MLProvenance stores for authorised ones alone), "
-                          "then run 'mlprov sync --retry'",
-                          work->endpoint->account, said);
-    }
+    if (status == 0 && answer.result == NULL)
+        status = fail_estimate(work, &answer, error);
     if (status == 0)
         status = mlp_ethereum_quantity(gas, answer.result, "the gas of the call", error);
     if (status == 0)

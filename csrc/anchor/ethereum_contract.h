@@ -26,7 +26,7 @@ int mlp_ethereum_contract_has(struct mlp_anchor_work *work, bool *has,
 int mlp_ethereum_contract_find(struct mlp_anchor_work *work, bool *found, uint8_t transaction32[32],
                                const struct mlp_ethereum_place *place, struct mlp_error *error);
 
-/* Whether the logs of a receipt, as the node answered it, have the event of the digest. */
+/* Whether a receipt, as the node answered it, is of the account and its logs have the event. */
 bool mlp_ethereum_contract_emitted(const struct mlp_json_value *receipt,
                                    const struct mlp_ethereum_place *place);
 

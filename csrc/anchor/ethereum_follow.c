@@ -170,21 +170,12 @@ int mlp_ethereum_look(struct mlp_anchor_work *work, struct mlp_anchor_outcome *o
     int status = ask_receipt(work, &receipt, &found, &emitted, place, transaction32, error);
     if (status != 0 || !found)
         return status;
-    if (receipt.succeeded != 1 || emitted) {
-        conclude(outcome, &receipt,
-                 emitted && receipt.succeeded == 1 ? MLP_ANCHOR_INCLUDED : MLP_ANCHOR_REVERTED);
-        return 0;
-    }
-    /* The contract keeps silent about what it has: another transaction was first. */
-    status = mlp_ethereum_search(work, outcome, place, error);
+    /* The contract keeps silent about what it has: another transaction may have been first. */
+    if (receipt.succeeded == 1 && !emitted)
+        status = mlp_ethereum_search(work, outcome, place, error);
     if (status == 0 && outcome->next == work->intent->state)
-        status = mlp_fail(error, MLP_E_REMOTE,
-                          "the transaction is in block %" PRIu64
-                          " and the contract %s recorded nothing: it is no %s, or the digest is "
-                          "another account's; name the right contract, then run 'mlprov sync "
-                          "--retry'",
-                          receipt.shown.block.number, work->endpoint->target,
-                          mlp_ethereum_event_name(place->event));
+        conclude(outcome, &receipt,
+                 receipt.succeeded == 1 && emitted ? MLP_ANCHOR_INCLUDED : MLP_ANCHOR_REVERTED);
     return status;
 }
 
@@ -302,13 +293,15 @@ static int poll_proved(struct mlp_anchor_work *work, struct mlp_anchor_outcome *
     return status;
 }
 
-static int fail_reverted(const struct mlp_anchor_work *work, struct mlp_error *error)
+static int fail_reverted(const struct mlp_anchor_work *work, const struct mlp_ethereum_place *place,
+                         struct mlp_error *error)
 {
-    return mlp_fail(
-        error, MLP_E_REMOTE,
-        "the contract %s refused the anchor, and the gas is spent; check that it lets the "
-        "account %s store (MLProvenance: authorise), then run 'mlprov sync --retry'",
-        work->endpoint->target, work->endpoint->account);
+    return mlp_fail(error, MLP_E_REMOTE,
+                    "the contract %s refused the anchor or recorded nothing, and the gas is spent; "
+                    "check that it is %s and lets the account %s store, then run 'mlprov sync "
+                    "--retry'",
+                    work->endpoint->target, mlp_ethereum_event_name(place->event),
+                    work->endpoint->account);
 }
 
 static int fail_foreign(const struct mlp_anchor_work *work, struct mlp_error *error)
@@ -329,7 +322,7 @@ int mlp_ethereum_poll(struct mlp_anchor_work *work, struct mlp_anchor_outcome *o
     if (status != 0)
         return status;
     if (work->intent->state == MLP_ANCHOR_REVERTED)
-        return fail_reverted(work, error);
+        return fail_reverted(work, &place, error);
     if (work->intent->state == MLP_ANCHOR_FOREIGN)
         return fail_foreign(work, error);
     status = mlp_ethereum_check_chain(work, &place, error);

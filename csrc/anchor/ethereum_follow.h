@@ -29,13 +29,13 @@ int mlp_ethereum_is_canonical(struct mlp_anchor_work *work, bool *there,
 
 /* Looks for one transaction.
  * Out:     outcome: `included` where the chain has it and it made the event; where another of the
- *          account did that earlier, `included` by that one; `reverted` where it failed; otherwise
- *          unchanged. */
+ *          account did that earlier, `included` by that one; `reverted` where it failed or made none;
+ *          otherwise unchanged. */
 int mlp_ethereum_look(struct mlp_anchor_work *work, struct mlp_anchor_outcome *outcome,
                       const struct mlp_ethereum_place *place, const uint8_t transaction32[32],
                       struct mlp_error *error);
 
-/* Searches the event, whoever sent it.
+/* Searches the event in the whole chain.
  * Out:     outcome: `included`, or unchanged. */
 int mlp_ethereum_search(struct mlp_anchor_work *work, struct mlp_anchor_outcome *outcome,
                         const struct mlp_ethereum_place *place, struct mlp_error *error);

@@ -86,6 +86,24 @@ int mlp_ethereum_data(struct mlp_buffer *bytes, const struct mlp_json_value *val
     return 0;
 }
 
+static char lower(char character)
+{
+    return character >= 'A' && character <= 'Z' ? (char)(character - 'A' + 'a') : character;
+}
+
+bool mlp_ethereum_says(const char *text, size_t text_len, const char *part)
+{
+    size_t part_len = strlen(part);
+    for (size_t i = 0; i + part_len <= text_len; i++) {
+        size_t same = 0;
+        while (same < part_len && lower(text[i + same]) == part[same])
+            same++;
+        if (same == part_len)
+            return true;
+    }
+    return false;
+}
+
 void mlp_ethereum_said(char said[MLP_ETHEREUM_SAID_MAX], const char *text, size_t text_len)
 {
     size_t len = text_len < MLP_ETHEREUM_SAID_MAX - 1 ? text_len : MLP_ETHEREUM_SAID_MAX - 1;

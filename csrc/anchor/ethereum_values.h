@@ -29,6 +29,9 @@ int mlp_ethereum_data(struct mlp_buffer *bytes, const struct mlp_json_value *val
 /* Whether value is missing or null: how nodes say that there is no such thing. */
 bool mlp_ethereum_is_nothing(const struct mlp_json_value *value);
 
+/* Whether a node's words have a part, in lower case, in whatever case they are. */
+bool mlp_ethereum_says(const char *text, size_t text_len, const char *part);
+
 #define MLP_ETHEREUM_SAID_MAX 201
 
 /* A node's own words for a message: at most 200 characters, printable ASCII, others as '?'. */

@@ -109,6 +109,20 @@ static int insert(struct mlp_store *store, const uint8_t key32[32],
         payload, payload_len);
 }
 
+/* In a transaction. */
+static int take_back_earlier(struct mlp_store *store, const struct mlp_intent_subject *subject,
+                             struct mlp_error *error)
+{
+    return mlp_sqlite_execute(
+        store, error,
+        "DELETE FROM anchor_intents WHERE kind = ?1 AND chain = ?2 AND target = ?3 AND account = ?4"
+        " AND account <> '' AND origin = ?5 AND size < ?6 AND state IN ('planned', "
+        "'needs_operator')"
+        " AND NOT EXISTS(SELECT 1 FROM anchor_attempts a WHERE a.intent = anchor_intents.id)",
+        "ttttti", subject->kind, subject->chain, subject->target, subject->account, subject->origin,
+        (int64_t)subject->size);
+}
+
 int mlp_outbox_plan(struct mlp_store *store, int64_t *id, bool *made,
                     const struct mlp_intent_subject *subject, const void *payload,
                     size_t payload_len, struct mlp_error *error)
@@ -129,7 +143,9 @@ int mlp_outbox_plan(struct mlp_store *store, int64_t *id, bool *made,
     status = mlp_sqlite_number(store, &found, error, find, "b", key32, (size_t)32);
     if (status == 0 && found == 0) {
         is_new = true;
-        status = insert(store, key32, subject, payload, payload_len, error);
+        status = take_back_earlier(store, subject, error);
+        if (status == 0)
+            status = insert(store, key32, subject, payload, payload_len, error);
         if (status == 0)
             status = mlp_sqlite_number(store, &found, error, find, "b", key32, (size_t)32);
     }
@@ -156,9 +172,11 @@ int mlp_outbox_check_moved(struct mlp_store *store, int64_t id, enum mlp_anchor_
 }
 
 /* In a transaction: what is no longer true in the new state. */
-static int forget(struct mlp_store *store, int64_t id, enum mlp_anchor_state to,
-                  struct mlp_error *error)
+static int forget(struct mlp_store *store, int64_t id, enum mlp_anchor_state from,
+                  enum mlp_anchor_state to, struct mlp_error *error)
 {
+    bool unsigned_yet = from == MLP_ANCHOR_RESERVED && to == MLP_ANCHOR_NEEDS_OPERATOR;
+    bool used = to == MLP_ANCHOR_REVERTED || to == MLP_ANCHOR_FOREIGN;
     int status = 0;
     if (to == MLP_ANCHOR_DROPPED || to == MLP_ANCHOR_REORGED)
         status = mlp_sqlite_execute(
@@ -167,8 +185,7 @@ static int forget(struct mlp_store *store, int64_t id, enum mlp_anchor_state to,
         status = mlp_sqlite_execute(
             store, error, "UPDATE anchor_intents SET shown = NULL, evidence = NULL WHERE id = ?1",
             "i", id);
-    if (status == 0 &&
-        (to == MLP_ANCHOR_REVERTED || to == MLP_ANCHOR_FOREIGN || to == MLP_ANCHOR_PLANNED))
+    if (status == 0 && (used || unsigned_yet || to == MLP_ANCHOR_PLANNED))
         status = mlp_sqlite_execute(
             store, error, "UPDATE anchor_intents SET nonce = NULL WHERE id = ?1", "i", id);
     return status;
@@ -188,7 +205,7 @@ int mlp_outbox_move_within(struct mlp_store *store, int64_t id, enum mlp_anchor_
         "ittit", id, state_names[from], state_names[to], due_ms, text);
     if (status == 0)
         status = mlp_outbox_check_moved(store, id, from, error);
-    return status == 0 ? forget(store, id, to, error) : status;
+    return status == 0 ? forget(store, id, from, to, error) : status;
 }
 
 int mlp_outbox_move(struct mlp_store *store, int64_t id, enum mlp_anchor_state from,
@@ -262,7 +279,8 @@ int mlp_outbox_resume(struct mlp_store *store, int64_t *count, struct mlp_error 
     status = mlp_sqlite_execute(
         store, error,
         "UPDATE anchor_intents SET since = strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), failures = 0,"
-        " due = 0, note = NULL, state = CASE WHEN EXISTS(SELECT 1 FROM anchor_attempts a WHERE"
+        " due = 0, note = NULL, shown = NULL,"
+        " state = CASE WHEN EXISTS(SELECT 1 FROM anchor_attempts a WHERE"
         " a.intent = anchor_intents.id AND a.nonce IS anchor_intents.nonce) THEN 'sent'"
         " ELSE 'planned' END WHERE state = 'needs_operator'",
         "");

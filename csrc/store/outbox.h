@@ -81,7 +81,9 @@ struct mlp_intent_subject {
 int mlp_outbox_key(uint8_t key32[32], const struct mlp_intent_subject *subject,
                    struct mlp_error *error);
 
-/* Keeps an intent in `planned`, or finds the one that there is.
+/* Keeps an intent in `planned`, or finds the one that there is. Where an account pays, earlier intents
+ * for the same place and log that wait with nothing signed are taken back: a log only grows, so that
+ * its later checkpoint covers them.
  * In:      payload: what is to be published or anchored: at most MLP_INTENT_PAYLOAD_MAX bytes; that
  *          of a row that is there stays.
  * Out:     id: of the row. made: whether it is new.
@@ -139,7 +141,8 @@ int mlp_outbox_due(struct mlp_store *store, int64_t *id, int64_t *next_ms,
 
 /* Moves an intent that is in `from`; its failures begin at 0 again, and it is due at due_ms. With
  * `dropped` and `reorged` no server is known to have it, and what was shown and proved is forgotten; a
- * nonce is given up with `reverted` and `foreign` (the network used it) and `planned`.
+ * nonce is given up with `reverted` and `foreign` (the network used it), and where nothing was signed
+ * with it.
  * In:      text: what is to be known or done (needs_operator); NULL: none.
  * Returns: 0; MLP_E_ARGUMENT (no valid transition); MLP_E_CHANGED (it is in another state: somebody
  *          else was here).

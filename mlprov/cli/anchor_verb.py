@@ -25,7 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Plan, then deliver."""
-    server = anchoring.endpoint(arguments.kind)  # a wrong one is refused before anything is planned
+    server = anchoring.endpoint(arguments.kind)
+    server.for_core()  # a wrong server or key is refused before anything is planned
     with stores.open_store(arguments.store) as store:
         if store.integrate() == 0:
             raise StoreError(

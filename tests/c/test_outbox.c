@@ -223,9 +223,10 @@ static void sign_and_send(struct mlp_store *store, int64_t id, const char *refer
 static void one_nonce_of_an_account_is_open_at_a_time(void)
 {
     struct mlp_store *store = new_store();
-    int64_t first = plan_numbered(store, 1), second = plan_numbered(store, 2);
-    CHECK(next_nonce(store) == 0 && due_of_account(store) == first);
-    CHECK(reserve(store, first, 5) && !reserve(store, second, 6));
+    int64_t first = plan_numbered(store, 1);
+    CHECK(next_nonce(store) == 0 && due_of_account(store) == first && reserve(store, first, 5));
+    int64_t second = plan_numbered(store, 2);
+    CHECK(!reserve(store, second, 6));
     sign_and_send(store, first, "a");
     CHECK(next_nonce(store) == 6 && due_of_account(store) == first);
     CHECK(go(store, first, MLP_ANCHOR_SENT, MLP_ANCHOR_NEEDS_OPERATOR) == 0);
@@ -234,6 +235,23 @@ static void one_nonce_of_an_account_is_open_at_a_time(void)
     CHECK(mlp_outbox_resume(store, &resumed, NULL) == 0 && resumed == 1);
     CHECK(go(store, first, MLP_ANCHOR_SENT, MLP_ANCHOR_INCLUDED) == 0);
     CHECK(reserve(store, second, 6));
+    mlp_store_free(store);
+    fixture_remove(path);
+}
+
+static void a_later_checkpoint_covers_those_that_nothing_was_signed_for(void)
+{
+    struct mlp_store *store = new_store();
+    int64_t sent = plan_numbered(store, 1);
+    CHECK(reserve(store, sent, 5));
+    sign_and_send(store, sent, "a");
+    int64_t waits = plan_numbered(store, 2);
+    CHECK(go(store, waits, MLP_ANCHOR_PLANNED, MLP_ANCHOR_NEEDS_OPERATOR) == 0);
+    (void)plan_numbered(store, 4);
+    (void)plan_numbered(store, 3); /* a copy of the store that is behind takes nothing back */
+    CHECK(query_number(store, "SELECT count(*) FROM anchor_intents WHERE size = 1") == 1);
+    CHECK(query_number(store, "SELECT count(*) FROM anchor_intents WHERE size = 2") == 0);
+    CHECK(query_number(store, "SELECT count(*) FROM anchor_intents") == 3);
     mlp_store_free(store);
     fixture_remove(path);
 }
@@ -262,6 +280,21 @@ static void attempts_are_those_of_the_nonce_and_a_used_one_is_given_up(void)
     CHECK(FINE(mlp_outbox_get(store, &intent, id, &error)));
     CHECK(intent.state == MLP_ANCHOR_PLANNED && intent.attempts_count == 0);
     CHECK(next_nonce(store) == 6 && reserve(store, id, 6));
+    mlp_intent_clear(&intent);
+    mlp_store_free(store);
+    fixture_remove(path);
+}
+
+static void a_nonce_that_nothing_was_signed_with_is_free_again(void)
+{
+    struct mlp_error error = {0};
+    struct mlp_intent intent = {0};
+    struct mlp_store *store = new_store();
+    int64_t id = plan_numbered(store, 1);
+    CHECK(reserve(store, id, 5));
+    CHECK(go(store, id, MLP_ANCHOR_RESERVED, MLP_ANCHOR_NEEDS_OPERATOR) == 0);
+    CHECK(FINE(mlp_outbox_get(store, &intent, id, &error)) && intent.nonce == MLP_NONCE_NONE);
+    CHECK(next_nonce(store) == 0);
     mlp_intent_clear(&intent);
     mlp_store_free(store);
     fixture_remove(path);
@@ -369,7 +402,9 @@ int main(void)
     RUN(the_table_of_transitions_is_the_one_in_the_header);
     RUN(an_intent_goes_its_way_and_no_other);
     RUN(one_nonce_of_an_account_is_open_at_a_time);
+    RUN(a_later_checkpoint_covers_those_that_nothing_was_signed_for);
     RUN(attempts_are_those_of_the_nonce_and_a_used_one_is_given_up);
+    RUN(a_nonce_that_nothing_was_signed_with_is_free_again);
     RUN(what_was_found_is_forgotten_when_it_is_gone);
     RUN(what_is_postponed_is_not_due_before);
     RUN(an_account_has_one_worker_at_a_time);

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from chains_for_tests import Chain, anchored_store, chain, digest_of, rows, states
+from chains_for_tests import Chain, anchored_store, chain, digest_of, rows, states, until
 from cli_for_tests import run_command, shell
 from nodes_for_tests import account, anvil, require_secp256k1
 
@@ -184,7 +184,7 @@ def test_a_contract_that_refuses_in_the_block_costs_its_gas_and_is_shown(
     quiet.mine()
     row = _sync(store)
     assert row.state == "needs_operator"
-    assert "refused the anchor" in str(row.note)
+    assert "refused the anchor or recorded nothing" in str(row.note)
     assert row.shown is not None
     assert int(row.shown["cost"]) > 0
     quiet.node.raw_result("anvil_setCode", quiet.contract, code)
@@ -246,6 +246,24 @@ def test_a_transaction_that_the_node_dropped_is_sent_again(quiet: Chain, tmp_pat
     assert quiet.pending() == 1
     after = _deliver(quiet, store)
     assert (after.reference, after.attempts) == (before.reference, 1)
+
+
+def test_what_a_killed_node_forgot_is_sent_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = tmp_path / "chain.json"
+    with anvil("--state", str(kept), "--state-interval", "1") as node:
+        there = chain(node, monkeypatch)
+        there.mine_by_hand()
+        code = node.raw_result("eth_getCode", there.contract, "latest")
+        until(lambda: kept.exists() and code[2:] in kept.read_text())
+        store = _sent(there, tmp_path)
+    with anvil("--state", str(kept), "--slots-in-an-epoch", "1") as node:
+        monkeypatch.setenv("MLPROV_ETHEREUM_URL", node.url)
+        again = Chain(node, there.contract, there.account)
+        assert (again.count(), again.pending()) == (1, 0)
+        row = _deliver(again, store)
+    assert (row.nonce, row.attempts) == (1, 1)
 
 
 def test_a_block_that_is_put_aside_is_noticed_and_anchored_again(
@@ -323,6 +341,22 @@ def test_others_wait_until_the_first_is_in_a_block(quiet: Chain, tmp_path: Path)
     quiet.node.raw_result("evm_setIntervalMining", 1)
     assert run_command("sync", "--store", store).code == 0
     assert [row.nonce for row in rows(store)] == [2, 1]
+
+
+def test_what_waited_while_the_node_was_away_is_one_transaction(
+    running: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = tmp_path / "store"
+    monkeypatch.setenv("MLPROV_ETHEREUM_URL", "http://127.0.0.1:1")
+    for name in ("first", "second", "third"):
+        with mlprov.start(name, store=store, anchors=["ethereum"]) as run:
+            run.log(loss=1)
+    assert states(store) == ["planned"]
+    assert "could not be reached" in str(rows(store)[0].note)
+    monkeypatch.setenv("MLPROV_ETHEREUM_URL", running.node.url)
+    assert run_command("sync", "--store", store).code == 0
+    assert [digest for _, digest in running.events()] == [digest_of(store)]
+    assert running.count() == 2
 
 
 # Many at once

@@ -11,9 +11,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from mlprov import anchoring
 from mlprov.anchor_files import ChainBlock
-from mlprov.chain_nodes import ChainNode
+from mlprov.chain_nodes import ChainNode, own_node
 from mlprov.errors import AnchorError, ConfigError, Error, EvidenceError
 from mlprov.record_values import shown
 from mlprov.records import Json
@@ -36,7 +35,7 @@ def recent_block() -> Json:
     """
     ends = time.monotonic() + PATIENCE
     try:
-        node = ChainNode(anchoring.endpoint("ethereum"), ends=ends)
+        node = ChainNode(own_node(), ends=ends)
         block = node.finalized_block()
     except ConfigError:
         return {"unavailable": "no node is configured, or there is no libcurl"}

@@ -7,23 +7,39 @@ beginning of a run asks its user's own node for a recent block (``brackets``).
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from typing import Any, NamedTuple
 
 from mlprov import _core
 from mlprov.anchor_files import ChainBlock
-from mlprov.anchoring import Endpoint
-from mlprov.errors import AnchorError
+from mlprov.anchoring import Endpoint, endpoint
+from mlprov.errors import AnchorError, ConfigError
 from mlprov.verdicts import Mismatch, Unchecked
 from mlprov.wording import brief
 
-__all__ = ["ChainNode"]
+__all__ = ["ChainNode", "own_node"]
 
 _QUANTITY = re.compile(r"0x(?:0|[1-9a-f][0-9a-f]{0,15})", re.ASCII)  # execution-apis, base types
 _HASH = re.compile(r"0x[0-9a-f]{64}", re.ASCII)
 _MOST_SECONDS = 10.0
 _MOST_SHOWN = 200
+
+
+def own_node() -> Endpoint:
+    """The user's own node: that of his Ethereum anchors, or ``MLPROV_ETHEREUM_URL`` alone.
+
+    Raises:
+        ConfigError: neither is there, or what is there cannot be used.
+    """
+    try:
+        return endpoint("ethereum")
+    except ConfigError:  # who only verifies has no contract and no account
+        url, header = (os.environ.get(f"MLPROV_ETHEREUM_{name}") for name in ("URL", "HEADER"))
+        if not url:
+            raise
+        return Endpoint("ethereum", url, (header,) if header else ())
 
 
 class _Block(NamedTuple):

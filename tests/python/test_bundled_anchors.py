@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import random
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -393,6 +394,41 @@ def test_no_other_name_is_an_anchors(made: AnchoredRun, name: str) -> None:
     assert not archives.entry_name_allowed(name)
     verdict = ask(made.sealed({name: b"{}"}), made)
     assert verdict["archive"].state == "fails"
+
+
+def random_change(chance: random.Random, entries: dict[str, bytes]) -> dict[str, bytes | None]:
+    """One entry of the log or of the anchors taken away, swapped, added or edited."""
+    names = [name for name in entries if name.startswith(("anchors/", "log/"))]
+    added = ["anchors/ethereum-4-2.json", "anchors/ipfs-2.json", "log/3/checkpoint"]
+    added += ["log/3/3.proof", "log/2/2.proof", "log/2/4.proof", STATES]
+    name, other = chance.choice(names), entries[chance.choice(names)]
+    kind = chance.randrange(4)
+    if kind == 0:
+        return {name: None}
+    if kind == 1:
+        return {name: other}
+    if kind == 2:
+        return {chance.choice(added): other}
+    try:
+        value = json.loads(entries[name])
+    except ValueError:
+        return {name: other}
+    member = chance.choice(list(value))
+    value[member] = chance.choice([None, 0, 2, "x", [], {}, True, "0", 2**53 - 1])
+    return {name: json.dumps(value, sort_keys=True, separators=(",", ":")).encode()}
+
+
+def test_both_verifiers_judge_random_changes_alike(made: AnchoredRun) -> None:
+    chance = random.Random(7)
+    entries = made.entries()
+    shown = made.shown(-1)
+    trusted = [{"chain_id": shown["chain_id"], "hash": shown["block"]}]
+    for _ in range(150):
+        changes: dict[str, bytes | None] = {}
+        for _ in range(chance.randrange(1, 4)):
+            changes |= random_change(chance, entries)
+        data = made.sealed(changes, is_open=chance.random() < 0.3)
+        ask(data, made, trusted if chance.random() < 0.5 else None)  # compares the two
 
 
 # ---- what does not leave the store ----

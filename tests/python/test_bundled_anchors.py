@@ -230,7 +230,7 @@ def test_an_anchor_that_adds_no_time_stays_out_of_the_bundle(
 # ---- what is refused ----
 
 
-@pytest.mark.parametrize("flip", [0x01, 0x20, 0x80])
+@pytest.mark.parametrize("flip", [0x01, 0x80])
 def test_every_flipped_byte_of_an_anchor_is_refused_by_both(made: AnchoredRun, flip: int) -> None:
     good, note = made.evidence[4], made.entries()["log/4/checkpoint"]
     read_ethereum(good, note, LAST)

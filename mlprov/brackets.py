@@ -1,7 +1,7 @@
-"""What a run's records are not older than: a block of a chain that ``run.start`` names.
+"""What a run's heads are not older than: a block of a chain that ``run.start`` names.
 
-Nobody knows a block's hash before there is the block, so whatever has it, and every head is over
-``run.start``, was written afterwards (docs/format.md section 5). It bounds records, not training.
+Nobody knows a block's hash before there is the block, and every head is over ``run.start``: so none
+was signed before (docs/format.md section 10, "Anchors"). It bounds heads, not training.
 """
 
 from __future__ import annotations

@@ -65,7 +65,8 @@ class ChainNode:
             its time, seconds since 1970.
 
         Raises:
-            Mismatch: the node has another block at this height of the same chain.
+            Mismatch: the node has another block at this height of the same chain, and calls it
+                final.
             Unchecked: it is of another chain, has no such height yet, or does not call it final.
             AnchorError: it could not be asked, or its answer cannot be used.
         """
@@ -77,15 +78,21 @@ class ChainNode:
         found = self._block(hex(block.number))
         if found is None:
             raise Unchecked(f"the node asked does not have the height of {block} yet")
+        is_final = finalized is not None and finalized.number >= block.number
+        if found.hash != block.block and not is_final:
+            raise Unchecked(
+                f"the node asked has another block in place of {block}, 0x{found.hash.hex()}, and "
+                "calls neither final yet"
+            )
         if found.hash != block.block:
             raise Mismatch(
-                f"the evidence names {block.hex} as {block}; the node asked has another block "
-                f"there, 0x{found.hash.hex()}: the one named was given up, or never was in this "
-                "chain",
+                f"the evidence names {block.hex} as {block}; the node asked has another final "
+                f"block there, 0x{found.hash.hex()}: the one named was given up, or never was in "
+                "this chain",
                 seen=block.hex,
                 expected=f"0x{found.hash.hex()}",
             )
-        if finalized is None or finalized.number < block.number:
+        if not is_final:
             said = "none" if finalized is None else f"block {finalized.number}"
             raise Unchecked(
                 f"the node asked has {block}, but does not call it final yet (final is {said})"

@@ -113,7 +113,7 @@ def test_a_block_that_nobody_vouched_for_says_nothing_yet() -> None:
 def test_a_trusted_block_is_not_before() -> None:
     verdict = ask(NAMED, {"chain_id": "1", "hash": HASH})
     assert verdict["not_before"].state == "holds"
-    assert f"no record was written before {HASH}" in verdict["not_before"].detail
+    assert f"no head was signed before {HASH}" in verdict["not_before"].detail
 
 
 def test_a_trusted_header_says_the_time_too() -> None:

@@ -349,6 +349,12 @@ def test_states_are_one_for_each_anchor(made: AnchoredRun, states: bytes | None)
     assert verdict.exit_code == 1
 
 
+def test_states_without_an_anchor_are_refused(made: AnchoredRun) -> None:
+    changes = {name: None for name in made.entries() if name.startswith(("anchors/", "log/2/"))}
+    assert ask(made.sealed(dict(changes)), made).ok
+    assert ask(made.sealed({**changes, STATES: b"{}"}), made)["log"].state == "fails"
+
+
 def test_an_anchor_of_a_later_version_is_not_judged(made: AnchoredRun) -> None:
     verdict = ask(made.sealed({LAST: edited(made, version=2)}), made)
     assert verdict["anchor:ethereum-4"].state == "unchecked"

@@ -113,7 +113,7 @@ class AnchorChecks:
         if judgement.time is not None:
             self._begun = block_time(judgement.time)
         known = "" if judgement.time is None else f", whose time is {self._begun}"
-        return f"no record was written before {block.hex}{known}: {judgement.said}"
+        return f"no head was signed before {block.hex}{known}: {judgement.said}"
 
     # ---- time ----
 

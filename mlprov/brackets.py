@@ -1,7 +1,7 @@
-"""What a run's records are not older than: a block of a chain that ``run.start`` names.
+"""What a run's heads are not older than: a block of a chain that ``run.start`` names.
 
-Nobody knows a block's hash before there is the block, so whatever has it, and every head is over
-``run.start``, was written afterwards (docs/format.md section 5). It bounds records, not training.
+Nobody knows a block's hash before there is the block, and every head is over ``run.start``: so none
+was signed before (docs/format.md section 10, "Anchors"). It bounds heads, not training.
 """
 
 from __future__ import annotations
@@ -11,9 +11,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from mlprov import anchoring
 from mlprov.anchor_files import ChainBlock
-from mlprov.chain_nodes import ChainNode
+from mlprov.chain_nodes import ChainNode, own_node
 from mlprov.errors import AnchorError, ConfigError, Error, EvidenceError
 from mlprov.record_values import shown
 from mlprov.records import Json
@@ -36,7 +35,7 @@ def recent_block() -> Json:
     """
     ends = time.monotonic() + PATIENCE
     try:
-        node = ChainNode(anchoring.endpoint("ethereum"), ends=ends)
+        node = ChainNode(own_node(), ends=ends)
         block = node.finalized_block()
     except ConfigError:
         return {"unavailable": "no node is configured, or there is no libcurl"}

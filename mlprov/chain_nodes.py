@@ -7,23 +7,39 @@ beginning of a run asks its user's own node for a recent block (``brackets``).
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from typing import Any, NamedTuple
 
 from mlprov import _core
 from mlprov.anchor_files import ChainBlock
-from mlprov.anchoring import Endpoint
-from mlprov.errors import AnchorError
+from mlprov.anchoring import Endpoint, endpoint
+from mlprov.errors import AnchorError, ConfigError
 from mlprov.verdicts import Mismatch, Unchecked
 from mlprov.wording import brief
 
-__all__ = ["ChainNode"]
+__all__ = ["ChainNode", "own_node"]
 
 _QUANTITY = re.compile(r"0x(?:0|[1-9a-f][0-9a-f]{0,15})", re.ASCII)  # execution-apis, base types
 _HASH = re.compile(r"0x[0-9a-f]{64}", re.ASCII)
 _MOST_SECONDS = 10.0
 _MOST_SHOWN = 200
+
+
+def own_node() -> Endpoint:
+    """The user's own node: that of his Ethereum anchors, or ``MLPROV_ETHEREUM_URL`` alone.
+
+    Raises:
+        ConfigError: neither is there, or what is there cannot be used.
+    """
+    try:
+        return endpoint("ethereum")
+    except ConfigError:  # who only verifies has no contract and no account
+        url, header = (os.environ.get(f"MLPROV_ETHEREUM_{name}") for name in ("URL", "HEADER"))
+        if not url:
+            raise
+        return Endpoint("ethereum", url, (header,) if header else ())
 
 
 class _Block(NamedTuple):
@@ -49,7 +65,8 @@ class ChainNode:
             its time, seconds since 1970.
 
         Raises:
-            Mismatch: the node has another block at this height of the same chain.
+            Mismatch: the node has another block at this height of the same chain, and calls it
+                final.
             Unchecked: it is of another chain, has no such height yet, or does not call it final.
             AnchorError: it could not be asked, or its answer cannot be used.
         """
@@ -61,15 +78,21 @@ class ChainNode:
         found = self._block(hex(block.number))
         if found is None:
             raise Unchecked(f"the node asked does not have the height of {block} yet")
+        is_final = finalized is not None and finalized.number >= block.number
+        if found.hash != block.block and not is_final:
+            raise Unchecked(
+                f"the node asked has another block in place of {block}, 0x{found.hash.hex()}, and "
+                "calls neither final yet"
+            )
         if found.hash != block.block:
             raise Mismatch(
-                f"the evidence names {block.hex} as {block}; the node asked has another block "
-                f"there, 0x{found.hash.hex()}: the one named was given up, or never was in this "
-                "chain",
+                f"the evidence names {block.hex} as {block}; the node asked has another final "
+                f"block there, 0x{found.hash.hex()}: the one named was given up, or never was in "
+                "this chain",
                 seen=block.hex,
                 expected=f"0x{found.hash.hex()}",
             )
-        if finalized is None or finalized.number < block.number:
+        if not is_final:
             said = "none" if finalized is None else f"block {finalized.number}"
             raise Unchecked(
                 f"the node asked has {block}, but does not call it final yet (final is {said})"

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mlprov import _core
+from mlprov.anchor_files import STATES_ENTRY
 from mlprov.errors import EvidenceError, VerificationError
 from mlprov.statements import Statement, decode_index, decode_path, read_head, read_json
 from mlprov.verdicts import Unchecked
@@ -48,6 +49,8 @@ class LogChecks:
             VerificationError, EvidenceError: one is not as section 8 says.
             Unchecked: the run is open and heads wait for the log; nothing else is wrong.
         """
+        if STATES_ENTRY in self.entries and not self.anchored:
+            raise EvidenceError(f"the bundle has {STATES_ENTRY} and no anchor")
         folders = sorted({int(n.split("/")[1]) for n in self.entries if n.startswith("log/")})
         if not folders:
             if self.is_open:

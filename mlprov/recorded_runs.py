@@ -98,8 +98,8 @@ class RecordedRun:
     def anchors(self) -> list[dict[str, Json]]:
         """Where the run's heads are: the store log by origin, index and head size, then the rest.
 
-        Anchors outside the machine have ``kind``, ``log_size``, ``state``, ``since`` and ``head``
-        (records under the largest head that they cover); those that are proved or final also what
+        Anchors outside the machine have ``kind``, ``log_size``, ``state``, ``since``, ``head`` and
+        ``index`` (of the largest head that they cover); those that are proved or final also what
         their evidence shows: ``chain_id``, ``contract``, ``sender``, ``transaction``, ``block``,
         ``number``, ``time`` of Ethereum, relative to the block's hash; ``cid`` of IPFS.
 

@@ -212,7 +212,8 @@ def run_anchors(store: Store, heads: Sequence[HeadRow]) -> list[dict[str, Any]]:
 
     Returns:
         for each ``kind``, ``log_size``, ``state``, ``since``, ``head`` (records under the largest
-        head that it covers), and what its evidence shows; ``fault`` where that does not hold.
+        head that it covers), ``index`` (of that head in the store log), and what its evidence
+        shows; ``fault`` where that does not hold.
 
     Raises:
         StoreError: the outbox cannot be read.
@@ -232,8 +233,15 @@ def run_anchors(store: Store, heads: Sequence[HeadRow]) -> list[dict[str, Any]]:
 def _shown(
     kind: str, size: int, state: str, since: str, indices: Sequence[tuple[int, int]]
 ) -> dict[str, Any]:
-    head = max(head for index, head in indices if index < size)
-    return {"kind": kind, "log_size": size, "state": state, "since": since, "head": head}
+    index, head = max(pair for pair in indices if pair[0] < size)
+    return {
+        "kind": kind,
+        "log_size": size,
+        "state": state,
+        "since": since,
+        "index": index,
+        "head": head,
+    }
 
 
 def _facts(store: Store, anchor: StoredAnchor) -> dict[str, Any]:

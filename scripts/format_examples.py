@@ -321,6 +321,18 @@ def proof_file() -> bytes:
     )
 
 
+def anchor_digest() -> str:
+    """What every anchor of the checkpoint puts on record."""
+    return f"sha256:{hashlib.sha256(verifier.parse_note(log_checkpoint()).text).hexdigest()}"
+
+
+def ipfs_anchor() -> bytes:
+    """The checkpoint's note as one raw block."""
+    block = bytes.fromhex("01551220") + hashlib.sha256(log_checkpoint()).digest()
+    cid = "b" + base64.b32encode(block).decode().rstrip("=").lower()
+    return canonical_json({"cid": cid, "kind": "ipfs", "version": 1})
+
+
 def wrapped_hex(data: bytes) -> str:
     """Hex, 48 bytes a line."""
     text = data.hex()
@@ -352,6 +364,8 @@ def examples() -> dict[str, str]:
         "run-head": heads()[2][:-1],
         "log-checkpoint": log_checkpoint()[:-1],
         "log-proof": canonical_json(log_proof(2)),
+        "anchor-digest": anchor_digest(),
+        "ipfs-anchor": ipfs_anchor(),
         "manifest": manifest(),
         "manifest-sig": manifest_signature()[:-1],
         "bundle": f"{len(bundle())} bytes, sha256:{hashlib.sha256(bundle()).hexdigest()}",

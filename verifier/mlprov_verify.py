@@ -2024,7 +2024,7 @@ class BundleVerifier:
 
     def _check_not_before(self) -> str:
         named = read_not_before(self._records[0]["not_before"])
-        return f"no record was written before {judge_block(*named, self._request.blocks)}"
+        return f"no head was signed before {judge_block(*named, self._request.blocks)}"
 
     def _run_requested(self) -> None:
         verdict, request = self.verdict, self._request
@@ -2224,6 +2224,8 @@ class BundleVerifier:
         return f"{len(self._heads)} heads, the last over all {largest} records{said}"
 
     def _check_log(self) -> str:
+        if _ANCHOR_STATES in self._entries and not anchor_names(self._entries):
+            raise RefusedError(f"{_ANCHOR_STATES} is there without an anchor")
         sizes = sorted({int(n.split("/")[1]) for n in self._entries if n.startswith("log/")})
         if not sizes and self._manifest["open"]:
             raise UncheckableError("open bundle: no head is in the store log yet")

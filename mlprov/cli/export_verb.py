@@ -48,6 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     with stores.open_with_log(arguments.store) as store:
         row = stores.find_run(store, arguments.run)
         path = pathlib.Path(arguments.path or _default_name(row))
+        before = _identity(path)
         bundles.export_run(
             store,
             row.id,
@@ -57,15 +58,35 @@ def run(arguments: argparse.Namespace) -> int:
             revise=arguments.revise,
         )
     size = path.stat().st_size
+    written = _identity(path) != before
     if arguments.json:
-        facts = {"path": path, "run": row.id, "size": size, "status": row.status}
+        facts = {
+            "path": path,
+            "run": row.id,
+            "size": size,
+            "status": row.status,
+            **({"written": written} if arguments.revise else {}),
+        }
         output.emit_json(facts)
     elif not arguments.quiet:
-        output.text(f"wrote {path} ({output.plural(size, 'byte')})")
+        size_text = output.plural(size, "byte")
+        if written:
+            output.text(f"wrote {path} ({size_text})")
+        else:
+            output.text(f"{path} has all that there is ({size_text}): nothing was written")
         if row.status == "running":
             output.text("the run has not ended: export it again when it has")
         output.text(f"check it with: mlprov verify {shlex.quote(str(path))}")
     return 0
+
+
+def _identity(path: pathlib.Path) -> tuple[int, int] | None:
+    """What is another one when the file is written: it is always a new file."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns
 
 
 def _default_name(row: stores.RunRow) -> str:

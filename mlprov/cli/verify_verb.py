@@ -8,7 +8,8 @@ import pathlib
 from typing import Any
 
 import mlprov
-from mlprov import anchoring, stores
+from mlprov import stores
+from mlprov.chain_nodes import own_node
 from mlprov.cli import output
 from mlprov.errors import ConfigError, Error
 
@@ -98,9 +99,7 @@ def run(arguments: argparse.Namespace) -> int:
         allow_unpinned=arguments.allow_unpinned,
         trusted_blocks=arguments.trusted_block,
         headers=arguments.headers,
-        online=anchoring.endpoint("ethereum")
-        if arguments.online == "configured"
-        else arguments.online,
+        online=own_node() if arguments.online == "configured" else arguments.online,
     )
     if arguments.json:
         output.emit_json(

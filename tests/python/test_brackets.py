@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import ethereum_reference
+import numpy as np
 import pytest
 from bundles_for_tests import BundleBuilder, v
 from nodes_for_tests import anvil
 from servers_for_tests import always, answer, serving
 
 import mlprov
-from mlprov import _core, brackets, verification
+from mlprov import _core, anchoring, brackets, stores, verification
 from mlprov.questions import Question
 
 HASH = "0x" + "ab" * 32
@@ -111,7 +113,7 @@ def test_a_block_that_nobody_vouched_for_says_nothing_yet() -> None:
 def test_a_trusted_block_is_not_before() -> None:
     verdict = ask(NAMED, {"chain_id": "1", "hash": HASH})
     assert verdict["not_before"].state == "holds"
-    assert f"no record was written before {HASH}" in verdict["not_before"].detail
+    assert f"no head was signed before {HASH}" in verdict["not_before"].detail
 
 
 def test_a_trusted_header_says_the_time_too() -> None:
@@ -216,3 +218,33 @@ def test_older_evidence_has_no_such_check() -> None:
     assert "not_before" not in {check.name for check in verdict.checks}
     assert ask(None).ok
     assert "not_before" not in {check.name for check in ask(None).checks}
+
+
+def test_what_is_recorded_before_step_1_is_in_the_outbox_before_it_matters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLPROV_IPFS_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("MLPROV_ANCHOR_EVERY", "1000000")
+    store = tmp_path / "store"
+    with mlprov.start(
+        "committed", model={"w": memoryview(b"weights")}, store=store, anchors=["ipfs"]
+    ) as run:
+        run.track_data(train=np.arange(3))
+        wait_for_anchor(store, 1)  # the first one; the next would wait for a million seconds
+        run.track_data(test=np.arange(4))
+        for _ in run.epochs(1):
+            wait_for_anchor(store, 2)
+            covered = max(a["head"] for a in run.anchors if a["kind"] == "ipfs")
+            before = [record["type"] for record in run.records[:covered]]
+            assert before == ["run.start", "model", "data", "data"]
+
+
+def wait_for_anchor(store: Path, count: int) -> None:
+    """Until the outbox has so many anchors."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        with stores.open_store(store, read_only=True) as opened:
+            if len(anchoring.read_anchors(opened)) >= count:
+                return
+        time.sleep(0.01)
+    raise AssertionError("nothing was planned")

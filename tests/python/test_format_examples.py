@@ -18,6 +18,8 @@ from blake3 import blake3
 from bundles_for_tests import ROOT, failing, v
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from mlprov import anchor_files
+
 sys.path.insert(0, str(ROOT / "scripts"))
 
 import format_examples
@@ -121,6 +123,15 @@ def test_the_head_and_the_log_are_over_what_is_printed() -> None:
     note = printed_bytes("run-head") + b"\n"
     root = node(base64.b64decode(proof["path"][0]), leaf(note))
     assert (proof["index"], base64.b64decode(checkpoint[2])) == (2, root)
+
+
+def test_the_anchors_are_of_the_printed_checkpoint() -> None:
+    text = hashlib.sha256(printed_note("log-checkpoint")[0]).hexdigest()
+    assert PRINTED["anchor-digest"] == f"sha256:{text}"
+    note = printed_bytes("log-checkpoint") + b"\n"
+    assert anchor_files.anchor_digest(note).hex() == text
+    cid = anchor_files.read_ipfs(printed_bytes("ipfs-anchor"), note, "it").cid
+    assert base64.b32decode(cid[1:].upper() + "=" * 6)[-32:] == hashlib.sha256(note).digest()
 
 
 def test_the_manifest_lists_what_is_printed() -> None:

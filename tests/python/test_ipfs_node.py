@@ -170,10 +170,7 @@ def test_a_run_with_anchors_has_them_at_its_end(
             epoch.log(loss=1)
     shell("sync", "--store", tmp_path / "store")
     assert set(states(tmp_path / "store")) == {"final"}
-    assert (
-        rows(tmp_path / "store")[0].size
-        == max(a["index"] for a in run.anchors if a["kind"] == "log") + 1
-    )
+    assert rows(tmp_path / "store")[0].size == max(a["index"] for a in run.anchors) + 1
 
 
 def test_the_pin_outlives_a_kill_of_the_node(

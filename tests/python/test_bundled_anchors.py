@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import os
 import random
 import shutil
 import sqlite3
@@ -229,6 +230,9 @@ def test_an_anchor_that_adds_no_time_stays_out_of_the_bundle(
 
 # ---- what is refused ----
 
+# The second verifier takes 50 ms for each: some bytes in the suite, all of them in `make property`.
+EVERY = 1 if "MLPROV_PROPERTY_CASES" in os.environ else 41
+
 
 @pytest.mark.parametrize("flip", [0x01, 0x80])
 def test_every_flipped_byte_of_an_anchor_is_refused_by_both(made: AnchoredRun, flip: int) -> None:
@@ -240,8 +244,9 @@ def test_every_flipped_byte_of_an_anchor_is_refused_by_both(made: AnchoredRun, f
         broken[place] ^= flip
         with pytest.raises((VerificationError, EvidenceError)):
             read_ethereum(bytes(broken), note, LAST)
-        with pytest.raises(v.RefusedError):
-            v.check_ethereum_anchor(bytes(broken), note)
+        if place % EVERY == flip % EVERY:
+            with pytest.raises(v.RefusedError):
+                v.check_ethereum_anchor(bytes(broken), note)
 
 
 def test_a_flipped_byte_is_refused_in_the_bundle_that_the_owner_signed_so(

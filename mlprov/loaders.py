@@ -20,6 +20,8 @@ __all__ = ["OwnIteration", "Pass", "begin_pass"]
 
 T = TypeVar("T")
 
+_SPLITTING = "opacus.utils.batch_memory_manager.BatchSplittingSampler"
+
 
 class OwnIteration(Generic[T]):
     """A loader as its own class iterates it, where iterating the object itself is recorded.
@@ -62,7 +64,8 @@ def begin_pass(
         recorder: what goes wrong in looking is a gap there; what the loader raises passes on.
         seeds: whether states are recorded, ``"values"``: themselves, not their digests alone.
         secret: whether noise is drawn that has to stay unknown, and who was in which batch, too:
-            then nothing is recorded that torch's generators or the loader's own gave.
+            then nothing is recorded that torch's generators or the loader's own gave, and no
+            order of indices.
     """
     own = loader if isinstance(loader, OwnIteration) else OwnIteration[T](loader, type(loader))
     facts = recorder.attempt("loader", lambda: _describe(own.loader, seeds, secret))
@@ -71,7 +74,7 @@ def begin_pass(
         # Drawn when the pass began; worker k is seeded with it plus k (torch.utils.data).
         base = getattr(iterator, "_base_seed", None)
         facts["base_seed"] = str(int(base)) if isinstance(base, int) else None
-    return Pass(iterator, order, facts)
+    return Pass(iterator, None if secret else order, facts)
 
 
 def _describe(loader: Any, seeds: bool | str, secret: bool) -> dict[str, Json] | None:
@@ -108,6 +111,8 @@ def _describe(loader: Any, seeds: bool | str, secret: bool) -> dict[str, Json] |
 def _batch_sampler(loader: Any, data: Any) -> Json:
     """The class of a batch sampler that the user, or a library, put there."""
     sampler = getattr(loader, "batch_sampler", None)
+    if sampler is not None and class_name(sampler) == _SPLITTING:
+        sampler = sampler.sampler  # which says who is in a batch; this cuts it into pieces
     return None if sampler is None or type(sampler) is data.BatchSampler else class_name(sampler)
 
 

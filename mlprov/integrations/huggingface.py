@@ -241,7 +241,7 @@ def record_automatically(module: ModuleType, name: str | None, options: Mapping[
 
 def _torchs_own(loader: Any) -> Any:
     """Accelerate's loader has torch's inside, and moves what it yields to the device."""
-    return vars(loader).get("base_dataloader", loader)
+    return getattr(loader, "__dict__", {}).get("base_dataloader", loader)
 
 
 def _directory(args: Any, state: Any) -> pathlib.Path:

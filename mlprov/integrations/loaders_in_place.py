@@ -50,12 +50,12 @@ def record_in_place(loader: Any, track: Callable[[Iterable[Any]], Iterable[Any]]
     def iterate(self: Any) -> Iterator[Any]:
         return iter(track(OwnIteration(self, own)))
 
-    kind = type(own.__name__, (own,), {"__iter__": iterate, "__module__": own.__module__})
-    kind.__qualname__ = own.__qualname__
-    setattr(kind, _MARK, own)
-    try:
+    try:  # a class may refuse to have others made of it, by any means
+        kind = type(own.__name__, (own,), {"__iter__": iterate, "__module__": own.__module__})
+        kind.__qualname__ = own.__qualname__
+        setattr(kind, _MARK, own)
         object.__setattr__(loader, "__class__", kind)
-    except (TypeError, AttributeError) as error:
+    except Exception as error:  # noqa: BLE001  (the class may raise anything)
         warnings.warn(
             f"mlprov: not recorded: batches of a {own.__name__}: {error}",
             RecordingWarning,

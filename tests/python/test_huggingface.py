@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -226,6 +227,19 @@ def test_evaluations_within_an_epoch_are_passes_of_their_own(tmp_path: Path) -> 
         ("train", 8), *[("validation", 1)] * 3,
     ]  # fmt: skip
     assert all(type(one.base_dataloader) is torch.utils.data.DataLoader for one in kept)
+
+
+def test_batches_of_an_evaluation_need_not_come_from_a_loader(tmp_path: Path) -> None:
+    class Listing(transformers.Trainer):  # type: ignore[misc,name-defined]
+        def get_eval_dataloader(self, *arguments: Any) -> Any:
+            return list(super().get_eval_dataloader(*arguments))
+
+    callback = mlprov.integrations.huggingface.Callback("bert")
+    plain = trainer(tmp_path, bert(), kind=Listing).evaluate()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", mlprov.RecordingWarning)  # a list is left alone
+        recorded = trainer(tmp_path, bert(), callback, kind=Listing).evaluate()
+    assert recorded["eval_loss"] == plain["eval_loss"]
 
 
 def test_an_evaluation_that_raises_is_a_run_that_failed(tmp_path: Path) -> None:

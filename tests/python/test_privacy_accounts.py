@@ -196,6 +196,28 @@ def test_neither_seed_nor_states_that_noise_is_drawn_from_are_recorded(tmp_path:
         assert (loader["generator"], loader["sampler_generator"]) == (None, None)
 
 
+def test_the_order_that_batches_were_drawn_in_is_not_recorded(tmp_path: Path) -> None:
+    private = Private()
+    run = private.record(tmp_path, privacy=private.engine, delta=DELTA)
+    for epoch in of_type(stored(run), "epoch"):
+        (stream,) = epoch["streams"]
+        assert (stream["indices"], stream["tree"]["size"]) == (None, stream["batches"])
+
+
+def test_batches_that_a_memory_manager_cuts_up_were_drawn_by_poisson_sampling(
+    tmp_path: Path,
+) -> None:
+    from opacus.utils.batch_memory_manager import BatchMemoryManager
+
+    private = Private()
+    options = {"data_loader": private.loader, "max_physical_batch_size": 4}
+    with mlprov.start("cut", optimizer=private.optimizer, delta=DELTA, store=tmp_path / "s") as run:
+        for _ in run.epochs(1):
+            with BatchMemoryManager(optimizer=private.optimizer, **options) as loader:
+                private.train(run.track(loader))
+    assert the(stored(run), "epoch")["privacy"]["poisson"] is True
+
+
 def test_recording_changes_neither_noise_nor_weights(tmp_path: Path) -> None:
     alone, recorded = Private(), Private()
     torch.manual_seed(7)

@@ -105,8 +105,7 @@ def read_anchors(store: Store) -> list[AnchorRow]:
             " a.reference FROM anchor_attempts a WHERE a.intent = i.id AND a.nonce IS i.nonce"
             " ORDER BY a.number DESC LIMIT 1), x''), i.evidence, i.chain, i.target, i.account,"
             " i.nonce, (SELECT count(*) FROM anchor_attempts a WHERE a.intent = i.id"
-            " AND a.nonce IS i.nonce), i.shown"
-            " FROM anchor_intents i ORDER BY i.id DESC"
+            " AND a.nonce IS i.nonce), i.shown FROM anchor_intents i ORDER BY i.id DESC"
         )
     except ValueError as error:  # the statement is ours: the tables are not
         raise StoreError(

@@ -90,19 +90,23 @@ def quiet(monkeypatch: pytest.MonkeyPatch) -> Iterator[Chain]:
         yield there
 
 
-def _sync(store: Path, *, code: int = 2, timeout: float = 3) -> anchoring.AnchorRow:
-    """Deliver as far as it goes; the newest row."""
-    done = run_command("sync", "--store", store, "--timeout", str(timeout))
-    assert done.code == code, done.out + done.err
-    return rows(store)[0]
+def _sync(store: Path, *wanted: str) -> anchoring.AnchorRow:
+    """Deliver until the newest anchor is in one of these states; its row."""
+
+    def delivered() -> anchoring.AnchorRow | None:
+        run_command("sync", "--store", store, "--timeout", "1")
+        row = rows(store)[0]
+        return row if row.state in wanted else None
+
+    row: anchoring.AnchorRow = until(delivered)
+    return row
 
 
 def _sent(there: Chain, directory: Path) -> Path:
     """A store whose anchor waits at the node."""
     store = anchored_store(directory)
     assert run_command("anchor", "ethereum", "--store", store, "--timeout", "1").code == 2
-    assert states(store) == ["sent"]
-    assert there.pending() == 1
+    until(lambda: _sync(store, "sent") and there.pending() == 1)
     return store
 
 
@@ -119,7 +123,7 @@ def test_a_node_of_another_chain_is_sent_nothing(
 ) -> None:
     store = anchored_store(tmp_path)
     monkeypatch.setenv("MLPROV_ETHEREUM_CHAIN_ID", "1")
-    assert run_command("anchor", "ethereum", "--store", store, "--timeout", "5").code == 2
+    assert run_command("anchor", "ethereum", "--store", store, "--timeout", "60").code == 2
     row = rows(store)[0]
     assert (row.state, row.nonce) == ("needs_operator", None)
     assert "31337" in str(row.note)
@@ -132,7 +136,7 @@ def test_an_account_without_ether_is_told_so_before_anything_is_signed(
 ) -> None:
     store = anchored_store(tmp_path)
     quiet.node.raw_result("anvil_setBalance", quiet.account, "0x1")
-    assert run_command("anchor", "ethereum", "--store", store, "--timeout", "5").code == 2
+    assert run_command("anchor", "ethereum", "--store", store, "--timeout", "60").code == 2
     row = rows(store)[0]
     assert (row.state, row.attempts) == ("needs_operator", 0)
     assert "send it ether" in str(row.note)
@@ -145,7 +149,7 @@ def test_an_address_without_a_contract_is_sent_nothing(
 ) -> None:
     store = anchored_store(tmp_path)
     monkeypatch.setenv("MLPROV_ETHEREUM_CONTRACT", "0x" + "11" * 20)
-    assert run_command("anchor", "ethereum", "--store", store, "--timeout", "5").code == 2
+    assert run_command("anchor", "ethereum", "--store", store, "--timeout", "60").code == 2
     assert states(store) == ["needs_operator"]
     assert "no contract" in str(rows(store)[0].note)
 
@@ -156,7 +160,7 @@ def test_a_contract_that_would_refuse_is_sent_nothing(
     store = anchored_store(tmp_path)
     monkeypatch.setenv("MLPROV_ETHEREUM_CONTRACT", quiet.deploy_for_another("MLProvenance"))
     monkeypatch.setenv("MLPROV_ETHEREUM_CONTRACT_KIND", "MLProvenance")
-    assert run_command("anchor", "ethereum", "--store", store, "--timeout", "5").code == 2
+    assert run_command("anchor", "ethereum", "--store", store, "--timeout", "60").code == 2
     row = rows(store)[0]
     assert (row.state, row.attempts) == ("needs_operator", 0)
     assert "would refuse" in str(row.note)
@@ -182,8 +186,7 @@ def test_a_contract_that_refuses_in_the_block_costs_its_gas_and_is_shown(
     code = quiet.node.raw_result("eth_getCode", quiet.contract, "latest")
     quiet.node.raw_result("anvil_setCode", quiet.contract, "0x5f5ffd")  # revert(0, 0)
     quiet.mine()
-    row = _sync(store)
-    assert row.state == "needs_operator"
+    row = _sync(store, "needs_operator")
     assert "refused the anchor or recorded nothing" in str(row.note)
     assert row.shown is not None
     assert int(row.shown["cost"]) > 0
@@ -208,7 +211,7 @@ def test_a_fee_above_the_users_bound_waits_for_him(
 ) -> None:
     store = anchored_store(tmp_path)
     monkeypatch.setenv("MLPROV_ETHEREUM_MAX_FEE_GWEI", "0.5")
-    assert run_command("anchor", "ethereum", "--store", store, "--timeout", "5").code == 2
+    assert run_command("anchor", "ethereum", "--store", store, "--timeout", "60").code == 2
     row = rows(store)[0]
     assert (row.state, row.attempts) == ("needs_operator", 0)
     assert "max_fee_gwei allows 0.500" in str(row.note)
@@ -222,8 +225,8 @@ def test_a_transaction_that_waits_too_long_is_replaced_at_both_fees(
     store = _sent(quiet, tmp_path)
     monkeypatch.setenv("MLPROV_ETHEREUM_REPLACE_AFTER", "0.01")
     monkeypatch.setenv("MLPROV_ETHEREUM_REPLACEMENTS", "2")
-    row = _sync(store, timeout=20)
-    assert (row.state, row.attempts) == ("needs_operator", 3)
+    row = _sync(store, "needs_operator")
+    assert row.attempts == 3
     assert "replaced 2 times" in str(row.note)
     with stores.open_store(store, read_only=True) as opened:
         raws = opened.query("SELECT bytes FROM anchor_attempts ORDER BY number")
@@ -242,8 +245,7 @@ def test_a_transaction_that_the_node_dropped_is_sent_again(quiet: Chain, tmp_pat
     before = rows(store)[0]
     quiet.node.raw_result("anvil_dropTransaction", "0x" + before.reference.hex())
     assert quiet.pending() == 0
-    assert _sync(store).state == "sent"
-    assert quiet.pending() == 1
+    until(lambda: _sync(store, "sent") and quiet.pending() == 1)
     after = _deliver(quiet, store)
     assert (after.reference, after.attempts) == (before.reference, 1)
 
@@ -271,13 +273,10 @@ def test_a_block_that_is_put_aside_is_noticed_and_anchored_again(
 ) -> None:
     store = _sent(quiet, tmp_path)
     quiet.mine()
-    proved = _sync(store)
-    assert proved.state == "proved"
+    proved = _sync(store, "proved")
     assert proved.shown is not None
     # Two blocks in place of the last one, without what was in it.
     quiet.node.raw_result("anvil_reorg", 2, [])
-    again = _sync(store)
-    assert again.state in ("sent", "proved")
     final = _deliver(quiet, store)
     assert final.shown is not None
     assert final.shown["block"] != proved.shown["block"]
@@ -293,8 +292,7 @@ def test_an_account_that_others_use_is_noticed_and_the_nonce_given_up(
     quiet.node.raw_result("anvil_dropTransaction", "0x" + before.reference.hex())
     account(quiet.node).send(quiet.account, b"", value=1)
     quiet.mine()
-    row = _sync(store)
-    assert row.state == "needs_operator"
+    row = _sync(store, "needs_operator")
     assert "took the nonce" in str(row.note)
     after = _deliver(quiet, store)
     assert (after.nonce, before.nonce) == (2, 1)
@@ -324,11 +322,10 @@ def test_a_store_that_sent_more_than_the_node_counts_sends_nothing(
         other = chain(node, monkeypatch)
         assert other.contract == quiet.contract
         node.raw_result("anvil_setNonce", other.account, "0x0")
-        assert run_command("anchor", "ethereum", "--store", store, "--timeout", "2").code == 2
+        assert run_command("anchor", "ethereum", "--store", store, "--timeout", "1").code == 2
+        until(lambda: _sync(store, "planned").note)
         assert other.events() == []
-    row = rows(store)[0]
-    assert row.state == "planned"
-    assert "the node is behind" in str(row.note)
+    assert "the node is behind" in str(rows(store)[0].note)
 
 
 def test_others_wait_until_the_first_is_in_a_block(quiet: Chain, tmp_path: Path) -> None:

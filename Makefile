@@ -3,7 +3,7 @@
 PYTHON_VENV := .venv/bin/python
 .DEFAULT_GOAL := help
 comma := ,
-.PHONY: help setup build demo test lint bench sanitize tsan coverage wheel test-torchfree test-neon fuzz property contracts ipfs-node test-ipfs notebooks clean
+.PHONY: help setup build demo demo-chain test lint bench sanitize tsan coverage wheel test-torchfree test-neon fuzz property contracts ipfs-node test-ipfs notebooks clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1@\2/' | column -t -s@ 2>/dev/null \
@@ -23,6 +23,10 @@ build: setup ## build the extension modules in place
 demo: build ## train, record, export, verify, tamper: the whole story in about a minute
 	@bash scripts/test_tools.sh b3sum
 	@$(PYTHON_VENV) examples/digits.py
+
+demo-chain: build ## an Ethereum node, a contract, a training, its anchor; stop the node, verify, tamper
+	@CI=true bash scripts/test_nodes.sh
+	@$(PYTHON_VENV) examples/anchor_digits.py
 
 test: build ## build and run the C tests, then the Python tests and doctests
 	@bash scripts/test_tools.sh

@@ -613,6 +613,15 @@ def ethereum_header(raw: Buffer, /) -> tuple[bytes, int, int]:
     EvidenceError: it is none.
     """
 
+def ethereum_deployment(
+    endpoint: _Endpoint, bytecode: Buffer, /
+) -> tuple[bytes, bytes, str, int, int]:
+    """(transaction as it is sent, its hash, the contract's address, gas, wei for a unit) at most.
+
+    Priced by the node, checked against the account's limits, chain and balance, signed, compared
+    with what was to be signed. Sends nothing. AnchorError: says what to do.
+    """
+
 def json_rpc(
     url: str,
     method: str,

@@ -130,10 +130,14 @@ def _table(kind: str) -> tuple[Mapping[str, Any], str]:
     return table, where
 
 
-def endpoint(kind: str) -> Endpoint:
+def endpoint(kind: str, *, to_deploy: str | None = None) -> Endpoint:
     """The server of a kind: ``MLPROV_<KIND>_URL`` and ``…_HEADER``, or the user's configuration.
 
     What else Ethereum needs is in :mod:`mlprov.ethereum_accounts`.
+
+    Args:
+        kind: of anchor.
+        to_deploy: the kind of a contract that there is not yet.
 
     Raises:
         ConfigError: there is none, or what is there cannot be used; values are not shown.
@@ -161,5 +165,7 @@ def endpoint(kind: str) -> Endpoint:
             f"cannot use {where}: expected url as text, headers as a list of 'Name: value', "
             "ca_file as a path, timeout as seconds up to 3600"
         )
-    account = ethereum_accounts.read(table, where) if kind == "ethereum" else None
+    account = None
+    if kind == "ethereum":
+        account = ethereum_accounts.read(table, where, to_deploy=to_deploy)
     return Endpoint(kind, url, tuple(headers), ca_file, float(timeout), account)

@@ -19,7 +19,7 @@ from mlprov.errors import AnchorError, ConfigError
 from mlprov.verdicts import Mismatch, Unchecked
 from mlprov.wording import brief
 
-__all__ = ["ChainNode", "own_node"]
+__all__ = ["ChainNode", "own_node", "quantity", "unusable"]
 
 _QUANTITY = re.compile(r"0x(?:0|[1-9a-f][0-9a-f]{0,15})", re.ASCII)  # execution-apis, base types
 _HASH = re.compile(r"0x[0-9a-f]{64}", re.ASCII)
@@ -110,7 +110,7 @@ class ChainNode:
 
     def _ask_chain_id(self) -> int:
         if self._chain_id is None:
-            self._chain_id = _quantity(self._call("eth_chainId", "[]"), "eth_chainId")
+            self._chain_id = quantity(self._call("eth_chainId", "[]"), "eth_chainId")
         return self._chain_id
 
     def _ask_finalized(self) -> _Block | None:
@@ -124,13 +124,13 @@ class ChainNode:
         if answer is None:
             return None
         if not isinstance(answer, dict):
-            raise _unusable(method, answer)
+            raise unusable(method, answer)
         block_hash = answer.get("hash")
         if not isinstance(block_hash, str) or not _HASH.fullmatch(block_hash):
-            raise _unusable(method, block_hash)
-        number, seconds = (_quantity(answer.get(name), method) for name in ("number", "timestamp"))
+            raise unusable(method, block_hash)
+        number, seconds = (quantity(answer.get(name), method) for name in ("number", "timestamp"))
         if which != "finalized" and number != int(which, 16):
-            raise _unusable(method, answer.get("number"))
+            raise unusable(method, answer.get("number"))
         return _Block(number, bytes.fromhex(block_hash[2:]), seconds)
 
     def _milliseconds(self) -> int:
@@ -156,13 +156,15 @@ class ChainNode:
         return answer["result"]
 
 
-def _quantity(value: Any, what: str) -> int:
+def quantity(value: Any, what: str) -> int:
+    """A number as the execution API writes it; ``what`` names the method that answered."""
     if not isinstance(value, str) or not _QUANTITY.fullmatch(value):
-        raise _unusable(what, value)
+        raise unusable(what, value)
     return int(value, 16)
 
 
-def _unusable(what: str, value: Any) -> AnchorError:
+def unusable(what: str, value: Any) -> AnchorError:
+    """The error about an answer to the method ``what`` that is none."""
     return AnchorError(
         f"the node's answer to {what} cannot be used: {brief(repr(value), _MOST_SHOWN)}",
         "check that the URL is that of an Ethereum node's JSON-RPC",

@@ -25,7 +25,7 @@ from mlprov.errors import ConfigError, Error
 if TYPE_CHECKING:
     from mlprov._core import _Account, _Service
 
-__all__ = ["SETTINGS", "Account", "read", "refuse_key"]
+__all__ = ["CONTRACTS", "SETTINGS", "Account", "read", "refuse_key"]
 
 SETTINGS = (
     "chain_id",
@@ -127,8 +127,13 @@ def refuse_key(table: Mapping[str, Any], where: str) -> None:
             )
 
 
-def read(table: Mapping[str, Any], where: str) -> Account:
+def read(table: Mapping[str, Any], where: str, *, to_deploy: str | None = None) -> Account:
     """The account that the environment and the user's configuration name; opens no key.
+
+    Args:
+        table: ``[anchor.ethereum]`` of the user's configuration.
+        where: that stands, for messages.
+        to_deploy: the kind of a contract that there is not yet.
 
     Raises:
         ConfigError: something is missing or cannot be used.
@@ -137,9 +142,9 @@ def read(table: Mapping[str, Any], where: str) -> Account:
     signer = _signer(settings)
     return Account(
         chain=settings.chain(),
-        contract=settings.address("contract"),
+        contract=settings.address("contract") if to_deploy is None else "",
         address=settings.address("account", _account_of(signer)),
-        contract_kind=settings.choice("contract_kind", CONTRACTS),
+        contract_kind=to_deploy or settings.choice("contract_kind", CONTRACTS),
         signer=signer,
         limits=(
             int(_GWEI * settings.number("max_fee_gwei", _MAX_FEE_GWEI, 1_000_000)),

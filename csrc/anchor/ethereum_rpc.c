@@ -37,21 +37,33 @@ static int read_chain_id(uint64_t *chain_id, const char *text)
     return digits && *end == '\0' && errno == 0 ? 0 : -1;
 }
 
+int mlp_ethereum_payer_of(struct mlp_ethereum_place *place,
+                          const struct mlp_anchor_endpoint *endpoint, struct mlp_error *error)
+{
+    if (read_chain_id(&place->chain_id, endpoint->chain) == 0 &&
+        mlp_ethereum_address_decode(place->account20, endpoint->account, strlen(endpoint->account),
+                                    NULL) == 0)
+        return 0;
+    return mlp_fail(error, MLP_E_REMOTE,
+                    "cannot use Ethereum: chain id \"%.40s\" or account \"%.60s\" is none; mend "
+                    "the configuration",
+                    endpoint->chain, endpoint->account);
+}
+
 int mlp_ethereum_place_of(struct mlp_ethereum_place *place, const struct mlp_anchor_work *work,
                           struct mlp_error *error)
 {
     const struct mlp_anchor_endpoint *endpoint = work->endpoint;
     const struct mlp_intent *intent = work->intent;
-    if (read_chain_id(&place->chain_id, endpoint->chain) != 0 ||
-        mlp_ethereum_address_decode(place->contract20, endpoint->target, strlen(endpoint->target),
-                                    NULL) != 0 ||
-        mlp_ethereum_address_decode(place->account20, endpoint->account, strlen(endpoint->account),
+    int status = mlp_ethereum_payer_of(place, endpoint, error);
+    if (status != 0)
+        return status;
+    if (mlp_ethereum_address_decode(place->contract20, endpoint->target, strlen(endpoint->target),
                                     NULL) != 0)
-        return mlp_fail(
-            error, MLP_E_REMOTE,
-            "cannot anchor on Ethereum: chain id \"%.40s\", contract \"%.60s\" or account "
-            "\"%.60s\" is none; mend the configuration",
-            endpoint->chain, endpoint->target, endpoint->account);
+        return mlp_fail(error, MLP_E_REMOTE,
+                        "cannot anchor on Ethereum: contract \"%.60s\" is no address; mend the "
+                        "configuration",
+                        endpoint->target);
     place->event = (enum mlp_ethereum_event)endpoint->contract;
     return mlp_ethereum_digest(place->digest32, intent->payload.data, intent->payload.len, error);
 }

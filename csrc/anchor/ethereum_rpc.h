@@ -21,6 +21,11 @@ struct mlp_ethereum_place {
     enum mlp_ethereum_event event;
 };
 
+/* Chain id and account alone.
+ * Returns: 0; MLP_E_REMOTE (the configuration names none). */
+int mlp_ethereum_payer_of(struct mlp_ethereum_place *place,
+                          const struct mlp_anchor_endpoint *endpoint, struct mlp_error *error);
+
 /* Returns: 0; MLP_E_REMOTE (the configuration names no chain id, contract or account). */
 int mlp_ethereum_place_of(struct mlp_ethereum_place *place, const struct mlp_anchor_work *work,
                           struct mlp_error *error);

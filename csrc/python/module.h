@@ -78,6 +78,7 @@ int mlp_py_notes_add(PyObject *module);
 int mlp_py_signing_key_add(PyObject *module);
 int mlp_py_ethereum_add(PyObject *module);
 int mlp_py_ethereum_blocks_add(PyObject *module);
+int mlp_py_ethereum_deploy_add(PyObject *module);
 int mlp_py_ethereum_key_add(PyObject *module);
 int mlp_py_store_add(PyObject *module);
 int mlp_py_run_log_add(PyObject *module);

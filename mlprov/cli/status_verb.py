@@ -31,6 +31,12 @@ def reference_text(row: anchoring.AnchorRow) -> str:
     return "0x" + row.reference.hex()
 
 
+def ether_text(wei: int) -> str:
+    """An amount, exactly."""
+    whole, rest = divmod(wei, _ETHER)
+    return f"{whole}.{rest:018d}".rstrip("0").rstrip(".") + " ether"
+
+
 def _place_text(row: anchoring.AnchorRow) -> str:
     return f"{row.kind} (chain {row.chain})" if row.account else row.kind
 
@@ -41,10 +47,7 @@ def _block_text(row: anchoring.AnchorRow) -> str:
 
 def _cost_text(row: anchoring.AnchorRow) -> str:
     """Gas used times the price that was paid for it."""
-    if row.shown is None:
-        return "-"
-    whole, rest = divmod(int(row.shown["cost"]), _ETHER)
-    return f"{whole}.{rest:018d}".rstrip("0").rstrip(".") + " ether"
+    return "-" if row.shown is None else ether_text(int(row.shown["cost"]))
 
 
 def _next_step(row: anchoring.AnchorRow, rows: list[anchoring.AnchorRow]) -> str:

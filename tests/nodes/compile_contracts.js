@@ -25,7 +25,7 @@ for (const file of fs.readdirSync(sources).filter((name) => name.endsWith('.sol'
   const answer = JSON.parse(solc.compile(JSON.stringify({
     language: 'Solidity',
     sources: { [file]: { content } },
-    settings: { ...settings, outputSelection: { '*': { '*': ['abi', 'evm.bytecode.object', 'evm.deployedBytecode.object'] } } },
+    settings: { ...settings, outputSelection: { '*': { '*': ['abi', 'evm.bytecode.object', 'evm.deployedBytecode.object', 'evm.deployedBytecode.immutableReferences'] } } },
   })))
   for (const { formattedMessage } of answer.errors || []) console.error(formattedMessage)
   if (answer.errors) process.exit(1)
@@ -35,6 +35,9 @@ for (const file of fs.readdirSync(sources).filter((name) => name.endsWith('.sol'
     bytecode: '0x' + evm.bytecode.object,
     compiler: 'solc ' + solc.version(),
     contract: name,
+    // [byte, length] of what the constructor writes into the runtime code.
+    immutable: Object.values(evm.deployedBytecode.immutableReferences || {}).flat()
+      .map(({ start, length }) => [start, length]).sort(([a], [b]) => a - b),
     runtime: '0x' + evm.deployedBytecode.object,
     settings,
     source_sha256: createHash('sha256').update(content).digest('hex'),

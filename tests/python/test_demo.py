@@ -1,4 +1,4 @@
-"""The demonstration, as `make demo` runs it."""
+"""The demonstrations, as `make demo` and `make demo-chain` run them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from nodes_for_tests import node_package, require_secp256k1
+from test_docs import as_pattern, blocks
 
 pytest.importorskip("torch")
 pytest.importorskip("sklearn")
 
-DEMO = Path(__file__).resolve().parents[2] / "examples" / "digits.py"
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+DEMO = EXAMPLES / "digits.py"
 
 
 def processor_seconds() -> float:
@@ -48,3 +51,24 @@ def test_the_demo_records_verifies_and_refuses_in_90_seconds(tmp_path: Path) -> 
         for name, line in zip(("3.weight", "run.jsonl", "signer"), refused, strict=True)
     ]
     assert took < 90
+
+
+def test_the_walk_through_on_a_chain_prints_what_its_page_shows(tmp_path: Path) -> None:
+    require_secp256k1()
+    node_package("@foundry-rs")
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / "anchor_digits.py", tmp_path / "a b"],
+        capture_output=True,
+        text=True,
+        timeout=280,
+        env={**os.environ, "HOME": str(tmp_path), "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    shown = [text for language, _, text in blocks("docs/anchoring.md") if language == "console"]
+    assert len(shown) == 4
+    at = 0
+    for text in shown:
+        found = as_pattern(text.splitlines()).search(done.stdout, at)
+        assert found, f"{text}\n---\n{done.stdout[at:]}"
+        at = found.end()
+    assert "the second verifier: result: holds" in done.stdout

@@ -25,6 +25,7 @@ PAGES = (
     "README.md",
     "docs/guide.md",
     "docs/integrations.md",
+    "docs/anchoring.md",
     "SECURITY.md",
     "CONTRIBUTING.md",
     "ARCHITECTURE.md",

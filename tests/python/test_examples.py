@@ -45,7 +45,7 @@ SCRIPTS: dict[str, tuple[str, tuple[str, ...]]] = {
 
 
 def test_every_script_of_the_folder_is_run_by_a_test() -> None:
-    tested_elsewhere = {"digits", "resume_after_kill", "unmodified"}
+    tested_elsewhere = {"anchor_digits", "digits", "resume_after_kill", "unmodified"}
     assert {path.stem for path in EXAMPLES.glob("*.py")} == {*SCRIPTS} | tested_elsewhere
 
 

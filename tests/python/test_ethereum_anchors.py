@@ -216,6 +216,19 @@ def test_a_fee_above_the_users_bound_waits_for_him(
     assert _deliver(quiet, store).nonce == 1
 
 
+def test_more_gas_than_the_user_allows_waits_for_him(
+    quiet: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = anchored_store(tmp_path)
+    monkeypatch.setenv("MLPROV_ETHEREUM_MAX_GAS", "40000")
+    assert run_command("anchor", "ethereum", "--store", store, "--timeout", "5").code == 2
+    row = rows(store)[0]
+    assert (row.state, row.attempts) == ("needs_operator", 0)
+    assert "max_gas allows 40000" in str(row.note)
+    monkeypatch.delenv("MLPROV_ETHEREUM_MAX_GAS")
+    assert _deliver(quiet, store).nonce == 1
+
+
 def test_a_transaction_that_waits_too_long_is_replaced_at_both_fees(
     quiet: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

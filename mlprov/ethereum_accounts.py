@@ -129,9 +129,7 @@ def refuse_key(table: Mapping[str, Any], where: str) -> None:
             )
 
 
-def read(
-    table: Mapping[str, Any], where: str, given: Mapping[str, Any] | None = None
-) -> Account:
+def read(table: Mapping[str, Any], where: str, given: Mapping[str, Any] | None = None) -> Account:
     """The account that the environment and the user's configuration name; opens no key.
 
     Args:

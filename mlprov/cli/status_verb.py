@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import base64
 
 from mlprov import anchoring, stores
 from mlprov.cli import output
 
 _HEADER = ("ANCHOR", "LOG SIZE", "STATE", "SINCE (UTC)", "BLOCK", "COST", "REFERENCE", "NEXT STEP")
 _ASKS = "needs_operator"
-_ETHER = 10**18  # wei
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,29 +20,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def reference_text(row: anchoring.AnchorRow) -> str:
-    """A CID in base32, another reference in hexadecimal."""
-    if not row.reference:
-        return "-"
-    if row.kind == "ipfs":
-        return "b" + base64.b32encode(row.reference).decode().rstrip("=").lower()
-    return "0x" + row.reference.hex()
-
-
 def _place_text(row: anchoring.AnchorRow) -> str:
     return f"{row.kind} (chain {row.chain})" if row.account else row.kind
 
 
 def _block_text(row: anchoring.AnchorRow) -> str:
     return "-" if row.shown is None else str(row.shown["number"])
-
-
-def _cost_text(row: anchoring.AnchorRow) -> str:
-    """Gas used times the price that was paid for it."""
-    if row.shown is None:
-        return "-"
-    whole, rest = divmod(int(row.shown["cost"]), _ETHER)
-    return f"{whole}.{rest:018d}".rstrip("0").rstrip(".") + " ether"
 
 
 def _next_step(row: anchoring.AnchorRow, rows: list[anchoring.AnchorRow]) -> str:
@@ -70,8 +51,8 @@ def show(rows: list[anchoring.AnchorRow], path: str) -> None:
             row.state,
             row.since[:19].replace("T", " "),
             _block_text(row),
-            _cost_text(row),
-            reference_text(row),
+            row.cost_text,
+            row.reference_text,
             _next_step(row, rows),
         )
         for row in rows
@@ -103,7 +84,7 @@ def as_json(rows: list[anchoring.AnchorRow]) -> list[dict[str, object]]:
             "since": row.since,
             "failures": row.failures,
             "note": row.note,
-            "reference": reference_text(row) if row.reference else None,
+            "reference": row.reference_text if row.reference else None,
             "evidence": None if row.evidence is None else row.evidence.decode(),
             **(_chain_json(row) if row.account else {}),
         }

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import html
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ from mlprov.stored_anchors import StoredAnchor, check_stored, read_stored
 from mlprov.verdicts import Check, Checks, Unchecked
 from mlprov.wording import brief
 
-__all__ = ["HEADER", "Finding", "as_page", "as_text", "check_anchors", "check_row"]
+__all__ = ["HEADER", "Finding", "as_line", "as_page", "as_text", "check_anchors"]
 
 HEADER = (
     "NETWORK",
@@ -33,7 +33,8 @@ HEADER = (
     "REFERENCE",
 )
 _RESULTS = ("holds", "does not hold", "could not check")
-_LONG_CELL = 120
+_LONG_CELL = 120  # characters
+_LONG_LINE = 600
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,16 @@ class Finding:
         """
         kind, chain = self.row.kind, self.row.chain
         return kind if chain in ("", kind) else f"{kind} (chain {chain})"
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why what does not hold, or could not be checked, is so."""
+        return [
+            f"{self.network} of log size {self.row.size}: {check.name} {check.state}: "
+            f"{check.detail}"
+            for check in self.checks
+            if check.state != "holds"
+        ]
 
     @property
     def result(self) -> str:
@@ -110,10 +121,9 @@ class _RowChecks:
         self._found: EthereumAnchor | IpfsAnchor | None = None
         self.checks = Checks()
 
-    def make(self, nodes: Mapping[str, ChainNode]) -> None:
+    def make(self, node: ChainNode | None) -> None:
         self.checks.run("evidence", self._evidence)
-        node = nodes.get(self._row.chain) if self._row.kind == "ethereum" else None
-        if node is not None:
+        if node is not None and self._row.kind == "ethereum":
             self.checks.run("node", functools.partial(self._node, node), needs=["evidence"])
 
     @property
@@ -136,8 +146,8 @@ class _RowChecks:
         return f"the node asked has {self._found}, and calls it final"
 
 
-def check_row(
-    store: Store, row: AnchorRow, stored: StoredAnchor | None, nodes: Mapping[str, ChainNode]
+def _check_row(
+    store: Store, row: AnchorRow, stored: StoredAnchor | None, node: ChainNode | None
 ) -> Finding:
     """Check one anchor.
 
@@ -145,16 +155,16 @@ def check_row(
         store: whose it is.
         row: of the outbox.
         stored: its evidence; None where there is none.
-        nodes: to ask, by chain id.
+        node: of Ethereum, to ask; None: no socket is opened.
     """
     made = _RowChecks(store, row, stored)
-    made.make(nodes)
+    made.make(node)
     return Finding(row, tuple(made.checks.list), made.time)
 
 
 def check_anchors(
     store: Store,
-    nodes: Mapping[str, ChainNode] | None = None,
+    node: ChainNode | None = None,
     *,
     places: Iterable[tuple[str, str, str, str]] = (),
     references: Iterable[str] = (),
@@ -163,7 +173,7 @@ def check_anchors(
 
     Args:
         store: to read from.
-        nodes: to ask, by chain id; None: no socket is opened.
+        node: of Ethereum, to ask; None: no socket is opened.
         places: where given, only anchors of these (:attr:`AnchorRow.place`).
         references: where given, only these (:attr:`AnchorRow.reference_text`).
 
@@ -177,7 +187,7 @@ def check_anchors(
     }
     wanted, named = set(places), set(references)
     return [
-        check_row(store, row, evidence.get((*row.place, row.size)), nodes or {})
+        _check_row(store, row, evidence.get((*row.place, row.size)), node)
         for row in read_anchors(store)
         if (not wanted or row.place in wanted) and (not named or row.reference_text in named)
     ]
@@ -188,6 +198,11 @@ def check_anchors(
 
 def _cells(rows: Sequence[Sequence[object]]) -> list[list[str]]:
     return [[brief(escape(cell), _LONG_CELL) for cell in row] for row in rows]
+
+
+def as_line(text: object) -> str:
+    """A text on one line."""
+    return brief(escape(text), _LONG_LINE)
 
 
 def as_text(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -215,7 +230,7 @@ def as_page(
     """
 
     def element(name: str, text: object) -> str:
-        return f"<{name}>{html.escape(brief(escape(text), 600))}</{name}>"
+        return f"<{name}>{html.escape(as_line(text))}</{name}>"
 
     body = [element("h1", title), *(element("p", line) for line in said), "<table>"]
     body.append(f"<tr>{''.join(element('th', cell) for cell in header)}</tr>")

@@ -255,16 +255,15 @@ class BlockchainManager:
     def check(self, store: Store) -> list[Finding]:
         """Every anchor of a store on the configured networks, held against evidence and node."""
         places = [network.endpoint.place for network in self.settings.networks.values()]
-        return check_anchors(store, self.nodes(), places=places) if places else []
+        return check_anchors(store, self._node(), places=places) if places else []
 
-    def nodes(self) -> dict[str, ChainNode]:
-        """Chain id → the node to ask."""
-        endpoints = (network.endpoint for network in self.settings.networks.values())
-        return {each.place[1]: ChainNode(each) for each in endpoints if each.account is not None}
+    def _node(self) -> ChainNode | None:
+        network = self.settings.networks.get("ethereum")
+        return None if network is None else ChainNode(network.endpoint)
 
     def _finding(self, store: Store, name: str, which: str) -> Finding | Unchecked:
         place = self.settings.networks[name].endpoint.place
-        for finding in check_anchors(store, self.nodes(), places=[place], references=[which]):
+        for finding in check_anchors(store, self._node(), places=[place], references=[which]):
             return finding
         return Unchecked(f"the outbox of {store.path} has no anchor on {name} that is {which}")
 

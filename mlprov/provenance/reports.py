@@ -7,7 +7,7 @@ import pathlib
 from dataclasses import dataclass
 from typing import Any
 
-from mlprov.anchor_reports import HEADER, Finding, as_page, as_text
+from mlprov.anchor_reports import HEADER, Finding, as_line, as_page, as_text
 from mlprov.bundles import write_whole
 from mlprov.errors import ConfigError
 from mlprov.records import next_time
@@ -86,19 +86,11 @@ class ProvenanceReport:
         return lines
 
     def _notes(self) -> list[str]:
-        """Why what does not hold, or could not be checked, is so."""
-        return [
-            f"{finding.network} of log size {finding.row.size}: {check.name} {check.state}: "
-            f"{check.detail}"
-            for _, finding in self.findings
-            for check in finding.checks
-            if check.state != "holds"
-        ]
+        return [reason for _, finding in self.findings for reason in finding.reasons]
 
     def __str__(self) -> str:
-        texts = [as_text((line,), []) for line in self._lines()]
-        notes = [as_text((line,), []) for line in self._notes()]
-        return "\n".join([*texts, as_text(_HEADER, self._rows()), *notes])
+        lines, notes = map(as_line, self._lines()), map(as_line, self._notes())
+        return "\n".join([*lines, as_text(_HEADER, self._rows()), *notes])
 
     def json(self) -> dict[str, Any]:
         """As JSON has it."""

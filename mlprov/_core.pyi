@@ -22,9 +22,9 @@ _Path: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 _Service: TypeAlias = tuple[str, tuple[str, ...], str | None, int]
 # What an anchor that pays needs: chain id (decimal), contract's address, account, contract's name
 # (AnchorStore, MLProvenance), who signs, and limits: highest fee and least tip (wei for a unit of
-# gas), milliseconds until a transaction is replaced, replacements, confirmations.
+# gas), most gas, milliseconds until a transaction is replaced, replacements, confirmations.
 _Account: TypeAlias = tuple[
-    str, str, str, str, "EthereumKey | _Service", tuple[int, int, int, int, int]
+    str, str, str, str, "EthereumKey | _Service", tuple[int, int, int, int, int, int]
 ]
 # Kind, then as _Service; an account for the kinds that have one.
 _Endpoint: TypeAlias = (

@@ -130,24 +130,31 @@ def _table(kind: str) -> tuple[Mapping[str, Any], str]:
     return table, where
 
 
-def endpoint(kind: str, *, to_deploy: str | None = None) -> Endpoint:
+def endpoint(
+    kind: str, given: Mapping[str, Any] | None = None, *, to_deploy: str | None = None
+) -> Endpoint:
     """The server of a kind: ``MLPROV_<KIND>_URL`` and ``…_HEADER``, or the user's configuration.
 
     What else Ethereum needs is in :mod:`mlprov.ethereum_accounts`.
 
     Args:
         kind: of anchor.
+        given: settings that the caller has from elsewhere, before those. To a ``url`` among them
+            none of the user's own headers are sent: they may be another server's credentials.
         to_deploy: the kind of a contract that there is not yet.
 
     Raises:
         ConfigError: there is none, or what is there cannot be used; values are not shown.
     """
+    given = given or {}
     table, where = _table(kind)
     variable = f"MLPROV_{kind.upper()}"
     url = os.environ.get(f"{variable}_URL") or table.get("url")
     header = os.environ.get(f"{variable}_HEADER")
     headers = [header] if header else table.get("headers", [])
-    ca_file, timeout = table.get("ca_file"), table.get("timeout", _TIMEOUT)
+    if "url" in given:
+        url, headers = given["url"], []
+    ca_file, timeout = table.get("ca_file"), given.get("timeout", table.get("timeout", _TIMEOUT))
     if not url:
         raise ConfigError(
             f"cannot anchor with {kind!r}: no server is named",
@@ -167,5 +174,5 @@ def endpoint(kind: str, *, to_deploy: str | None = None) -> Endpoint:
         )
     account = None
     if kind == "ethereum":
-        account = ethereum_accounts.read(table, where, to_deploy=to_deploy)
+        account = ethereum_accounts.read(table, where, given, to_deploy=to_deploy)
     return Endpoint(kind, url, tuple(headers), ca_file, float(timeout), account)

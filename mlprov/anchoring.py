@@ -6,13 +6,14 @@ time. Where the servers are: :mod:`mlprov.anchor_servers`.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import dataclasses
 import json
 import os
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,7 @@ from mlprov import keys
 from mlprov._core import AnchorWorkers, Store
 from mlprov.anchor_servers import KINDS, Endpoint, endpoint, every
 from mlprov.errors import ConfigError, StoreError
+from mlprov.ethereum_accounts import ether_text
 
 __all__ = [
     "KINDS",
@@ -28,11 +30,13 @@ __all__ = [
     "Endpoint",
     "blocked_by",
     "deliver",
+    "deliver_to",
     "endpoint",
     "every",
     "open_kinds",
     "plan",
     "read_anchors",
+    "start_workers",
     "watch",
 ]
 
@@ -89,6 +93,20 @@ class AnchorRow:
     def open(self) -> bool:
         """Whether a worker will go on with it by itself."""
         return self.state not in ("final", "needs_operator")
+
+    @property
+    def reference_text(self) -> str:
+        """A CID in base32, another reference in hexadecimal, "-" before there is one."""
+        if not self.reference:
+            return "-"
+        if self.kind == "ipfs":
+            return "b" + base64.b32encode(self.reference).decode().rstrip("=").lower()
+        return "0x" + self.reference.hex()
+
+    @property
+    def cost_text(self) -> str:
+        """Gas used times the price that was paid for it, in ether; "-" before it is known."""
+        return "-" if self.shown is None else ether_text(int(self.shown["cost"]))
 
 
 def read_anchors(store: Store) -> list[AnchorRow]:
@@ -218,7 +236,12 @@ class Anchoring:
         workers.stop(int(1000 * patience * 0.25))
 
 
-def _start_workers(store: Store, endpoints: Sequence[Endpoint]) -> AnchorWorkers:
+def start_workers(store: Store, endpoints: Sequence[Endpoint]) -> AnchorWorkers:
+    """Threads that deliver to these servers until they are stopped.
+
+    Raises:
+        ConfigError: the key of an account cannot be opened.
+    """
     servers = [each.for_core() for each in endpoints]
     return AnchorWorkers(os.fsencode(store.path), servers)
 
@@ -229,16 +252,26 @@ def deliver(store: Store, kinds: Sequence[str], timeout: float) -> None:
     Raises:
         ConfigError: no server is configured for one of the kinds.
     """
-    if not kinds:
-        return
+    if kinds:
+        deliver_to(store, [endpoint(kind) for kind in kinds], timeout)
+
+
+def deliver_to(
+    store: Store,
+    endpoints: Sequence[Endpoint],
+    timeout: float,
+    *,
+    is_enough: Callable[[Sequence[AnchorRow]], bool] = lambda _: False,
+) -> None:
+    """As :func:`deliver`, to these servers, and no longer than until the outbox is enough."""
     ends = time.monotonic() + timeout
-    endpoints = [endpoint(kind) for kind in kinds]
     places = [each.place for each in endpoints]
-    workers = _start_workers(store, endpoints)
+    workers = start_workers(store, endpoints)
     try:
         while (left := ends - time.monotonic()) > 0:
             workers.wait(int(1000 * min(left, _LOOK_SECONDS)))
-            if not _is_left(read_anchors(store), places):
+            rows = read_anchors(store)
+            if not _is_left(rows, places) or is_enough(rows):
                 return
             # Something failed and waits for its time, or another process is at it.
             time.sleep(min(_LOOK_SECONDS / 10, max(0.0, ends - time.monotonic())))
@@ -252,7 +285,7 @@ def watch(store: Store, stop: threading.Event) -> None:
     Raises:
         ConfigError: no server is configured for any kind.
     """
-    workers = _start_workers(store, [endpoint(kind) for kind in _configured_kinds()])
+    workers = start_workers(store, [endpoint(kind) for kind in _configured_kinds()])
     try:
         seen = -1
         while not stop.wait(_LOOK_SECONDS):

@@ -25,7 +25,7 @@ from mlprov.errors import ConfigError, Error
 if TYPE_CHECKING:
     from mlprov._core import _Account, _Service
 
-__all__ = ["CONTRACTS", "SETTINGS", "Account", "read", "refuse_key"]
+__all__ = ["CONTRACTS", "SETTINGS", "Account", "ether_text", "read", "refuse_key"]
 
 SETTINGS = (
     "chain_id",
@@ -37,6 +37,7 @@ SETTINGS = (
     "signer_headers",
     "max_fee_gwei",
     "min_tip_gwei",
+    "max_gas",
     "replace_after",
     "replacements",
     "confirmations",
@@ -47,6 +48,7 @@ _PRIVATE_KEY = f"{_VARIABLE}_PRIVATE_KEY"
 _GWEI = 10**9
 _MAX_FEE_GWEI = 50.0  # an anchor costs about 46,000 gas: 0.0023 ether at most
 _MIN_TIP_GWEI = 0.1
+_MAX_GAS = 300_000  # a contract that takes six times what ours do is another one
 _REPLACE_AFTER = 180.0  # seconds: fifteen blocks
 _REPLACEMENTS = 5
 _CONFIRMATIONS = 6
@@ -75,7 +77,7 @@ class Account:
     address: str
     contract_kind: str
     signer: _Signer
-    limits: tuple[int, int, int, int, int]
+    limits: tuple[int, int, int, int, int, int]
     timeout: float
     ca_file: str | None
 
@@ -127,18 +129,31 @@ def refuse_key(table: Mapping[str, Any], where: str) -> None:
             )
 
 
-def read(table: Mapping[str, Any], where: str, *, to_deploy: str | None = None) -> Account:
+def ether_text(wei: int) -> str:
+    """An amount, exactly."""
+    whole, rest = divmod(wei, 10**18)
+    return f"{whole}.{rest:018d}".rstrip("0").rstrip(".") + " ether"
+
+
+def read(
+    table: Mapping[str, Any],
+    where: str,
+    given: Mapping[str, Any] | None = None,
+    *,
+    to_deploy: str | None = None,
+) -> Account:
     """The account that the environment and the user's configuration name; opens no key.
 
     Args:
         table: ``[anchor.ethereum]`` of the user's configuration.
         where: that stands, for messages.
+        given: settings that the caller has from elsewhere, before both. Never who signs.
         to_deploy: the kind of a contract that there is not yet.
 
     Raises:
         ConfigError: something is missing or cannot be used.
     """
-    settings = _Settings(table, where)
+    settings = _Settings(table, where, given or {})
     signer = _signer(settings)
     return Account(
         chain=settings.chain(),
@@ -149,6 +164,7 @@ def read(table: Mapping[str, Any], where: str, *, to_deploy: str | None = None) 
         limits=(
             int(_GWEI * settings.number("max_fee_gwei", _MAX_FEE_GWEI, 1_000_000)),
             int(_GWEI * settings.number("min_tip_gwei", _MIN_TIP_GWEI, 1_000_000)),
+            int(settings.number("max_gas", _MAX_GAS, 30_000_000)),
             max(1, int(1000 * settings.number("replace_after", _REPLACE_AFTER, 1_000_000))),
             int(settings.number("replacements", _REPLACEMENTS, 50)),
             max(1, int(settings.number("confirmations", _CONFIRMATIONS, 1_000_000))),
@@ -159,12 +175,14 @@ def read(table: Mapping[str, Any], where: str, *, to_deploy: str | None = None) 
 
 
 class _Settings:
-    """Variables first, then the table; errors say where a value belongs."""
+    """What is given first, variables, the table; errors say where a value belongs."""
 
-    def __init__(self, table: Mapping[str, Any], where: str) -> None:
-        self._table, self._where = table, where
+    def __init__(self, table: Mapping[str, Any], where: str, given: Mapping[str, Any]) -> None:
+        self._table, self._where, self._given = table, where, given
 
     def _value(self, name: str) -> Any:
+        if name in self._given:
+            return self._given[name]
         return os.environ.get(f"{_VARIABLE}_{name.upper()}") or self._table.get(name)
 
     def fail(self, name: str, expected: str) -> ConfigError:

@@ -28,7 +28,14 @@ from mlprov.statements import read_head
 from mlprov.stores import HeadRow
 from mlprov.verdicts import Unchecked
 
-__all__ = ["StoredAnchor", "bundled_anchors", "evidence_known", "read_stored", "run_anchors"]
+__all__ = [
+    "StoredAnchor",
+    "bundled_anchors",
+    "check_stored",
+    "evidence_known",
+    "read_stored",
+    "run_anchors",
+]
 
 _COPY = "restore the store from a copy"
 _OLDER = 2  # csrc/store/schema.c: the first version with an outbox
@@ -168,6 +175,26 @@ def _checkpoint(store: Store, anchor: StoredAnchor) -> bytes:
             f"cannot use an anchor in the outbox: the checkpoint of {what} is of size {size}", _COPY
         )
     return note
+
+
+def check_stored(store: Store, anchor: StoredAnchor) -> EthereumAnchor | IpfsAnchor:
+    """Hold the evidence of an anchor against the checkpoint that the store has of its size.
+
+    Raises:
+        VerificationError: it does not hold, or is of another chain, contract or account than it
+            was planned for.
+        EvidenceError: it is malformed.
+        Unchecked: it is of a newer version.
+        StoreError: the store does not have that checkpoint.
+    """
+    note = _checkpoint(store, anchor)
+    try:
+        return anchor.read(note)
+    except StoreError as error:
+        cause = error.__cause__
+        if isinstance(cause, (VerificationError, EvidenceError, Unchecked)):
+            raise cause from error
+        raise VerificationError(error.what, error.remedy) from error
 
 
 def bundled_anchors(

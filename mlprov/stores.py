@@ -12,6 +12,7 @@ from mlprov.errors import StoreError
 from mlprov.wording import nearest
 
 __all__ = [
+    "STORE_NAME",
     "HeadRow",
     "Reading",
     "RunRow",

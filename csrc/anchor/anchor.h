@@ -21,6 +21,7 @@ struct mlp_ethereum_signer; /* ethereum_signer.h */
 struct mlp_anchor_limits {
     uint64_t max_fee;  /* for a unit: wei for a unit of gas */
     uint64_t min_tip;  /* of the same unit: offered at least */
+    uint64_t max_gas;  /* units that one transaction may take */
     int64_t bump_ms;   /* a transaction that waits longer is replaced */
     int bumps;         /* replacements at most */
     int confirmations; /* where the chain does not say itself what is final */

@@ -98,6 +98,16 @@ static int check_balance(struct mlp_anchor_work *work, const struct mlp_ethereum
     return status;
 }
 
+static int cap_gas(uint64_t gas, uint64_t max_gas, struct mlp_error *error)
+{
+    if (gas <= max_gas)
+        return 0;
+    return mlp_fail(error, MLP_E_REMOTE,
+                    "an anchor needs %" PRIu64 " gas, and max_gas allows %" PRIu64
+                    "; raise it in the configuration, then run 'mlprov sync --retry'",
+                    gas, max_gas);
+}
+
 /* Fees and gas for the first attempt, or for one that replaces the last. */
 static int price(struct mlp_anchor_work *work, struct mlp_ethereum_intent *intent,
                  const struct mlp_ethereum_place *place, struct mlp_error *error)
@@ -114,6 +124,8 @@ static int price(struct mlp_anchor_work *work, struct mlp_ethereum_intent *inten
     } else if (status == 0) {
         status = mlp_ethereum_contract_gas(work, &intent->gas, place, error);
     }
+    if (status == 0)
+        status = cap_gas(intent->gas, limits->max_gas, error);
     if (status == 0)
         status = mlp_ethereum_fees_cap(&fees, limits->max_fee, error);
     intent->max_fee = fees.max;

@@ -91,17 +91,18 @@ static int read_signer(struct mlp_py_state *state, struct mlp_ethereum_signer **
 
 static int read_limits(struct mlp_anchor_limits *limits, PyObject *tuple)
 {
-    unsigned long long max_fee, min_tip;
+    unsigned long long max_fee, min_tip, max_gas;
     long long bump_ms;
     if (!PyTuple_Check(tuple) ||
-        !PyArg_ParseTuple(tuple, "KKLii:limits", &max_fee, &min_tip, &bump_ms, &limits->bumps,
-                          &limits->confirmations)) {
+        !PyArg_ParseTuple(tuple, "KKKLii:limits", &max_fee, &min_tip, &max_gas, &bump_ms,
+                          &limits->bumps, &limits->confirmations)) {
         if (!PyErr_Occurred())
             PyErr_SetString(PyExc_TypeError, "AnchorWorkers: limits must be a tuple");
         return -1;
     }
     limits->max_fee = max_fee;
     limits->min_tip = min_tip;
+    limits->max_gas = max_gas;
     limits->bump_ms = bump_ms;
     if (bump_ms > 0 && limits->bumps >= 0 && limits->bumps < MLP_ATTEMPTS_MAX &&
         limits->confirmations > 0)

@@ -85,7 +85,7 @@ def _deploy(arguments: argparse.Namespace) -> int:
             ("contract", f"{made.address} ({arguments.contract}) on chain {account.chain}"),
             ("code", f"that of mlprov/contracts/{arguments.contract}.sol"),
             ("transaction", f"{made.transaction} in block {made.block}"),
-            ("cost", f"{status_verb.ether_text(made.cost)} ({made.gas} gas)"),
+            ("cost", f"{ethereum_accounts.ether_text(made.cost)} ({made.gas} gas)"),
         ]
     )
     output.text(f"put into {keys.home() / 'config.toml'}:")

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import base64
 
-from mlprov import anchoring, stores
+from mlprov import anchor_reports, anchoring, stores
+from mlprov.chain_nodes import ChainNode
 from mlprov.cli import output
 
 _HEADER = ("ANCHOR", "LOG SIZE", "STATE", "SINCE (UTC)", "BLOCK", "COST", "REFERENCE", "NEXT STEP")
 _ASKS = "needs_operator"
-_ETHER = 10**18  # wei
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,23 +17,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "List the anchors of the store log's checkpoints, newest first. A state is shown only when "
         "it is true: 'sent' says that it may be on the network, 'final' that nothing is left to "
-        "do. IPFS is storage: it proves no time. Exit code 2 where somebody has to do something."
+        "do. IPFS is storage: it proves no time. Exit code 2 where somebody has to do something. "
+        "With --check each is held against its checkpoint: 1 where one does not hold, 2 where one "
+        "could not be checked."
     )
-
-
-def reference_text(row: anchoring.AnchorRow) -> str:
-    """A CID in base32, another reference in hexadecimal."""
-    if not row.reference:
-        return "-"
-    if row.kind == "ipfs":
-        return "b" + base64.b32encode(row.reference).decode().rstrip("=").lower()
-    return "0x" + row.reference.hex()
-
-
-def ether_text(wei: int) -> str:
-    """An amount, exactly."""
-    whole, rest = divmod(wei, _ETHER)
-    return f"{whole}.{rest:018d}".rstrip("0").rstrip(".") + " ether"
+    parser.add_argument(
+        "--check", action="store_true", help="hold the evidence of each against its checkpoint"
+    )
+    parser.add_argument(
+        "--online",
+        metavar="URL",
+        help="the same, and ask an Ethereum node of your own whether it has each block and calls "
+        "it final; 'configured' is the one in your configuration or MLPROV_ETHEREUM_URL",
+    )
 
 
 def _place_text(row: anchoring.AnchorRow) -> str:
@@ -43,11 +38,6 @@ def _place_text(row: anchoring.AnchorRow) -> str:
 
 def _block_text(row: anchoring.AnchorRow) -> str:
     return "-" if row.shown is None else str(row.shown["number"])
-
-
-def _cost_text(row: anchoring.AnchorRow) -> str:
-    """Gas used times the price that was paid for it."""
-    return "-" if row.shown is None else ether_text(int(row.shown["cost"]))
 
 
 def _next_step(row: anchoring.AnchorRow, rows: list[anchoring.AnchorRow]) -> str:
@@ -73,8 +63,8 @@ def show(rows: list[anchoring.AnchorRow], path: str) -> None:
             row.state,
             row.since[:19].replace("T", " "),
             _block_text(row),
-            _cost_text(row),
-            reference_text(row),
+            row.cost_text,
+            row.reference_text,
             _next_step(row, rows),
         )
         for row in rows
@@ -106,7 +96,7 @@ def as_json(rows: list[anchoring.AnchorRow]) -> list[dict[str, object]]:
             "since": row.since,
             "failures": row.failures,
             "note": row.note,
-            "reference": reference_text(row) if row.reference else None,
+            "reference": row.reference_text if row.reference else None,
             "evidence": None if row.evidence is None else row.evidence.decode(),
             **(_chain_json(row) if row.account else {}),
         }
@@ -114,8 +104,35 @@ def as_json(rows: list[anchoring.AnchorRow]) -> list[dict[str, object]]:
     ]
 
 
+def _node(online: str | None) -> ChainNode | None:
+    if online is None:
+        return None
+    given = online != "configured"
+    return ChainNode(
+        anchoring.Endpoint("ethereum", online) if given else anchoring.endpoint("ethereum")
+    )
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    """What holds over all networks, in one table; why what does not is so."""
+    with stores.open_store(arguments.store, read_only=True) as store:
+        findings = anchor_reports.check_anchors(store, _node(arguments.online))
+        path = store.path
+    if arguments.json:
+        output.emit_json({"anchors": [finding.json() for finding in findings], "store": path})
+    elif not arguments.quiet:
+        output.table([finding.cells() for finding in findings], header=anchor_reports.HEADER)
+        for finding in findings:
+            for reason in finding.reasons:
+                output.text(reason)
+    results = {finding.result for finding in findings}
+    return 1 if "does not hold" in results else 2 if "could not check" in results else 0
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Show the outbox."""
+    if arguments.check or arguments.online is not None:
+        return _check(arguments)
     with stores.open_store(arguments.store, read_only=True) as store:
         rows = anchoring.read_anchors(store)
         path = store.path

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import datetime
+import hashlib
 import ipaddress
+import re
 import socket
 import socketserver
 import ssl
@@ -162,3 +165,32 @@ def context_for(
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(path)
     return context
+
+
+# An IPFS node
+
+
+def node_that(read_back: Callable[[bytes], bytes], pins: bool) -> Handler:
+    """A server that takes a block, and gives back something else, or pins nothing."""
+    kept: dict[str, bytes] = {}
+
+    def handler(connection: socket.socket, request: bytes) -> None:
+        if b"block/put" in request:
+            kept["block"] = re.search(rb"octet-stream\r\n\r\n(.*)\r\n--mlprov", request, re.S)[1]  # type: ignore[index]
+
+            cid = b"\x01\x55\x12\x20" + hashlib.sha256(kept["block"]).digest()
+            kept["cid"] = b"b" + base64.b32encode(cid).rstrip(b"=").lower()
+            body = b'{"Key":"' + kept["cid"] + b'","Size":1}'
+        elif b"pin/ls" in request:
+            body = (
+                b'{"Keys":{"' + kept["cid"] + b'":{"Type":"recursive"}}}'
+                if pins
+                else b'{"Keys":{}}'
+            )
+        elif b"block/get" in request:
+            body = read_back(kept["block"])
+        else:
+            body = b'{"Pins":[]}'
+        connection.sendall(answer(body))
+
+    return handler

@@ -24,6 +24,7 @@ from mlprov.cli.__main__ import VERBS, _parser
 PAGES = (
     "README.md",
     "docs/guide.md",
+    "docs/founding.md",
     "docs/integrations.md",
     "docs/anchoring.md",
     "SECURITY.md",

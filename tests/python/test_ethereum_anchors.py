@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -219,6 +221,19 @@ def test_a_fee_above_the_users_bound_waits_for_him(
     assert _deliver(quiet, store).nonce == 1
 
 
+def test_more_gas_than_the_user_allows_waits_for_him(
+    quiet: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = anchored_store(tmp_path)
+    monkeypatch.setenv("MLPROV_ETHEREUM_MAX_GAS", "40000")
+    assert run_command("anchor", "ethereum", "--store", store, "--timeout", "5").code == 2
+    row = rows(store)[0]
+    assert (row.state, row.attempts) == ("needs_operator", 0)
+    assert "max_gas allows 40000" in str(row.note)
+    monkeypatch.delenv("MLPROV_ETHEREUM_MAX_GAS")
+    assert _deliver(quiet, store).nonce == 1
+
+
 def test_a_transaction_that_waits_too_long_is_replaced_at_both_fees(
     quiet: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -381,3 +396,43 @@ threads = [threading.Thread(target=anchor) for _ in range(8)]
 for thread in threads: thread.start()
 for thread in threads: thread.join()
 """
+
+
+# Over all anchors of a store, in one table
+
+
+def test_status_checks_every_anchor_against_its_checkpoint_and_a_node(
+    running: Chain, tmp_path: Path
+) -> None:
+    store = anchored_store(tmp_path)
+    assert run_command("anchor", "ethereum", "--store", store).code == 0
+    offline = run_command("status", "--check", "--store", store)
+    assert (offline.code, offline.err) == (0, "")
+    assert offline.out.splitlines()[0].split()[:6] == [
+        "NETWORK", "LOG", "SIZE", "STATE", "EVIDENCE", "NODE",
+    ]  # fmt: skip
+    online = run_command("status", "--online", "configured", "--store", store, "--json")
+    assert online.code == 0
+    (anchor,) = online.json["anchors"]
+    assert [(c["name"], c["state"]) for c in anchor["checks"]] == [
+        ("evidence", "holds"),
+        ("node", "holds"),
+    ]
+    assert anchor["reference"] == running.events()[0][0]
+
+    dead = run_command("status", "--online", "http://127.0.0.1:1", "--store", store)
+    assert dead.code == 2
+    assert "node unchecked" in dead.out
+    with contextlib.closing(sqlite3.connect(store / "store.db")) as database, database:
+        database.execute("UPDATE anchor_intents SET target = ?", ("0x" + "11" * 20,))
+    edited = run_command("status", "--check", "--store", store)
+    assert edited.code == 1
+    assert "it was planned for" in edited.out
+
+
+def test_status_says_of_what_is_on_its_way_that_it_could_not_check_it(
+    quiet: Chain, tmp_path: Path
+) -> None:
+    done = run_command("status", "--check", "--store", _sent(quiet, tmp_path))
+    assert done.code == 2
+    assert "there is no evidence yet: the anchor is sent" in done.out

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from chains_for_tests import chain
+from nodes_for_tests import anvil, require_secp256k1
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
@@ -45,7 +48,9 @@ SCRIPTS: dict[str, tuple[str, tuple[str, ...]]] = {
 
 
 def test_every_script_of_the_folder_is_run_by_a_test() -> None:
-    tested_elsewhere = {"anchor_digits", "digits", "resume_after_kill", "unmodified"}
+    tested_elsewhere = {
+        "anchor_digits", "digits", "founding_document", "resume_after_kill", "unmodified",
+    }  # fmt: skip
     assert {path.stem for path in EXAMPLES.glob("*.py")} == {*SCRIPTS} | tested_elsewhere
 
 
@@ -106,3 +111,41 @@ def test_a_training_that_is_killed_goes_on_in_the_same_log(tmp_path: Path) -> No
     assert begun.split() == ["begins", gone_on.split()[-1]]
     assert any("the loaded weights equal those of record" in line for line in shown)
     assert shown[-1].endswith("holds")
+
+
+def test_the_founding_documents_training_is_anchored_before_and_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch")
+    require_secp256k1()
+    with anvil("--block-time", "1", "--slots-in-an-epoch", "1") as node:
+        there = chain(node, monkeypatch)
+        for name in ("URL", "CHAIN_ID", "CONTRACT", "ACCOUNT"):  # in the file
+            monkeypatch.delenv(f"MLPROV_ETHEREUM_{name}")
+        ethereum = {
+            "rpc_url": node.url,
+            "chain_id": 31337,
+            "contract_address": there.contract,
+            "gas_limit": 300000,
+            "gas_price": "auto",
+        }
+        section = {"enabled": True, "networks": ["ethereum"], "ethereum": ethereum}
+        (tmp_path / "config.json").write_text(json.dumps({"blockchain": section}))
+        done = subprocess.run(
+            [sys.executable, EXAMPLES / "founding_document.py", "config.json"],
+            capture_output=True,
+            text=True,
+            timeout=280,
+            cwd=tmp_path,
+            env={**os.environ, "HOME": str(tmp_path), "OMP_NUM_THREADS": "1"},
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        sent = [transaction for transaction, _ in there.events()]
+    assert len(sent) == 2
+    assert all(transaction in done.stdout for transaction in sent)
+    assert "(training): holds" in done.stdout
+    bundle = tmp_path / "artifacts" / "training.mlprov"
+    again = [sys.executable, "-m", "mlprov", "verify", bundle]
+    shown = subprocess.run(again, capture_output=True, text=True, timeout=120)
+    assert shown.returncode == 0, shown.stdout + shown.stderr
+    assert shown.stdout.count("holds      anchor:ethereum-") == 2

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import hashlib
 import json
 import os
 import re
@@ -17,13 +15,12 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from cli_for_tests import run_command, shell
 from conftest import ROOT
 from faults_for_tests import used_store
-from servers_for_tests import always, answer, serving
+from servers_for_tests import always, answer, node_that, serving
 
 import mlprov
 from mlprov import anchoring, stores
@@ -295,32 +292,6 @@ def test_a_lying_server_is_found_out(lie: str, at: Callable[[str], None], tmp_pa
     assert states(store) == ["needs_operator"]
     assert SECRET not in done.out + done.err + str(rows(store))
     assert run_command("status", "--store", store).code == 2
-
-
-def node_that(read_back: Callable[[bytes], bytes], pins: bool) -> Callable[[Any, bytes], None]:
-    """A server that takes a block, and gives back something else, or pins nothing."""
-    kept: dict[str, bytes] = {}
-
-    def handler(connection: Any, request: bytes) -> None:
-        if b"block/put" in request:
-            kept["block"] = re.search(rb"octet-stream\r\n\r\n(.*)\r\n--mlprov", request, re.S)[1]  # type: ignore[index]
-
-            cid = b"\x01\x55\x12\x20" + hashlib.sha256(kept["block"]).digest()
-            kept["cid"] = b"b" + base64.b32encode(cid).rstrip(b"=").lower()
-            body = b'{"Key":"' + kept["cid"] + b'","Size":1}'
-        elif b"pin/ls" in request:
-            body = (
-                b'{"Keys":{"' + kept["cid"] + b'":{"Type":"recursive"}}}'
-                if pins
-                else b'{"Keys":{}}'
-            )
-        elif b"block/get" in request:
-            body = read_back(kept["block"])
-        else:
-            body = b'{"Pins":[]}'
-        connection.sendall(answer(body))
-
-    return handler
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@
 
 A small model at some 2,000 steps a second, on batches of 16 KiB. All candidates train the same
 model in one process and take turns every few steps; what one costs is the difference of the
-medians.
+means of rounds (batches of mlprov that waited are hashed together in one step of a dozen, which a
+median would leave out).
 
 MLflow's autologging does nothing in a loop of one's own (``mlflow.pytorch.autolog`` acts on
 Lightning's trainer): its users log the loss of each step themselves. It writes to its file store,
@@ -102,7 +103,7 @@ def of_wandb(folder: pathlib.Path, batches: Iterable[Any], stack: ExitStack) -> 
 
 
 def measure(training: Training, sides: dict[str, Side], rounds: int) -> dict[str, list[float]]:
-    """µs of a step, of each side and round: medians."""
+    """µs of a step, of each side and round: means."""
 
     def work(side: Side) -> Callable[[Any], None]:
         def step(batch: Any) -> None:
@@ -110,7 +111,7 @@ def measure(training: Training, sides: dict[str, Side], rounds: int) -> dict[str
 
         return step
 
-    medians: dict[str, list[float]] = {name: [] for name in sides}
+    means: dict[str, list[float]] = {name: [] for name in sides}
     works = {name: work(side) for name, side in sides.items()}
     for _ in range(rounds):
         times: dict[str, list[float]] = {name: [] for name in sides}
@@ -120,8 +121,8 @@ def measure(training: Training, sides: dict[str, Side], rounds: int) -> dict[str
                 with sides[name].turn():
                     times[name] += time_steps(passes[name], works[name])
         for name, of in times.items():
-            medians[name].append(statistics.median(of))
-    return medians
+            means[name].append(statistics.fmean(of))
+    return means
 
 
 def compare(folder: pathlib.Path, rounds: int) -> list[Goal]:
@@ -140,9 +141,9 @@ def compare(folder: pathlib.Path, rounds: int) -> list[Goal]:
             else:
                 sides[PEERS[package]] = make(folder, training.batches, stack)
         for _ in run.epochs(1):
-            medians = measure(training, sides, rounds)
+            means = measure(training, sides, rounds)
         run.barrier.watch.start()
-    return judge(medians)
+    return judge(means)
 
 
 def in_lightning(folder: pathlib.Path, rounds: int) -> list[Goal]:
@@ -154,12 +155,12 @@ def in_lightning(folder: pathlib.Path, rounds: int) -> list[Goal]:
     fits = lightning_fits(folder, Training().batches[: STEPS // 2])
     for fit in fits.values():
         fit()
-    medians: dict[str, list[float]] = {name: [] for name in fits}
+    means: dict[str, list[float]] = {name: [] for name in fits}
     for number in range(rounds):
         for name in list(fits) if number % 2 else list(fits)[::-1]:
-            medians[name].append(statistics.median(fits[name]()))
+            means[name].append(statistics.fmean(fits[name]()))
     print("\n### Under Lightning\n")
-    return judge(medians)
+    return judge(means)
 
 
 def lightning_fits(
@@ -229,11 +230,11 @@ def is_installed(package: str) -> bool:
     return importlib.util.find_spec(package) is not None
 
 
-def judge(medians: dict[str, list[float]]) -> list[Goal]:
+def judge(means: dict[str, list[float]]) -> list[Goal]:
     """Print what each costs more than nothing; goals of our own to the others."""
-    plain = medians.pop("nothing")
+    plain = means.pop("nothing")
     lost = {
-        name: [a - b for a, b in zip(of, plain, strict=True)] for name, of in medians.items()
+        name: [a - b for a, b in zip(of, plain, strict=True)] for name, of in means.items()
     }  # fmt: skip
     show(statistics.median(plain), lost)
     cost = {name: statistics.median(of) for name, of in lost.items()}

@@ -82,5 +82,6 @@ int mlp_py_run_log_add(PyObject *module);
 int mlp_py_leaf_stream_add(PyObject *module);
 int mlp_py_ticket_add(PyObject *module);
 int mlp_py_anchor_workers_add(PyObject *module);
+int mlp_py_ipfs_add(PyObject *module);
 
 #endif

@@ -16,6 +16,9 @@ from mlprov import _core
 RUN = "019aa5c1-5a40-7000-8000-000000000001"
 HASH = bytes(32)
 TIME = "2026-11-21T09:30:00.000Z"
+CID36 = b"\x01\x55\x12\x20" + HASH
+CID_TEXT = _core.cid_text(CID36)
+UNIXFS = (1024, 174, True, 1)
 INTENT = (1, 0, 1, 2, 21000, None, 0, b"data")
 
 # What no argument of a kind may be. None stands apart: some arguments are optional.
@@ -59,6 +62,7 @@ WRONG: dict[str, tuple[Any, ...]] = {
         (1, 2, 3, 4, 5, None, None, b""),
         (1, 2, 3, 4, 5, None, 7, "data"),
     ),
+    "cut": (5, "cut", (), [1, 2, True, 1], ("1", 2, True, 1), (1, 2, True), (1, 2, True, 1.5)),
     "row": (
         5,
         "row",
@@ -168,6 +172,13 @@ CALLS = [
     Call("MerkleTree([b'a']).prove_inclusion", (0, 1), ("int", "int?")),
     Call("MerkleTree([b'a']).prove_consistency", (0, 1), ("int", "int?")),
     Call("json_decode", (b"[1]", 100, 10), ("buffer", "int", "int")),
+    Call("cid_of_block", (b"data", "raw"), ("buffer", "text")),
+    Call("cid_text", (CID36, "b"), ("buffer", "text")),
+    Call("cid_from_text", (CID_TEXT,), ("text",)),
+    Call("cid_from_bytes", (CID36,), ("buffer",)),
+    Call("cid_of_file", ("FILE", UNIXFS), ("path", "cut"), {**THREADS, **PROGRESS}),
+    Call("dag_cbor_encode", ([1, "a"], _core.Store), ()),
+    Call("dag_cbor_check", (b"\x01",), ("buffer",)),
     Call("encode_leaves", ([b"leaf"],), ("buffers",)),
     Call("decode_leaves", (b"",), ("buffer",)),
     Call("tensor_digests", ([b"tensor"],), ("objects",), {**BY, **THREADS}),

@@ -261,6 +261,43 @@ def dag_cbor_encode(value: object, cid_type: type, /) -> bytes:
 def dag_cbor_check(data: Buffer, /) -> None:
     """EvidenceError where bytes are not exactly one value in its one encoding."""
 
+def car_write(
+    path: _Path,
+    fd: int,
+    name: _Path,
+    unixfs: _Unixfs,
+    /,
+    *,
+    threads: int | None = None,
+    progress: Callable[[int, int], object] | None = None,
+) -> tuple[bytes, int]:
+    """Write a file as a CAR of version 1 to a descriptor, ``name`` naming that in errors.
+    (CID, bytes written). The file is read twice.
+    """
+
+def car_read(
+    path: _Path, /, *, progress: Callable[[int, int], object] | None = None
+) -> tuple[list[bytes], int, int]:
+    """(roots, how many blocks, their length), every block having been hashed.
+
+    EvidenceError: no CAR of version 1, a root that is missing; VerificationError: a block is not
+    what its CID names.
+    """
+
+def car_extract(
+    path: _Path,
+    fd: int,
+    name: _Path,
+    /,
+    *,
+    cid: bytes | None = None,
+    max_size: int | None = None,
+    progress: Callable[[int, int], object] | None = None,
+) -> tuple[bytes, int]:
+    """Write the file that ``cid``, or the only root, names. (CID, length). IndexError: longer than
+    ``max_size``, by default the length of all blocks.
+    """
+
 # ---- tensor ----
 def tensor_digests(
     tensors: Sequence[object], /, algorithm: str = "blake3", *, threads: int | None = None

@@ -8,22 +8,28 @@ part of its CID; the default here is the profile that IPIP-499 names ``unixfs-v1
 from __future__ import annotations
 
 import os
+import pathlib
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from mlprov import _core
-from mlprov.errors import EvidenceError
+from mlprov.errors import ConfigError, EvidenceError
 from mlprov.file_digests import Progress
 from mlprov.threads import check_threads
+from mlprov.whole_files import replacing
 
 __all__ = [
     "CID",
     "UNIXFS_V0",
     "UNIXFS_V1_2025",
+    "Car",
     "Unixfs",
     "cid_of_bytes",
     "cid_of_file",
     "cid_of_value",
+    "export_car",
+    "import_car",
+    "read_car",
 ]
 
 Codec: TypeAlias = Literal["raw", "dag-pb", "dag-cbor"]
@@ -184,3 +190,114 @@ def cid_of_file(
     check_threads(threads)
     made, _, _ = _core.cid_of_file(path, unixfs.for_core(), threads=threads, progress=progress)
     return CID(made)
+
+
+@dataclass(frozen=True)
+class Car:
+    """What is in a CAR, every block of which has the hash that its CID names.
+
+    Attributes:
+        roots: the CIDs that it is about; each is among its blocks.
+        blocks: how many there are.
+        size: bytes of all blocks.
+    """
+
+    roots: tuple[CID, ...]
+    blocks: int
+    size: int
+
+
+def _refuse_existing(path: pathlib.Path, replace: bool) -> None:
+    if not replace and os.path.lexists(path):
+        raise ConfigError(f"cannot write {path}: it exists", "name another, or replace it")
+
+
+def export_car(
+    path: str | os.PathLike[str],
+    car: str | os.PathLike[str],
+    *,
+    unixfs: Unixfs = UNIXFS_V1_2025,
+    replace: bool = False,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> CID:
+    """Write a file as a CAR of version 1, which any IPFS node can import and anybody can check.
+
+    The same file gives the same bytes: one root, the file's CID, and the blocks in the order in
+    which they are made. The CAR appears whole or not at all.
+
+    Args:
+        path: a regular file: a bundle, a model.
+        car: where to.
+        unixfs: how the file is cut; those who import it get the CID that this gives.
+        replace: whether a file may be there.
+        threads: as :func:`cid_of_file`.
+        progress: as :func:`cid_of_file`; the file is read twice.
+
+    Returns:
+        the file's CID.
+
+    Raises:
+        ConfigError: ``car`` exists; ``path`` is no regular file.
+        OSError, EvidenceError, ValueError: as :func:`cid_of_file`.
+    """
+    check_threads(threads)
+    target = pathlib.Path(car)
+    _refuse_existing(target, replace)
+    with replacing(target) as temporary, temporary.open("wb") as file:
+        made, _ = _core.car_write(
+            path, file.fileno(), target, unixfs.for_core(), threads=threads, progress=progress
+        )
+    return CID(made)
+
+
+def read_car(path: str | os.PathLike[str], *, progress: Progress | None = None) -> Car:
+    """Check every block of a CAR of version 1.
+
+    Raises:
+        EvidenceError: it is none, is cut off, or lacks a root that it names.
+        VerificationError: a block is not what its CID names.
+        OSError: it cannot be read.
+    """
+    roots, blocks, size = _core.car_read(path, progress=progress)
+    return Car(tuple(map(CID, roots)), blocks, size)
+
+
+def import_car(
+    car: str | os.PathLike[str],
+    path: str | os.PathLike[str],
+    *,
+    cid: CID | None = None,
+    max_size: int | None = None,
+    replace: bool = False,
+    progress: Progress | None = None,
+) -> CID:
+    """Take a file out of a CAR: every block is checked, and ``path`` is whole or not there.
+
+    Args:
+        car: a CAR of version 1.
+        path: the file to write.
+        cid: which file, if the CAR has not one root; with it, that the root is no other is checked
+            by the way.
+        max_size: bytes of the file at most; by default as many as all blocks have: a small CAR can
+            stand for a file without end, since blocks may be named more than once.
+        replace: whether a file may be there.
+        progress: as :func:`cid_of_file`.
+
+    Returns:
+        the CID of the file that was taken.
+
+    Raises:
+        EvidenceError, VerificationError, OSError: as :func:`read_car`; what is named is no file.
+        StoreError: a block of the file is not in the CAR.
+        IndexError: the file is longer than ``max_size``.
+        ConfigError: ``path`` exists.
+    """
+    target = pathlib.Path(path)
+    _refuse_existing(target, replace)
+    with replacing(target) as temporary, temporary.open("wb") as file:
+        wanted = None if cid is None else cid.binary
+        taken, _ = _core.car_extract(
+            car, file.fileno(), target, cid=wanted, max_size=max_size, progress=progress
+        )
+    return CID(taken)

@@ -63,7 +63,7 @@ static int MlpCore_exec(PyObject *module)
         mlp_py_leaf_stream_add,      mlp_py_slices_add,         mlp_py_model_add,
         mlp_py_module_tree_add,      mlp_py_ticket_add,         mlp_py_safetensors_save_add,
         mlp_py_safetensors_load_add, mlp_py_ethereum_add,       mlp_py_ethereum_key_add,
-        mlp_py_anchor_workers_add,   mlp_py_ipfs_add,
+        mlp_py_anchor_workers_add,   mlp_py_ipfs_add,           mlp_py_car_add,
     };
     if (refuse_subinterpreter() != 0 || refuse_wrong_environment() != 0)
         return -1;

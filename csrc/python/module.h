@@ -83,5 +83,6 @@ int mlp_py_leaf_stream_add(PyObject *module);
 int mlp_py_ticket_add(PyObject *module);
 int mlp_py_anchor_workers_add(PyObject *module);
 int mlp_py_ipfs_add(PyObject *module);
+int mlp_py_car_add(PyObject *module);
 
 #endif

@@ -690,6 +690,14 @@ class Store:
     def log_origin(self) -> str: ...
     @property
     def log_vkey(self) -> str: ...
+    def plan_file(
+        self, kind: str, origin: str, size: int, digest: bytes, payload: Buffer, /
+    ) -> bool:
+        """Put a file that is to be published into the outbox: of a kind that takes files, with the
+        digest in its CID; ``payload`` is for that kind to read. False: it was there. Durable when
+        it returns.
+        """
+
     def plan_anchor(self, kind: str, /) -> None:
         """Put an anchor of the log's last checkpoint into the outbox; nothing where it is there.
 

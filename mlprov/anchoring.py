@@ -8,6 +8,7 @@ anchor is delivered by threads of the core while a run records, and by ``mlprov 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import pathlib
 import stat
@@ -23,6 +24,7 @@ from mlprov._core import AnchorWorkers, Store
 from mlprov.errors import ConfigError, StoreError
 
 __all__ = [
+    "FILES",
     "KINDS",
     "AnchorRow",
     "Anchoring",
@@ -36,6 +38,7 @@ __all__ = [
 ]
 
 KINDS = ("ipfs",)
+FILES = "ipfs-file"  # files that are published: on the node of "ipfs"
 EXIT_SECONDS = 2.0  # what the end of a run waits for a server at most
 _LOOK_SECONDS = 1.0  # between two looks at a store that other processes write to
 _EVERY = 600.0  # seconds
@@ -132,6 +135,8 @@ def endpoint(kind: str) -> Endpoint:
     Raises:
         ConfigError: there is none, or what is there cannot be used; values are not shown.
     """
+    if kind == FILES:
+        return dataclasses.replace(endpoint("ipfs"), kind=FILES)
     table, where = _table(kind)
     variable = f"MLPROV_{kind.upper()}"
     url = os.environ.get(f"{variable}_URL") or table.get("url")
@@ -224,6 +229,7 @@ def _configured_kinds() -> list[str]:
     for kind in KINDS:
         with contextlib.suppress(ConfigError):
             found.append(endpoint(kind).kind)
+    found += [FILES] if "ipfs" in found else []
     if not found:
         raise ConfigError(
             "cannot watch: no server is configured for any anchor",

@@ -4,6 +4,7 @@
 
 static const struct mlp_anchor_kind *const kinds[] = {
     &mlp_anchor_ipfs,
+    &mlp_anchor_ipfs_file,
 };
 
 const struct mlp_anchor_kind *mlp_anchor_kind_named(const char *name, size_t name_len)

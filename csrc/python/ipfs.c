@@ -17,7 +17,7 @@ static int read_codec(int *codec, const char *name)
     } known[] = {{"raw", MLP_CID_RAW}, {"dag-pb", MLP_CID_DAG_PB}, {"dag-cbor", MLP_CID_DAG_CBOR}};
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
         if (strcmp(name, known[i].name) == 0) {
-            *codec = known[i].codec;
+            *codec = (int)known[i].codec;
             return 0;
         }
     }

@@ -1,4 +1,4 @@
-"""``mlprov ipfs``: CIDs of files, files as CARs, files out of CARs; nothing is sent."""
+"""``mlprov ipfs``: CIDs of files, files as CARs, files out of CARs, files on a node."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import pathlib
 import shlex
 from collections.abc import Callable
 
-from mlprov import ipfs
-from mlprov.cli import output
+from mlprov import anchoring, ipfs, publishing, stores
+from mlprov.cli import output, status_verb
 from mlprov.cli.arguments import add_force
 from mlprov.errors import ConfigError
 
@@ -19,9 +19,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "cid FILE...: print the CID of each. export FILE [CAR]: write a file, such as a bundle or "
         "a model, as a CAR, which every IPFS node imports ('ipfs dag import'). import CAR FILE: "
         "take it out again, every block checked. Files are cut as IPIP-499's unixfs-v1-2025 says "
-        "(1 MiB, 1,024 links, raw leaves). Nothing is sent. IPFS is storage: a CID proves no time."
+        "(1 MiB, 1,024 links, raw leaves); nothing is sent by these. publish FILE...: send each to "
+        "the node of [anchor.ipfs], pin it there, and read it back, through the store's outbox; "
+        "whoever knows the CID can read it. IPFS is storage: it proves no time."
     )
-    parser.add_argument("action", choices=("cid", "export", "import"), help="what to do")
+    parser.add_argument("action", choices=("cid", "export", "import", "publish"), help="what to do")
     parser.add_argument("paths", nargs="+", metavar="PATH", help="as the action has it")
     parser.add_argument(
         "--cid", metavar="CID", help="import: the file to take out (default: the root)"
@@ -32,6 +34,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="BYTES",
         help="import: refuse a longer file (default: what all blocks have together)",
     )
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        default=60.0,
+        metavar="SECONDS",
+        help="publish: give up then (default: 60); 'mlprov sync' goes on",
+    )
     add_force(parser)
 
 
@@ -41,6 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
         "cid": _cid,
         "export": _export,
         "import": _import,
+        "publish": _publish,
     }
     return actions[arguments.action](arguments)
 
@@ -97,3 +107,18 @@ def _import(arguments: argparse.Namespace) -> int:
     elif not arguments.quiet:
         output.text(f"wrote {path} ({output.plural(path.stat().st_size, 'byte')}): {cid}")
     return 0
+
+
+def _publish(arguments: argparse.Namespace) -> int:
+    anchoring.endpoint(anchoring.FILES)  # what is not configured is said before anything is planned
+    with stores.open_store(arguments.store) as store:
+        cids = [publishing.plan_file(store, path).binary for path in arguments.paths]
+        anchoring.deliver(store, [anchoring.FILES], arguments.timeout)
+        found = anchoring.read_anchors(store)
+        rows = [row for row in found if row.kind == anchoring.FILES and row.reference in cids]
+        path = store.path
+    if arguments.json:
+        output.emit_json({"files": status_verb.as_json(rows), "store": path})
+    elif not arguments.quiet:
+        status_verb.show(rows, path)
+    return 0 if all(row.state == "final" for row in rows) else 2

@@ -262,6 +262,11 @@ CALLS = [
     Call("store.open_run", (RUN,), ("text",)),
     Call("store.open_stream", (RUN, "new"), ("text", "text")),
     Call("store.set_patience", (0,), ("int",)),
+    Call(
+        "store.plan_file",
+        ("ipfs-file", "origin", 1, HASH, b"{}"),
+        ("text", "text", "int", "hash", "buffer"),
+    ),
     Call("store.plan_anchor", ("ipfs",), ("text",)),
     Call("store.put_leaves", ([b"leaf"],), ("buffers",)),
     Call("store.get_leaves", (HASH,), ("hash",)),

@@ -77,7 +77,7 @@ test-ipfs: build ipfs-node ## anchors and files on a real IPFS node, a kill at e
 	@.venv/bin/pytest tests/python/test_ipfs_node.py tests/python/test_ipfs_files.py
 
 ipfs-node: ## install the IPFS node that tests/python/test_ipfs_node.py starts (npm; 3 minutes, 290 MB)
-	@cd tests/nodes/ipfs && npm ci --no-audit --no-fund
+	@cd tests/nodes/ipfs && { npm ci --no-audit --no-fund || npm install --no-save --no-package-lock --omit=optional --ignore-scripts --no-audit --no-fund; }
 
 clean: ## remove what was built (.venv stays)
 	rm -rf build dist out *.egg-info mlprov/*.so .coverage* htmlcov

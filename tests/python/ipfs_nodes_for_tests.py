@@ -91,6 +91,40 @@ class IpfsNode:
             return bytes(got.read())
 
 
+# Ends the process at the KILL_AT-th moment: before and after every durable write and every send.
+KILLER = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+static int left = -1;
+static void tick(void)
+{
+    if (left < 0)
+        left = atoi(getenv("KILL_AT"));
+    if (--left == 0)
+        kill(getpid(), SIGKILL);
+}
+#define REAL(name) ((__typeof__(name) *)dlsym(RTLD_NEXT, #name))
+int fsync(int fd) { tick(); int r = REAL(fsync)(fd); tick(); return r; }
+int fdatasync(int fd) { tick(); int r = REAL(fdatasync)(fd); tick(); return r; }
+ssize_t send(int fd, const void *b, size_t n, int f)
+{ tick(); ssize_t r = REAL(send)(fd, b, n, f); tick(); return r; }
+"""
+
+
+def killer(folder: Path) -> Path:
+    """The library that does so, to be preloaded."""
+    (folder / "killer.c").write_text(KILLER)
+    library = folder / "killer.so"
+    subprocess.run(
+        ["cc", "-shared", "-fPIC", "-o", library, folder / "killer.c", "-ldl"], check=True
+    )
+    return library
+
+
 @contextlib.contextmanager
 def running_node(folder: Path) -> Iterator[IpfsNode]:
     """A node that runs; skips where none is installed."""

@@ -6,6 +6,10 @@ import hashlib
 import json
 import os
 import re
+import shutil
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +17,7 @@ from pathlib import Path
 import pytest
 from cli_for_tests import run_command, shell
 from faults_for_tests import used_store
-from ipfs_nodes_for_tests import IpfsNode, in_front_of, running_node
+from ipfs_nodes_for_tests import IpfsNode, in_front_of, killer, running_node
 from servers_for_tests import always, answer, serving
 
 import mlprov
@@ -206,6 +210,33 @@ def test_one_file_is_published_once_however_often_it_is_asked_for(
     for _ in range(3):
         assert run_command("ipfs", "publish", large, "--store", store).code == 0
     assert len(rows(store)) == 1
+
+
+def test_a_kill_at_many_moments_of_sending_a_file_loses_nothing(
+    node: IpfsNode, at: Callable[[str], None], tmp_path: Path, large: Path
+) -> None:
+    library = killer(tmp_path)
+    at(node.url)
+    used_store(tmp_path)
+    command = [sys.executable, "-m", "mlprov", "ipfs", "publish", "-q", str(large), "--store"]
+    cid = str(ipfs.cid_of_file(large))
+    finished, moment = False, 1
+    while not finished:
+        store = tmp_path / f"store-{moment}"
+        shutil.copytree(tmp_path / "store", store)
+        killed = subprocess.run(
+            [*command, store],
+            env=os.environ | {"LD_PRELOAD": str(library), "KILL_AT": str(moment)},
+            check=False,
+        )
+        finished = killed.returncode == 0
+        assert finished or killed.returncode == -signal.SIGKILL
+        assert run_command("ipfs", "publish", "-q", large, "--store", store).code == 0, moment
+        assert [row.state for row in rows(store)] == ["final"]
+        assert node.ask(f"cat?arg={cid}") == large.read_bytes()
+        shutil.rmtree(store)
+        moment += 11
+    assert moment > 50
 
 
 # A node that lies: the real one behind a proxy

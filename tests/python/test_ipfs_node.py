@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 from cli_for_tests import run_command, shell
 from faults_for_tests import used_store
-from ipfs_nodes_for_tests import IpfsNode, running_node
+from ipfs_nodes_for_tests import IpfsNode, killer, running_node
 from servers_for_tests import always, answer, serving
 
 import mlprov
@@ -149,37 +149,10 @@ def test_watch_anchors_what_others_record_and_ends_at_sigterm(
     assert states(store) == ["final"]
 
 
-KILLER = """
-#define _GNU_SOURCE
-#include <dlfcn.h>
-#include <signal.h>
-#include <stdlib.h>
-#include <sys/socket.h>
-#include <unistd.h>
-static int left = -1;
-static void tick(void)
-{
-    if (left < 0)
-        left = atoi(getenv("KILL_AT"));
-    if (--left == 0)
-        kill(getpid(), SIGKILL);
-}
-#define REAL(name) ((__typeof__(name) *)dlsym(RTLD_NEXT, #name))
-int fsync(int fd) { tick(); int r = REAL(fsync)(fd); tick(); return r; }
-int fdatasync(int fd) { tick(); int r = REAL(fdatasync)(fd); tick(); return r; }
-ssize_t send(int fd, const void *b, size_t n, int f)
-{ tick(); ssize_t r = REAL(send)(fd, b, n, f); tick(); return r; }
-"""
-
-
 def test_a_kill_at_every_durable_write_and_every_send_loses_nothing(
     node: IpfsNode, at: Callable[[str], None], tmp_path: Path
 ) -> None:
-    (tmp_path / "killer.c").write_text(KILLER)
-    library = tmp_path / "killer.so"
-    subprocess.run(
-        ["cc", "-shared", "-fPIC", "-o", library, tmp_path / "killer.c", "-ldl"], check=True
-    )
+    library = killer(tmp_path)
     at(node.url)
     used_store(tmp_path)
     command = [sys.executable, "-m", "mlprov", "anchor", "ipfs", "-q", "--store"]

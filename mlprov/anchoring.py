@@ -18,10 +18,11 @@ from typing import Any
 
 from mlprov import keys
 from mlprov._core import AnchorWorkers, Store
-from mlprov.anchor_servers import KINDS, Endpoint, endpoint, every
+from mlprov.anchor_servers import FILES, KINDS, Endpoint, endpoint, every
 from mlprov.errors import ConfigError, StoreError
 
 __all__ = [
+    "FILES",
     "KINDS",
     "AnchorRow",
     "Anchoring",
@@ -158,6 +159,7 @@ def _configured_kinds() -> list[str]:
     for kind in KINDS:
         with contextlib.suppress(ConfigError):
             found.append(endpoint(kind).kind)
+    found += [FILES] if "ipfs" in found else []
     if not found:
         raise ConfigError(
             "cannot watch: no server is configured for any anchor",

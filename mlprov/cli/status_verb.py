@@ -8,7 +8,7 @@ import base64
 from mlprov import anchoring, stores
 from mlprov.cli import output
 
-_HEADER = ("ANCHOR", "LOG SIZE", "STATE", "SINCE (UTC)", "BLOCK", "COST", "REFERENCE", "NEXT STEP")
+_HEADER = ("ANCHOR", "SIZE", "STATE", "SINCE (UTC)", "BLOCK", "COST", "REFERENCE", "NEXT STEP")
 _ASKS = "needs_operator"
 _ETHER = 10**18  # wei
 
@@ -16,7 +16,8 @@ _ETHER = 10**18  # wei
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.description = (
-        "List the anchors of the store log's checkpoints, newest first. A state is shown only when "
+        "List the anchors of the store log's checkpoints (SIZE: of the log) and the files that are "
+        "published (ipfs-file, SIZE in bytes), newest first. A state is shown only when "
         "it is true: 'sent' says that it may be on the network, 'final' that nothing is left to "
         "do. IPFS is storage: it proves no time. Exit code 2 where somebody has to do something."
     )
@@ -26,9 +27,14 @@ def reference_text(row: anchoring.AnchorRow) -> str:
     """A CID in base32, another reference in hexadecimal."""
     if not row.reference:
         return "-"
-    if row.kind == "ipfs":
+    if row.kind in ("ipfs", anchoring.FILES):
         return "b" + base64.b32encode(row.reference).decode().rstrip("=").lower()
     return "0x" + row.reference.hex()
+
+
+def _size(row: anchoring.AnchorRow) -> str:
+    """Of the log; of a file its bytes."""
+    return f"{row.size} bytes" if row.kind == anchoring.FILES else str(row.size)
 
 
 def _place_text(row: anchoring.AnchorRow) -> str:
@@ -66,7 +72,7 @@ def show(rows: list[anchoring.AnchorRow], path: str) -> None:
     cells = [
         (
             _place_text(row),
-            row.size,
+            _size(row),
             row.state,
             row.since[:19].replace("T", " "),
             _block_text(row),
@@ -79,7 +85,7 @@ def show(rows: list[anchoring.AnchorRow], path: str) -> None:
     output.table(cells, header=_HEADER)
     for row in rows:
         if row.note:
-            output.text(f"{row.kind} of log size {row.size}: {row.note}")
+            output.text(f"{row.kind} of size {_size(row)}: {row.note}")
 
 
 def _chain_json(row: anchoring.AnchorRow) -> dict[str, object]:

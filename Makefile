@@ -77,11 +77,11 @@ bench: build ## print the benchmark tables, and the goals of all as one and as b
 	@for script in benchmarks/[a-z]*.py; do $(PYTHON_VENV) "$$script" || exit 1; done
 	@$(PYTHON_VENV) benchmarks/_goals.py
 
-test-ipfs: build ipfs-node ## anchors on a real IPFS node, a kill at every durable write among them
-	@.venv/bin/pytest tests/python/test_ipfs_node.py
+test-ipfs: build ipfs-node ## anchors and files on a real IPFS node, a kill at every durable write among them
+	@.venv/bin/pytest tests/python/test_ipfs_node.py tests/python/test_ipfs_files.py
 
 ipfs-node: ## install the IPFS node that tests/python/test_ipfs_node.py starts (npm; 3 minutes, 290 MB)
-	@cd tests/nodes/ipfs && npm ci --no-audit --no-fund
+	@cd tests/nodes/ipfs && { npm ci --no-audit --no-fund || npm install --no-save --no-package-lock --omit=optional --ignore-scripts --no-audit --no-fund; }
 
 notebooks: build ## execute notebooks/ in place, then the tests of what notebooks show
 	@bash scripts/notebooks.sh

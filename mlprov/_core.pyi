@@ -240,6 +240,78 @@ def encode_leaves(leaves: Iterable[Buffer], /) -> bytes: ...
 def decode_leaves(data: Buffer, /) -> list[bytes]:
     """Strict reading of a leaves file; EvidenceError names the offset."""
 
+# ---- ipfs ----
+# How a file is cut: (chunk size, width, raw leaves, version of CIDs).
+_Unixfs: TypeAlias = tuple[int, int, bool, int]
+
+def cid_of_block(data: Buffer, codec: str = "raw", /) -> bytes:
+    """The 36 bytes of a CIDv1; codecs are raw, dag-pb and dag-cbor (ValueError)."""
+
+def cid_text(cid: Buffer, base: str = "b", /) -> str:
+    """In base "b", "f", "k" or "z"; "Q": version 0, of dag-pb alone (ValueError)."""
+
+def cid_from_text(text: str, /) -> bytes:
+    """Strict reading, of version 0 too; EvidenceError where it is no CID of a SHA-256."""
+
+def cid_from_bytes(data: Buffer, /) -> bytes: ...
+def cid_of_file(
+    path: _Path,
+    unixfs: _Unixfs,
+    /,
+    *,
+    threads: int | None = None,
+    progress: Callable[[int, int], object] | None = None,
+) -> tuple[bytes, int, int]:
+    """(CID, length of the file, length of all blocks). Files, errors and ``progress`` as
+    ``hash_file`` has them; regular files alone (ConfigError).
+    """
+
+def dag_cbor_encode(value: object, cid_type: type, /) -> bytes:
+    """A value of None, bool, int (64 bits), float (finite), str, bytes, list, tuple, dict (keys
+    str) and ``cid_type`` (its ``binary`` is a CID). TypeError: another; ValueError: a number
+    that does not fit, or deeper than 128.
+    """
+
+def dag_cbor_check(data: Buffer, /) -> None:
+    """EvidenceError where bytes are not exactly one value in its one encoding."""
+
+def car_write(
+    path: _Path,
+    fd: int,
+    name: _Path,
+    unixfs: _Unixfs,
+    /,
+    *,
+    threads: int | None = None,
+    progress: Callable[[int, int], object] | None = None,
+) -> tuple[bytes, int]:
+    """Write a file as a CAR of version 1 to a descriptor, ``name`` naming that in errors.
+    (CID, bytes written). The file is read twice.
+    """
+
+def car_read(
+    path: _Path, /, *, progress: Callable[[int, int], object] | None = None
+) -> tuple[list[bytes], int, int]:
+    """(roots, how many blocks, their length), every block having been hashed.
+
+    EvidenceError: no CAR of version 1, a root that is missing; VerificationError: a block is not
+    what its CID names.
+    """
+
+def car_extract(
+    path: _Path,
+    fd: int,
+    name: _Path,
+    /,
+    *,
+    cid: bytes | None = None,
+    max_size: int | None = None,
+    progress: Callable[[int, int], object] | None = None,
+) -> tuple[bytes, int]:
+    """Write the file that ``cid``, or the only root, names. (CID, length). IndexError: longer than
+    ``max_size``, by default the length of all blocks.
+    """
+
 # ---- tensor ----
 def tensor_digests(
     tensors: Sequence[object], /, algorithm: str = "blake3", *, threads: int | None = None
@@ -693,6 +765,14 @@ class Store:
     def log_origin(self) -> str: ...
     @property
     def log_vkey(self) -> str: ...
+    def plan_file(
+        self, kind: str, origin: str, size: int, digest: bytes, payload: Buffer, /
+    ) -> bool:
+        """Put a file that is to be published into the outbox: of a kind that takes files, with the
+        digest in its CID; ``payload`` is for that kind to read. False: it was there. Durable when
+        it returns.
+        """
+
     def plan_anchor(
         self, kind: str, chain: str = "", target: str = "", account: str = "", /
     ) -> None:

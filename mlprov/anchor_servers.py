@@ -7,6 +7,7 @@ never from a project's files: whoever clones a repository has not chosen those.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import pathlib
 import stat
@@ -22,9 +23,10 @@ from mlprov.ethereum_accounts import Account
 if TYPE_CHECKING:
     from mlprov._core import _Endpoint
 
-__all__ = ["KINDS", "Endpoint", "endpoint", "every"]
+__all__ = ["FILES", "KINDS", "Endpoint", "endpoint", "every"]
 
 KINDS = ("ethereum", "ipfs")
+FILES = "ipfs-file"  # files that are published: on the node of "ipfs"
 _EVERY = 600.0  # seconds
 _EVERY_MAX = 1_000_000
 _TIMEOUT = 30.0  # seconds for one request
@@ -146,6 +148,8 @@ def endpoint(
     Raises:
         ConfigError: there is none, or what is there cannot be used; values are not shown.
     """
+    if kind == FILES:
+        return dataclasses.replace(endpoint("ipfs", given), kind=FILES)
     given = given or {}
     table, where = _table(kind)
     variable = f"MLPROV_{kind.upper()}"

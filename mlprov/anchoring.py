@@ -19,11 +19,12 @@ from typing import Any
 
 from mlprov import keys
 from mlprov._core import AnchorWorkers, Store
-from mlprov.anchor_servers import KINDS, Endpoint, endpoint, every
+from mlprov.anchor_servers import FILES, KINDS, Endpoint, endpoint, every
 from mlprov.errors import ConfigError, StoreError
 from mlprov.ethereum_accounts import ether_text
 
 __all__ = [
+    "FILES",
     "KINDS",
     "AnchorRow",
     "Anchoring",
@@ -99,7 +100,7 @@ class AnchorRow:
         """A CID in base32, another reference in hexadecimal, "-" before there is one."""
         if not self.reference:
             return "-"
-        if self.kind == "ipfs":
+        if self.kind in ("ipfs", FILES):
             return "b" + base64.b32encode(self.reference).decode().rstrip("=").lower()
         return "0x" + self.reference.hex()
 
@@ -175,6 +176,7 @@ def _configured_kinds() -> list[str]:
     for kind in KINDS:
         with contextlib.suppress(ConfigError):
             found.append(endpoint(kind).kind)
+    found += [FILES] if "ipfs" in found else []
     if not found:
         raise ConfigError(
             "cannot watch: no server is configured for any anchor",

@@ -44,6 +44,7 @@ class Settings:
     seeds: bool | str = True
     delta: float | None = None
     anchors: tuple[str, ...] = ()
+    publish: tuple[str, ...] | None = None
     tags: tuple[str, ...] = ()
     group: str | None = None
     notes: str | None = None
@@ -126,6 +127,13 @@ def _anchors(value: Any) -> tuple[str, ...]:
     return kinds
 
 
+def _publish(value: Any) -> tuple[str, ...]:
+    what = _texts(value)
+    if set(what) - {"bundle", "model"}:
+        raise ValueError("'bundle', 'model', both or none")
+    return what
+
+
 def _every(value: Any) -> str | int:
     if value == "epoch":
         return "epoch"
@@ -142,7 +150,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "trust_version": _truth,
     "on_error": _one_of("warn", "raise"), "resume": _one_of("never", "auto", "must"),
     "run_id": _run_id, "seeds": _seeds, "delta": _delta,
-    "anchors": _anchors, "tags": _texts, "group": _text, "notes": _text,
+    "anchors": _anchors, "publish": _publish, "tags": _texts, "group": _text, "notes": _text,
 }  # fmt: skip
 
 
@@ -209,6 +217,12 @@ def _project_settings(name: str) -> dict[str, Any]:
             "publish anything",
             "set MLPROV_ANCHORS or the argument anchors= yourself",
         )
+    if "publish" in settings:
+        raise ConfigError(
+            f"cannot use publish={settings['publish']!r} ({path}): a project's file may not say "
+            "what is published",
+            f"set it in {keys.home() / 'config.toml'}, MLPROV_PUBLISH or the argument publish=",
+        )
     if settings.get("store") is not None:
         inside = (path.parent / settings["store"]).resolve()
         if not inside.is_relative_to(path.parent.resolve()):
@@ -248,6 +262,13 @@ def resolve(arguments: Mapping[str, Any]) -> Settings:
         if value is not None
     }
     settings = dataclasses.replace(Settings(), **merged)
+    if settings.publish and "ipfs" not in settings.anchors:
+        raise ConfigError(
+            f"cannot publish {' and '.join(settings.publish)}: no IPFS node is asked for",
+            "add anchors=['ipfs'], or leave publish out",
+        )
+    if settings.publish is None and "ipfs" in settings.anchors:
+        settings = dataclasses.replace(settings, publish=("bundle",))
     if settings.run_id is not None and settings.resume != "must":
         raise ConfigError(
             f"cannot use run_id={settings.run_id!r} with resume={settings.resume!r}: it names the"

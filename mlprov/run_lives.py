@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, TypeVar
 
-from mlprov import anchoring, keys, notices, ranks, resumption
+from mlprov import anchoring, keys, notices, publishing, ranks, resumption
 from mlprov.barriers import Barrier, PendingRecord
 from mlprov.captures import Capture, Guard
 from mlprov.configuration import Settings
@@ -77,7 +77,8 @@ class RunLife(RecordedRun):
         self._make = RunRecords(
             self.recorder, settings, model, optimizer, kept, account, self._guard
         )
-        self._anchoring = anchoring.Anchoring(settings.anchors)
+        files = (anchoring.FILES,) if settings.publish else ()
+        self._anchoring = anchoring.Anchoring((*settings.anchors, *files))
         self.last_epoch: int | None = None
         self.resumed = False
         self._end_is_recorded = False
@@ -361,9 +362,19 @@ class RunLife(RecordedRun):
         if self.wait(ends - time.monotonic()) and not laid_down:
             self.recorder.attempt("key", self.recorder.log.destroy_key)
             self.recorder.attempt("anchor", lambda: self._anchoring.plan(self.recorder.store))
+            for what in self._settings.publish or ():
+                self.recorder.attempt("publication", functools.partial(self._publish, what))
         self._anchoring.finish(ends - time.monotonic())
         self._status = "incomplete" if self.recorder.unwritten else status
         self.recorder.close()
+
+    def _publish(self, what: str) -> None:
+        """Put the bundle, or the checkpoint that was recorded last, into the outbox."""
+        store = self.recorder.store
+        if what == "bundle":
+            publishing.plan_bundle(store, self.id)
+        elif self._recorded is not None:
+            publishing.plan_model(store, self.id, self._recorded)
 
     def _record_end(self, status: str, kind: str | None, laid_down: bool) -> None:
         self._end_is_recorded = True

@@ -42,6 +42,7 @@ def start(
     parents: Sequence[str] = (),
     seeds: bool | str | None = None,
     anchors: Sequence[str] | None = None,
+    publish: Sequence[str] | None = None,
     every: str | int | None = None,
     snapshot: str | None = None,
     check: str | None = None,
@@ -85,6 +86,9 @@ def start(
             tell what is drawn next: not for generators of noise that has to stay unknown.
         anchors: kinds of anchors: ``"log"``, the local store log, is always on; ``"ipfs"``
             publishes its checkpoints (mlprov/anchoring.py says where).
+        publish: with ``anchors=["ipfs"]``, what else is published at the end, for everybody to
+            read: ``"bundle"``, the run's records, which is the default then; ``"model"``, the
+            checkpoint that was recorded last. ``[]``: nothing.
         every: ``"epoch"``: state is recorded at the end of each; a number: weights also after so
             many optimizer steps each time. torch's optimizers alone are seen to step.
         snapshot: how a capture is kept apart from writes. ``"overlap"``: what optimizers write is
@@ -137,8 +141,8 @@ def start(
             f"cannot start a run named {name!r}: expected Unicode text without U+0000, not blank"
         )
     arguments = {
-        "project": project, "store": store, "seeds": seeds, "anchors": anchors, "every": every,
-        "delta": delta, "snapshot": snapshot, "check": check,
+        "project": project, "store": store, "seeds": seeds, "anchors": anchors, "publish": publish,
+        "every": every, "delta": delta, "snapshot": snapshot, "check": check,
         "trust_version": trust_version, "algorithm": algorithm, "on_error": on_error,
         "resume": resume, "run_id": run_id, "tags": tags, "group": group, "notes": notes,
     }  # fmt: skip

@@ -252,6 +252,8 @@ def run_anchors(store: Store, heads: Sequence[HeadRow]) -> list[dict[str, Any]]:
         for anchor in _choose(read_stored(store), heads)
     ]
     for row in reversed(anchoring.read_anchors(store)):
+        if row.kind == anchoring.FILES:
+            continue  # no anchor of the log: mlprov.publishing
         if row.state not in STATES and any(index < row.size for index, _ in indices):
             listed.append(_shown(row.kind, row.size, row.state, row.since, indices))
     return listed

@@ -102,12 +102,16 @@ struct mlp_anchor_kind {
      * Returns: 0; MLP_E_MISMATCH; MLP_E_MALFORMED. */
     int (*verify)(const void *evidence, size_t evidence_len, const void *payload,
                   size_t payload_len, struct mlp_error *error);
+
+    /* Its intents are files that somebody names, not checkpoints: mlp_deliver_plan does nothing. */
+    bool takes_files;
 };
 
 /* Returns: NULL: no such kind. */
 const struct mlp_anchor_kind *mlp_anchor_kind_named(const char *name, size_t name_len);
 
 extern const struct mlp_anchor_kind mlp_anchor_ipfs;
+extern const struct mlp_anchor_kind mlp_anchor_ipfs_file;
 extern const struct mlp_anchor_kind mlp_anchor_ethereum;
 
 #endif

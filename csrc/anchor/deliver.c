@@ -56,6 +56,8 @@ int mlp_deliver_plan(struct mlp_store *store, const struct mlp_anchor_endpoint *
     uint64_t size = 0;
     int64_t id = 0;
     bool made = false;
+    if (endpoint->kind->takes_files)
+        return 0;
     int status = mlp_store_begin_read(store, error);
     if (status != 0)
         return status;

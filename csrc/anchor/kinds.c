@@ -4,6 +4,7 @@
 
 static const struct mlp_anchor_kind *const kinds[] = {
     &mlp_anchor_ipfs,
+    &mlp_anchor_ipfs_file,
     &mlp_anchor_ethereum,
 };
 

@@ -4,17 +4,6 @@
 #include "python/arguments.h"
 #include "python/visit.h"
 
-/* object: NULL, None or what can be called. */
-static int read_progress(struct mlp_py_visit *visit, PyObject *object, const char *what)
-{
-    visit->progress = object != NULL ? object : Py_None;
-    if (Py_IsNone(visit->progress) || PyCallable_Check(visit->progress))
-        return 0;
-    PyErr_Format(PyExc_TypeError, "%s must be None or a callable, not %R", what,
-                 (PyObject *)Py_TYPE(object));
-    return -1;
-}
-
 /* ---- one file: arguments ---- */
 
 struct one_file {
@@ -143,7 +132,7 @@ static PyObject *MlpCore_hash_file(PyObject *module, PyObject *args, PyObject *k
                                     &threads, &progress) &&
         read_algorithms(state, &file, 1, algorithms, "hash_file: algorithms") == 0 &&
         mlp_py_threads(state, &file.threads, threads, "hash_file: threads") == 0 &&
-        read_progress(&file.visit, progress, "hash_file: progress") == 0 &&
+        mlp_py_visit_progress(&file.visit, progress, "hash_file: progress") == 0 &&
         hash_path(state, &file, path) == 0)
         answer = Py_BuildValue("NK", whole_digests(&file), (unsigned long long)file.len);
     clear(&file);
@@ -276,7 +265,7 @@ static PyObject *MlpCore_hash_files(PyObject *module, PyObject *args, PyObject *
                                     &threads, &progress) &&
         mlp_py_algorithm(state, &files.algorithm, algorithm, "hash_files: algorithm") == 0 &&
         mlp_py_threads(state, &files.threads, threads, "hash_files: threads") == 0 &&
-        read_progress(&files.visit, progress, "hash_files: progress") == 0 &&
+        mlp_py_visit_progress(&files.visit, progress, "hash_files: progress") == 0 &&
         read_paths(&files, paths) == 0 && hash_paths(state, &files) == 0)
         answer = many_answer(state, &files);
     mlp_file_entries_clear(files.entries, files.count);

@@ -85,6 +85,8 @@ int mlp_py_run_log_add(PyObject *module);
 int mlp_py_leaf_stream_add(PyObject *module);
 int mlp_py_ticket_add(PyObject *module);
 int mlp_py_anchor_workers_add(PyObject *module);
+int mlp_py_ipfs_add(PyObject *module);
+int mlp_py_car_add(PyObject *module);
 int mlp_py_step_gate_add(PyObject *module);
 
 #endif

@@ -333,6 +333,9 @@ static PyMethodDef methods[] = {
     {"plan_anchor", MlpCore_Store_plan_anchor, METH_VARARGS,
      PyDoc_STR("plan_anchor($self, kind, chain='', target='', account='', /)\n--\n\n"
                "Plan an anchor of the last checkpoint.")},
+    {"plan_file", MlpCore_Store_plan_file, METH_VARARGS,
+     PyDoc_STR("plan_file($self, kind, origin, size, digest, payload, /)\n--\n\n"
+               "Plan a file's publication; whether it is new.")},
     {"resume_anchors", MlpCore_Store_resume_anchors, METH_NOARGS,
      PyDoc_STR("resume_anchors($self, /)\n--\n\nLet all that waits go on; how many waited for "
                "somebody.")},

@@ -29,6 +29,7 @@ PyObject *mlp_py_leaf_stream_wrap(struct mlp_py_state *state, struct mlp_stream 
 PyObject *MlpCore_Store_query(PyObject *self, PyObject *args);
 PyObject *MlpCore_Store_put_import(PyObject *self, PyObject *args);
 PyObject *MlpCore_Store_plan_anchor(PyObject *self, PyObject *args);
+PyObject *MlpCore_Store_plan_file(PyObject *self, PyObject *args);
 PyObject *MlpCore_Store_resume_anchors(PyObject *self, PyObject *ignored);
 
 #endif

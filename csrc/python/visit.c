@@ -2,6 +2,16 @@
 
 #include "python/view.h"
 
+int mlp_py_visit_progress(struct mlp_py_visit *visit, PyObject *object, const char *what)
+{
+    visit->progress = object != NULL ? object : Py_None;
+    if (Py_IsNone(visit->progress) || PyCallable_Check(visit->progress))
+        return 0;
+    PyErr_Format(PyExc_TypeError, "%s must be None or a callable, not %R", what,
+                 (PyObject *)Py_TYPE(object));
+    return -1;
+}
+
 int mlp_py_visit_look(void *context, uint64_t files, uint64_t bytes)
 {
     struct mlp_py_visit *visit = context;

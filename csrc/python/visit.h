@@ -15,6 +15,10 @@ struct mlp_py_visit {
     PyObject *progress; /* what to call with files and bytes, or None */
 };
 
+/* Takes what is to be called. object: NULL, None or what can be called; kept while the visit is.
+ * Returns: 0, or -1 with an exception set. */
+int mlp_py_visit_progress(struct mlp_py_visit *visit, PyObject *object, const char *what);
+
 /* For a struct mlp_files_look; context: a visit that has begun. Lets Ctrl-C through, and says how far
  * it is. Returns: 0, or MLP_PY_RAISED with an exception set. */
 int mlp_py_visit_look(void *context, uint64_t files, uint64_t bytes);

@@ -32,6 +32,7 @@ VERBS = {
     "anchor": "anchor the store's log outside this machine",
     "status": "show what is anchored and what is on its way",
     "sync": "deliver what is on its way",
+    "ipfs": "print CIDs, write and read CARs, publish files",
     "keys": "show or make the owner key",
     "trust": "pin the key of somebody whose runs you accept",
     "doctor": "check this installation, the store and the key",

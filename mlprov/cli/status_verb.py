@@ -8,14 +8,15 @@ from mlprov import anchor_reports, anchoring, stores
 from mlprov.chain_nodes import ChainNode
 from mlprov.cli import output
 
-_HEADER = ("ANCHOR", "LOG SIZE", "STATE", "SINCE (UTC)", "BLOCK", "COST", "REFERENCE", "NEXT STEP")
+_HEADER = ("ANCHOR", "SIZE", "STATE", "SINCE (UTC)", "BLOCK", "COST", "REFERENCE", "NEXT STEP")
 _ASKS = "needs_operator"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.description = (
-        "List the anchors of the store log's checkpoints, newest first. A state is shown only when "
+        "List the anchors of the store log's checkpoints (SIZE: of the log) and the files that are "
+        "published (ipfs-file, SIZE in bytes), newest first. A state is shown only when "
         "it is true: 'sent' says that it may be on the network, 'final' that nothing is left to "
         "do. IPFS is storage: it proves no time. Exit code 2 where somebody has to do something. "
         "With --check each is held against its checkpoint: 1 where one does not hold, 2 where one "
@@ -30,6 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the same, and ask an Ethereum node of your own whether it has each block and calls "
         "it final; 'configured' is the one in your configuration or MLPROV_ETHEREUM_URL",
     )
+
+
+def _size(row: anchoring.AnchorRow) -> str:
+    """Of the log; of a file its bytes."""
+    return f"{row.size} bytes" if row.kind == anchoring.FILES else str(row.size)
 
 
 def _place_text(row: anchoring.AnchorRow) -> str:
@@ -59,7 +65,7 @@ def show(rows: list[anchoring.AnchorRow], path: str) -> None:
     cells = [
         (
             _place_text(row),
-            row.size,
+            _size(row),
             row.state,
             row.since[:19].replace("T", " "),
             _block_text(row),
@@ -72,7 +78,7 @@ def show(rows: list[anchoring.AnchorRow], path: str) -> None:
     output.table(cells, header=_HEADER)
     for row in rows:
         if row.note:
-            output.text(f"{row.kind} of log size {row.size}: {row.note}")
+            output.text(f"{row.kind} of size {_size(row)}: {row.note}")
 
 
 def _chain_json(row: anchoring.AnchorRow) -> dict[str, object]:

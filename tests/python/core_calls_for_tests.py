@@ -16,6 +16,10 @@ from mlprov import _core
 RUN = "019aa5c1-5a40-7000-8000-000000000001"
 HASH = bytes(32)
 TIME = "2026-11-21T09:30:00.000Z"
+CID36 = b"\x01\x55\x12\x20" + HASH
+CID_TEXT = _core.cid_text(CID36)
+UNIXFS = (1024, 174, True, 1)
+WRITABLE = os.open(os.devnull, os.O_WRONLY)
 INTENT = (1, 0, 1, 2, 21000, None, 0, b"data")
 
 # What no argument of a kind may be. None stands apart: some arguments are optional.
@@ -59,6 +63,7 @@ WRONG: dict[str, tuple[Any, ...]] = {
         (1, 2, 3, 4, 5, None, None, b""),
         (1, 2, 3, 4, 5, None, 7, "data"),
     ),
+    "cut": (5, "cut", (), [1, 2, True, 1], ("1", 2, True, 1), (1, 2, True), (1, 2, True, 1.5)),
     "row": (
         5,
         "row",
@@ -168,6 +173,26 @@ CALLS = [
     Call("MerkleTree([b'a']).prove_inclusion", (0, 1), ("int", "int?")),
     Call("MerkleTree([b'a']).prove_consistency", (0, 1), ("int", "int?")),
     Call("json_decode", (b"[1]", 100, 10), ("buffer", "int", "int")),
+    Call("cid_of_block", (b"data", "raw"), ("buffer", "text")),
+    Call("cid_text", (CID36, "b"), ("buffer", "text")),
+    Call("cid_from_text", (CID_TEXT,), ("text",)),
+    Call("cid_from_bytes", (CID36,), ("buffer",)),
+    Call("cid_of_file", ("FILE", UNIXFS), ("path", "cut"), {**THREADS, **PROGRESS}),
+    Call(
+        "car_write",
+        ("FILE", WRITABLE, "car", UNIXFS),
+        ("path", "int", "path", "cut"),
+        {**THREADS, **PROGRESS},
+    ),
+    Call("car_read", ("CAR",), ("path",), PROGRESS),
+    Call(
+        "car_extract",
+        ("CAR", WRITABLE, "file"),
+        ("path", "int", "path"),
+        {"cid": (None, "hash?"), "max_size": (None, "int?"), **PROGRESS},
+    ),
+    Call("dag_cbor_encode", ([1, "a"], _core.Store), ()),
+    Call("dag_cbor_check", (b"\x01",), ("buffer",)),
     Call("encode_leaves", ([b"leaf"],), ("buffers",)),
     Call("decode_leaves", (b"",), ("buffer",)),
     Call("tensor_digests", ([b"tensor"],), ("objects",), {**BY, **THREADS}),
@@ -250,6 +275,11 @@ CALLS = [
     Call("store.open_stream", (RUN, "new"), ("text", "text")),
     Call("store.set_patience", (0,), ("int",)),
     Call(
+        "store.plan_file",
+        ("ipfs-file", "origin", 1, HASH, b"{}"),
+        ("text", "text", "int", "hash", "buffer"),
+    ),
+    Call(
         "store.plan_anchor",
         ("ethereum", "1", "contract", "account"),
         ("text", "text", "text", "text"),
@@ -314,6 +344,8 @@ class World:
     def __init__(self, folder: Path, store: _core.Store) -> None:
         self.store = store
         (folder / "file").write_bytes(b"0123456789")
+        with (folder / "car").open("wb") as car:
+            _core.car_write(folder / "file", car.fileno(), "car", UNIXFS)
         (folder / "safetensors").write_bytes(b"\2\0\0\0\0\0\0\0{}")
         self.key = _core.SigningKey.create(folder / "key", None)
         self.account = _core.EthereumKey.from_secret(b"\1" * 32)
@@ -325,6 +357,7 @@ class World:
         self.values: dict[str, Any] = {
             "MODULE": self.module,
             "FILE": folder / "file",
+            "CAR": folder / "car",
             "SAFETENSORS": folder / "safetensors",
             "KEY": folder / "key",
             "NEW": folder / "new",

@@ -5,103 +5,32 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from cli_for_tests import run_command, shell
-from conftest import ROOT
 from faults_for_tests import used_store
+from ipfs_nodes_for_tests import IpfsNode, killer, running_node
 from servers_for_tests import always, answer, node_that, serving
 
 import mlprov
 from mlprov import anchoring, stores
 
-NODE = ROOT / "tests" / "nodes" / "ipfs"
 SECRET = "s3cr3t-k3y"
-
-
-class IpfsNode:
-    """One node in a directory of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.process: subprocess.Popen[str] | None = None
-        self.url = ""
-
-    def _environment(self) -> dict[str, str]:
-        polyfill = NODE / "polyfill.cjs"
-        return os.environ | {
-            "IPFS_PATH": str(self.folder),
-            "NODE_OPTIONS": f"--require {polyfill}",
-        }
-
-    def _command(self, *words: str) -> list[str]:
-        return [str(NODE / "node_modules" / ".bin" / "jsipfs"), *words]
-
-    def init(self) -> None:
-        subprocess.run(
-            self._command("init", "--profile", "test"),
-            env=self._environment(),
-            check=True,
-            capture_output=True,
-            timeout=120,
-        )
-        config = self.folder / "config"
-        settings = json.loads(config.read_text())
-        settings["Addresses"]["Swarm"] = []  # else "no valid addresses" where it is offline
-        settings["Addresses"]["RPC"] = "/ip4/127.0.0.1/tcp/0"
-        config.write_text(json.dumps(settings))
-
-    def start(self) -> None:
-        self.process = subprocess.Popen(
-            self._command("daemon", "--offline"),
-            env=self._environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        assert self.process.stdout is not None
-        said = ""
-        for line in self.process.stdout:
-            said += line
-            if found := re.search(r"HTTP API listening on /ip4/127.0.0.1/tcp/(\d+)", line):
-                self.url = f"http://127.0.0.1:{found[1]}"
-            if "Daemon is ready" in line:
-                return
-        raise AssertionError(said)
-
-    def kill(self) -> None:
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            for lock in self.folder.glob("*.lock"):  # js-ipfs leaves it behind
-                shutil.rmtree(lock, ignore_errors=True)
-
-    def ask(self, path: str) -> bytes:
-        request = urllib.request.Request(f"{self.url}/api/v0/{path}", method="POST")
-        with urllib.request.urlopen(request, timeout=30) as got:
-            return bytes(got.read())
 
 
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[IpfsNode]:
     """A node that runs."""
-    if shutil.which("node") is None or not (NODE / "node_modules").is_dir():
-        pytest.skip("there is no IPFS node here: 'make ipfs-node' installs one (3 minutes)")
-    made = IpfsNode(tmp_path_factory.mktemp("ipfs"))
-    made.init()
-    made.start()
-    yield made
-    made.kill()
+    with running_node(tmp_path_factory.mktemp("ipfs")) as made:
+        yield made
 
 
 @pytest.fixture
@@ -111,9 +40,9 @@ def at(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 
 
 def rows(store: Path) -> list[anchoring.AnchorRow]:
-    """The outbox of a store."""
+    """Checkpoints in the outbox of a store; test_ipfs_files.py looks at the files."""
     with stores.open_store(store, read_only=True) as opened:
-        return anchoring.read_anchors(opened)
+        return [row for row in anchoring.read_anchors(opened) if row.kind == "ipfs"]
 
 
 def note_of(store: Path) -> bytes:
@@ -216,37 +145,10 @@ def test_watch_anchors_what_others_record_and_ends_at_sigterm(
     assert states(store) == ["final"]
 
 
-KILLER = """
-#define _GNU_SOURCE
-#include <dlfcn.h>
-#include <signal.h>
-#include <stdlib.h>
-#include <sys/socket.h>
-#include <unistd.h>
-static int left = -1;
-static void tick(void)
-{
-    if (left < 0)
-        left = atoi(getenv("KILL_AT"));
-    if (--left == 0)
-        kill(getpid(), SIGKILL);
-}
-#define REAL(name) ((__typeof__(name) *)dlsym(RTLD_NEXT, #name))
-int fsync(int fd) { tick(); int r = REAL(fsync)(fd); tick(); return r; }
-int fdatasync(int fd) { tick(); int r = REAL(fdatasync)(fd); tick(); return r; }
-ssize_t send(int fd, const void *b, size_t n, int f)
-{ tick(); ssize_t r = REAL(send)(fd, b, n, f); tick(); return r; }
-"""
-
-
 def test_a_kill_at_every_durable_write_and_every_send_loses_nothing(
     node: IpfsNode, at: Callable[[str], None], tmp_path: Path
 ) -> None:
-    (tmp_path / "killer.c").write_text(KILLER)
-    library = tmp_path / "killer.so"
-    subprocess.run(
-        ["cc", "-shared", "-fPIC", "-o", library, tmp_path / "killer.c", "-ldl"], check=True
-    )
+    library = killer(tmp_path)
     at(node.url)
     used_store(tmp_path)
     command = [sys.executable, "-m", "mlprov", "anchor", "ipfs", "-q", "--store"]

@@ -8,17 +8,15 @@ file or an argument.
 
 from __future__ import annotations
 
-import getpass
-import json
 import os
 import pathlib
-import sys
 import threading
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from mlprov import ethereum_keys
 from mlprov._core import EthereumKey, ethereum_address
 from mlprov.errors import ConfigError, Error
 
@@ -50,7 +48,6 @@ _MIN_TIP_GWEI = 0.1
 _REPLACE_AFTER = 180.0  # seconds: fifteen blocks
 _REPLACEMENTS = 5
 _CONFIRMATIONS = 6
-_PASSPHRASE_MAX = 1024  # bytes, csrc/sign/web3_keystore.h
 
 _opened: dict[str, EthereumKey] = {}  # key files of this process: a passphrase is asked for once
 _opening = threading.Lock()
@@ -246,16 +243,13 @@ def _account_of(signer: _Signer) -> str | None:
     if signer.keystore is None:
         return None
     try:
-        named = json.loads(pathlib.Path(signer.keystore).read_text(encoding="utf-8")).get("address")
+        return ethereum_keys.address_in(signer.keystore)
     except FileNotFoundError as error:
         raise ConfigError(
             f"cannot open the Ethereum key file {signer.keystore}: it is not there",
-            f"name it in {_VARIABLE}_KEYSTORE or keystore = …",
+            f"name it in {_VARIABLE}_KEYSTORE or keystore = …; 'mlprov keys new --ethereum' makes "
+            "one",
         ) from error
-    except (OSError, ValueError, AttributeError):
-        return None  # opening it says what is wrong
-    # Written without 0x; some tools leave it out.
-    return f"0x{named.removeprefix('0x')}" if isinstance(named, str) else None
 
 
 def _key(signer: _Signer) -> EthereumKey:
@@ -263,7 +257,8 @@ def _key(signer: _Signer) -> EthereumKey:
         return _key_of_environment()
     with _opening:
         if (key := _opened.get(signer.keystore)) is None:
-            key = EthereumKey.load(os.fsencode(signer.keystore), _passphrase(signer.keystore))
+            secret = ethereum_keys.passphrase(signer.keystore)
+            key = EthereumKey.load(os.fsencode(signer.keystore), secret)
             _opened[signer.keystore] = key
     return key
 
@@ -275,32 +270,3 @@ def _key_of_environment() -> EthereumKey:
         raise ConfigError(f"cannot use {_PRIVATE_KEY}: {error.what}", error.remedy) from None
     except ValueError:  # without its text, which may be the key's
         raise ConfigError(f"cannot use {_PRIVATE_KEY}: expected 64 hexadecimal digits") from None
-
-
-def _passphrase(keystore: str) -> bytes:
-    """From the descriptor that ``MLPROV_ETHEREUM_PASSPHRASE_FD`` names, or asked for."""
-    variable = f"{_VARIABLE}_PASSPHRASE_FD"
-    number = os.environ.get(variable)
-    if number is None and sys.stdin is not None and sys.stdin.isatty():
-        return getpass.getpass(f"Passphrase of {keystore}: ").encode()
-    if number is None:
-        raise ConfigError(
-            f"cannot open the Ethereum key file {keystore}: nobody gives its passphrase",
-            f"set {variable} to a file descriptor that it can be read from",
-        )
-    try:
-        return _read_line(int(number))
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"cannot read the passphrase of {keystore} from the file descriptor {number} "
-            f"({variable}): {error}",
-            "open it for this process, as in 3< file",
-        ) from error
-
-
-def _read_line(descriptor: int) -> bytes:
-    """Up to the first line end; what follows is left where it is."""
-    read = b""
-    while len(read) <= _PASSPHRASE_MAX and (byte := os.read(descriptor, 1)) not in (b"", b"\n"):
-        read += byte
-    return read.removesuffix(b"\r")

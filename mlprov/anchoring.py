@@ -20,6 +20,7 @@ from mlprov import keys
 from mlprov._core import AnchorWorkers, Store
 from mlprov.anchor_servers import KINDS, Endpoint, endpoint, every
 from mlprov.errors import ConfigError, StoreError
+from mlprov.ethereum_signers import set_signer
 
 __all__ = [
     "KINDS",
@@ -33,6 +34,7 @@ __all__ = [
     "open_kinds",
     "plan",
     "read_anchors",
+    "set_signer",
     "watch",
 ]
 

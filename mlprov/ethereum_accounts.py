@@ -1,9 +1,9 @@
 """Which Ethereum chain, contract and account anchors go to, and who signs for the account.
 
-Signers, in order of preference: a remote service (``eth_signTransaction``, as web3signer and clef
-offer it), a key file (Web3 secret storage, version 3) whose passphrase comes from a file descriptor
-or a terminal, and ``MLPROV_ETHEREUM_PRIVATE_KEY``, with a warning. Never a key in a configuration
-file or an argument.
+Signers, in order of preference: the program's own (:mod:`mlprov.ethereum_signers`), a remote
+service (``eth_signTransaction``, as web3signer and clef offer it), a key file (Web3 secret storage,
+version 3) whose passphrase comes from a file descriptor or a terminal, and
+``MLPROV_ETHEREUM_PRIVATE_KEY``, with a warning. Never a key in a configuration file or an argument.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mlprov import ethereum_keys
+from mlprov import ethereum_keys, ethereum_signers
 from mlprov._core import EthereumKey, ethereum_address
 from mlprov.errors import ConfigError, Error
 
 if TYPE_CHECKING:
     from mlprov._core import _Account, _Service
+    from mlprov._core import _Signer as _Callable
 
 __all__ = ["CONTRACTS", "SETTINGS", "Account", "read", "refuse_key"]
 
@@ -55,8 +56,9 @@ _opening = threading.Lock()
 
 @dataclass(frozen=True)
 class _Signer:
-    """One of the three; what is secret is read when it is needed."""
+    """One of the four; what is secret is read when it is needed."""
 
+    function: ethereum_signers.Signer | None = None
     url: str | None = None
     headers: tuple[str, ...] = ()
     keystore: str | None = None
@@ -89,7 +91,9 @@ class Account:
             self.chain, self.contract, self.address, self.contract_kind, self._signer(), self.limits
         )  # fmt: skip
 
-    def _signer(self) -> EthereumKey | _Service:
+    def _signer(self) -> EthereumKey | _Service | _Callable:
+        if self.signer.function is not None:
+            return ethereum_signers.for_core(self.signer.function)
         if self.signer.in_environment:
             warnings.warn(
                 f"mlprov: {_PRIVATE_KEY} holds a key that every program of this user can read; use "
@@ -220,7 +224,9 @@ class _Settings:
 
 
 def _signer(settings: _Settings) -> _Signer:
-    """What the environment names counts before what the configuration does."""
+    """The program's own, then what the environment names, then what the configuration does."""
+    if (function := ethereum_signers.signer()) is not None:
+        return _Signer(function=function)
     url, keystore = (os.environ.get(f"{_VARIABLE}_{name}") for name in ("SIGNER_URL", "KEYSTORE"))
     if not url and not keystore:
         if os.environ.get(_PRIVATE_KEY):

@@ -82,7 +82,7 @@ def for_core(function: Signer) -> Callable[[_Intent, str, bytes], bytes | tuple[
 
     def sign(intent: _Intent, account: str, digest: bytes) -> bytes | tuple[bool, str]:
         try:
-            given = function(Transaction(account, *intent), digest)
+            given: object = function(Transaction(account, *intent), digest)
             if isinstance(given, bytes | bytearray | memoryview):
                 return bytes(given)
             return False, (

@@ -8,7 +8,9 @@ import base64
 from mlprov import anchoring, stores
 from mlprov.cli import output
 
-_HEADER = ("ANCHOR", "LOG SIZE", "STATE", "SINCE (UTC)", "BLOCK", "COST", "REFERENCE", "NEXT STEP")
+_HEADER = (
+    "ANCHOR", "LOG SIZE", "STATE", "SINCE (UTC)", "TRANSACTION OR CID", "BLOCK", "COST", "NEXT STEP"
+)  # fmt: skip
 _ASKS = "needs_operator"
 _ETHER = 10**18  # wei
 
@@ -72,9 +74,9 @@ def show(rows: list[anchoring.AnchorRow], path: str) -> None:
             row.size,
             row.state,
             row.since[:19].replace("T", " "),
+            reference_text(row),
             _block_text(row),
             _cost_text(row),
-            reference_text(row),
             _next_step(row, rows),
         )
         for row in rows

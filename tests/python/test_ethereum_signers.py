@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import ethereum_reference
 import pytest
 from chains_for_tests import Chain, chain, digest_of, rows, until
+from cli_for_tests import run_command
 from nodes_for_tests import SECRETS, anvil, require_secp256k1
 
 import mlprov
@@ -181,9 +184,35 @@ def test_later_it_is_delivered_by_a_callable_that_works(there: Chain, tmp_path: 
     assert digest_of(store) in [digest for _, digest in there.events()]
 
 
-def test_a_deployment_is_signed_by_it_too(there: Chain) -> None:
-    from cli_for_tests import run_command
+HANGING = """
+import sys, threading
+import mlprov
+from mlprov import anchoring
+asked = threading.Event()
+def sign(transaction, digest):
+    asked.set()
+    threading.Event().wait()
+anchoring.set_signer(sign)
+with mlprov.start("hangs", store=sys.argv[1], anchors=["ethereum"]) as run:
+    for epoch in run.epochs(1):
+        epoch.log(loss=1.0)
+    run.wait()
+    assert asked.wait(30)
+"""
 
+
+def test_a_program_ends_though_its_signer_never_answers(there: Chain, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    done = subprocess.run(
+        [sys.executable, "-c", HANGING, store], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert there.events() == []
+    assert {row.state for row in rows(store)} <= {"planned", "reserved"}
+    assert there.pending() == 0
+
+
+def test_a_deployment_is_signed_by_it_too(there: Chain) -> None:
     set_signer(low)
     done = run_command("anchor", "ethereum", "deploy", "--json")
     assert done.code == 0, done.err

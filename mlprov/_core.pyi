@@ -20,11 +20,14 @@ _Path: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
 # Servers: URL, headers, file of certificates, milliseconds for one request.
 _Service: TypeAlias = tuple[str, tuple[str, ...], str | None, int]
+# A program's own way to sign: (intent, account, digest) -> r and s (64 or 65 bytes), or the whole
+# transaction; or (whether trying later may do, why not). Must not raise.
+_Signer: TypeAlias = "Callable[[_Intent, str, bytes], bytes | tuple[bool, str]]"
 # What an anchor that pays needs: chain id (decimal), contract's address, account, contract's name
 # (AnchorStore, MLProvenance), who signs, and limits: highest fee and least tip (wei for a unit of
 # gas), most gas, milliseconds until a transaction is replaced, replacements, confirmations.
 _Account: TypeAlias = tuple[
-    str, str, str, str, "EthereumKey | _Service", tuple[int, int, int, int, int, int]
+    str, str, str, str, "EthereumKey | _Service | _Signer", tuple[int, int, int, int, int, int]
 ]
 # Kind, then as _Service; an account for the kinds that have one.
 _Endpoint: TypeAlias = (

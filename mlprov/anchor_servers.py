@@ -23,7 +23,7 @@ from mlprov.ethereum_accounts import Account
 if TYPE_CHECKING:
     from mlprov._core import _Endpoint
 
-__all__ = ["FILES", "KINDS", "Endpoint", "endpoint", "every"]
+__all__ = ["FILES", "KINDS", "Endpoint", "endpoint", "every", "named_kinds"]
 
 KINDS = ("ethereum", "ipfs")
 FILES = "ipfs-file"  # files that are published: on the node of "ipfs"
@@ -95,6 +95,17 @@ def _configuration() -> tuple[Mapping[str, Any], pathlib.Path]:
             f"cannot use {unknown[0]!r} in {path}, [anchor]: known are {', '.join(known)}"
         )
     return table, path
+
+
+def named_kinds() -> list[str]:
+    """Kinds that the user's configuration or the environment says something about."""
+    table, _ = _configuration()
+    variables = [name for name, value in os.environ.items() if value]
+    return [
+        kind
+        for kind in KINDS
+        if kind in table or any(name.startswith(f"MLPROV_{kind.upper()}_") for name in variables)
+    ]
 
 
 def every() -> float:

@@ -22,6 +22,7 @@ from mlprov._core import AnchorWorkers, Store
 from mlprov.anchor_servers import FILES, KINDS, Endpoint, endpoint, every
 from mlprov.errors import ConfigError, StoreError
 from mlprov.ethereum_accounts import ether_text
+from mlprov.ethereum_signers import set_signer
 
 __all__ = [
     "FILES",
@@ -37,6 +38,7 @@ __all__ = [
     "open_kinds",
     "plan",
     "read_anchors",
+    "set_signer",
     "start_workers",
     "watch",
 ]

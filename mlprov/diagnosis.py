@@ -1,4 +1,4 @@
-"""What ``mlprov doctor`` looks at: the build, the engine, the store, the key."""
+"""What ``mlprov doctor`` looks at: the build, the engine, the store, the key, the anchors."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Literal
 
-from mlprov import _core, keys, stored_runs, stores
+from mlprov import _core, anchor_diagnosis, keys, stored_runs, stores
 from mlprov._core import Store
 from mlprov._version import __version__
 from mlprov.errors import Error, EvidenceError, VerificationError
 from mlprov.explanations import explain
+from mlprov.findings import Finding
 
 __all__ = ["Finding", "diagnose"]
 
@@ -25,24 +24,6 @@ _LOW_DISK_BYTES = 256 << 20
 _CHECKED_RUNS = 20  # the newest: a store may have thousands
 _MEASURED_BYTES = 16 << 20  # above every cache's share of one core, and done in milliseconds
 _REBUILD = "install mlprov under this torch: pip install --no-build-isolation --no-deps ."
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at.
-
-    Attributes:
-        state: ``ok``, ``note`` (worth knowing) or ``wrong`` (keeps mlprov from recording, or
-            recorded evidence does not hold).
-        what: what was looked at.
-        detail: what was seen.
-        remedy: what to do, where there is something.
-    """
-
-    state: Literal["ok", "note", "wrong"]
-    what: str
-    detail: str
-    remedy: str = ""
 
 
 def diagnose(store: str | os.PathLike[str] | None = None) -> list[Finding]:
@@ -55,6 +36,7 @@ def diagnose(store: str | os.PathLike[str] | None = None) -> list[Finding]:
         ("owner key", _owner),
         ("store", lambda: _store(store)),
         ("clock", _clock),
+        ("anchors", anchor_diagnosis.look_at_anchors),
     ):
         findings.extend(_guard(what, look))
     return findings

@@ -1,29 +1,28 @@
 """Which Ethereum chain, contract and account anchors go to, and who signs for the account.
 
-Signers, in order of preference: a remote service (``eth_signTransaction``, as web3signer and clef
-offer it), a key file (Web3 secret storage, version 3) whose passphrase comes from a file descriptor
-or a terminal, and ``MLPROV_ETHEREUM_PRIVATE_KEY``, with a warning. Never a key in a configuration
-file or an argument.
+Signers, in order of preference: the program's own (:mod:`mlprov.ethereum_signers`), a remote
+service (``eth_signTransaction``, as web3signer and clef offer it), a key file (Web3 secret storage,
+version 3) whose passphrase comes from a file descriptor or a terminal, and
+``MLPROV_ETHEREUM_PRIVATE_KEY``, with a warning. Never a key in a configuration file or an argument.
 """
 
 from __future__ import annotations
 
-import getpass
-import json
 import os
 import pathlib
-import sys
 import threading
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from mlprov import ethereum_keys, ethereum_signers
 from mlprov._core import EthereumKey, ethereum_address
 from mlprov.errors import ConfigError, Error
 
 if TYPE_CHECKING:
     from mlprov._core import _Account, _Service
+    from mlprov._core import _Signer as _Callable
 
 __all__ = ["CONTRACTS", "SETTINGS", "Account", "ether_text", "read", "refuse_key"]
 
@@ -52,7 +51,6 @@ _MAX_GAS = 300_000  # a contract that takes six times what ours do is another on
 _REPLACE_AFTER = 180.0  # seconds: fifteen blocks
 _REPLACEMENTS = 5
 _CONFIRMATIONS = 6
-_PASSPHRASE_MAX = 1024  # bytes, csrc/sign/web3_keystore.h
 
 _opened: dict[str, EthereumKey] = {}  # key files of this process: a passphrase is asked for once
 _opening = threading.Lock()
@@ -60,8 +58,9 @@ _opening = threading.Lock()
 
 @dataclass(frozen=True)
 class _Signer:
-    """One of the three; what is secret is read when it is needed."""
+    """One of the four; what is secret is read when it is needed."""
 
+    function: ethereum_signers.Signer | None = None
     url: str | None = None
     headers: tuple[str, ...] = ()
     keystore: str | None = None
@@ -94,7 +93,9 @@ class Account:
             self.chain, self.contract, self.address, self.contract_kind, self._signer(), self.limits
         )  # fmt: skip
 
-    def _signer(self) -> EthereumKey | _Service:
+    def _signer(self) -> EthereumKey | _Service | _Callable:
+        if self.signer.function is not None:
+            return ethereum_signers.for_core(self.signer.function)
         if self.signer.in_environment:
             warnings.warn(
                 f"mlprov: {_PRIVATE_KEY} holds a key that every program of this user can read; use "
@@ -241,7 +242,9 @@ class _Settings:
 
 
 def _signer(settings: _Settings) -> _Signer:
-    """What the environment names counts before what the configuration does."""
+    """The program's own, then what the environment names, then what the configuration does."""
+    if (function := ethereum_signers.signer()) is not None:
+        return _Signer(function=function)
     url, keystore = (os.environ.get(f"{_VARIABLE}_{name}") for name in ("SIGNER_URL", "KEYSTORE"))
     if not url and not keystore:
         if os.environ.get(_PRIVATE_KEY):
@@ -264,16 +267,13 @@ def _account_of(signer: _Signer) -> str | None:
     if signer.keystore is None:
         return None
     try:
-        named = json.loads(pathlib.Path(signer.keystore).read_text(encoding="utf-8")).get("address")
+        return ethereum_keys.address_in(signer.keystore)
     except FileNotFoundError as error:
         raise ConfigError(
             f"cannot open the Ethereum key file {signer.keystore}: it is not there",
-            f"name it in {_VARIABLE}_KEYSTORE or keystore = …",
+            f"name it in {_VARIABLE}_KEYSTORE or keystore = …; 'mlprov keys new --ethereum' makes "
+            "one",
         ) from error
-    except (OSError, ValueError, AttributeError):
-        return None  # opening it says what is wrong
-    # Written without 0x; some tools leave it out.
-    return f"0x{named.removeprefix('0x')}" if isinstance(named, str) else None
 
 
 def _key(signer: _Signer) -> EthereumKey:
@@ -281,7 +281,8 @@ def _key(signer: _Signer) -> EthereumKey:
         return _key_of_environment()
     with _opening:
         if (key := _opened.get(signer.keystore)) is None:
-            key = EthereumKey.load(os.fsencode(signer.keystore), _passphrase(signer.keystore))
+            secret = ethereum_keys.passphrase(signer.keystore)
+            key = EthereumKey.load(os.fsencode(signer.keystore), secret)
             _opened[signer.keystore] = key
     return key
 
@@ -293,32 +294,3 @@ def _key_of_environment() -> EthereumKey:
         raise ConfigError(f"cannot use {_PRIVATE_KEY}: {error.what}", error.remedy) from None
     except ValueError:  # without its text, which may be the key's
         raise ConfigError(f"cannot use {_PRIVATE_KEY}: expected 64 hexadecimal digits") from None
-
-
-def _passphrase(keystore: str) -> bytes:
-    """From the descriptor that ``MLPROV_ETHEREUM_PASSPHRASE_FD`` names, or asked for."""
-    variable = f"{_VARIABLE}_PASSPHRASE_FD"
-    number = os.environ.get(variable)
-    if number is None and sys.stdin is not None and sys.stdin.isatty():
-        return getpass.getpass(f"Passphrase of {keystore}: ").encode()
-    if number is None:
-        raise ConfigError(
-            f"cannot open the Ethereum key file {keystore}: nobody gives its passphrase",
-            f"set {variable} to a file descriptor that it can be read from",
-        )
-    try:
-        return _read_line(int(number))
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"cannot read the passphrase of {keystore} from the file descriptor {number} "
-            f"({variable}): {error}",
-            "open it for this process, as in 3< file",
-        ) from error
-
-
-def _read_line(descriptor: int) -> bytes:
-    """Up to the first line end; what follows is left where it is."""
-    read = b""
-    while len(read) <= _PASSPHRASE_MAX and (byte := os.read(descriptor, 1)) not in (b"", b"\n"):
-        read += byte
-    return read.removesuffix(b"\r")

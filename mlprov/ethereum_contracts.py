@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import pathlib
+import re
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,8 @@ from mlprov.errors import AnchorError, ConfigError
 
 __all__ = ["AccountNode", "Deployed", "check_code", "deploy"]
 
+# What quantity() reads has 64 bits; a balance may have 256 (execution-apis, base types).
+_UINT256 = re.compile(r"0x(?:0|[1-9a-f][0-9a-f]{0,63})", re.ASCII)
 _POLL_SECONDS = 0.5  # a block takes twelve seconds on mainnet
 
 
@@ -57,7 +60,10 @@ class AccountNode(ChainNode):
 
     def balance(self, address: str) -> int:
         """Wei of an account in the newest block."""
-        return quantity(self._latest("eth_getBalance", address), "eth_getBalance")
+        answer = self._latest("eth_getBalance", address)
+        if not isinstance(answer, str) or not _UINT256.fullmatch(answer):
+            raise unusable("eth_getBalance", answer)
+        return int(answer, 16)
 
     def code(self, address: str) -> bytes:
         """The code at an address in the newest block; empty where there is no contract."""

@@ -23,8 +23,8 @@ from mlprov.whole_files import write_whole_file
 from mlprov.wording import brief, plural
 
 __all__ = [
-    "TrustedKey", "home", "owner_key", "owner_key_path", "owner_vkey", "pinned_keys", "read_vkey",
-    "trust", "trusted_keys", "untrust",
+    "TrustedKey", "home", "owner_key", "owner_key_path", "owner_vkey", "pinned_keys",
+    "private_directory", "read_vkey", "trust", "trusted_keys", "untrust",
 ]  # fmt: skip
 
 _LONG_KEY = 120  # characters of what was given as a key, in messages; a verifier key has 84
@@ -50,12 +50,13 @@ def _passphrase() -> bytes | None:
     return None if text is None else text.encode()
 
 
-def _private_directory(path: pathlib.Path) -> None:
+def private_directory(path: pathlib.Path) -> None:
+    """Make a directory for keys (0700) where there is none."""
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(
-            f"cannot make the directory {path} for the owner key: {error.strerror}",
+            f"cannot make the directory {path} for keys: {error.strerror}",
             "make it writable or set MLPROV_HOME",
         ) from error
 
@@ -70,7 +71,7 @@ def owner_key(*, create: bool = True) -> SigningKey:
     path = owner_key_path()
     if not create or os.path.lexists(path):
         return SigningKey.load(os.fsencode(path), None, passphrase=_passphrase())
-    _private_directory(path.parent)
+    private_directory(path.parent)
     # Made under a name of its own and linked: of two processes that start together one wins whole.
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
@@ -142,7 +143,7 @@ def trusted_keys() -> tuple[TrustedKey, ...]:
 
 def _write_trusted(keys: Iterable[TrustedKey]) -> None:
     path = _trusted_path()
-    _private_directory(path.parent)
+    private_directory(path.parent)
     text = "".join(f"{key.vkey} {key.label}".rstrip() + "\n" for key in keys)
     try:
         write_whole_file(path, text.encode(), mode=0o600)

@@ -79,15 +79,22 @@ int mlp_ethereum_transaction_sign(struct mlp_buffer *raw, uint8_t hash32[32],
     int status = mlp_ethereum_signing_hash(signing_hash, intent, error);
     if (status == 0)
         status = mlp_ethereum_key_sign(key, &signature, signing_hash, error);
-    if (status != 0)
-        return status;
+    if (status == 0)
+        status = mlp_ethereum_transaction_write(raw, hash32, intent, &signature, error);
+    return status;
+}
 
+int mlp_ethereum_transaction_write(struct mlp_buffer *raw, uint8_t hash32[32],
+                                   const struct mlp_ethereum_intent *intent,
+                                   const struct mlp_secp256k1_signature *signature,
+                                   struct mlp_error *error)
+{
     struct mlp_buffer items = {0};
     size_t begin = raw->len;
     append_intent(&items, intent);
-    mlp_rlp_append_uint64(&items, signature.y_parity);
-    mlp_rlp_append_number(&items, signature.rs64, 32);
-    mlp_rlp_append_number(&items, signature.rs64 + 32, 32);
+    mlp_rlp_append_uint64(&items, signature->y_parity);
+    mlp_rlp_append_number(&items, signature->rs64, 32);
+    mlp_rlp_append_number(&items, signature->rs64 + 32, 32);
     append_envelope(raw, &items);
     mlp_buffer_clear(&items);
     if (mlp_buffer_status(raw) != 0)

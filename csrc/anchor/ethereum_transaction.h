@@ -57,6 +57,14 @@ int mlp_ethereum_transaction_sign(struct mlp_buffer *raw, uint8_t hash32[32],
                                   const struct mlp_ethereum_intent *intent,
                                   const struct mlp_ethereum_key *key, struct mlp_error *error);
 
+/* The same with a signature that somebody made; it is not checked.
+ * Returns: 0; MLP_E_MEMORY.
+ */
+int mlp_ethereum_transaction_write(struct mlp_buffer *raw, uint8_t hash32[32],
+                                   const struct mlp_ethereum_intent *intent,
+                                   const struct mlp_secp256k1_signature *signature,
+                                   struct mlp_error *error);
+
 /* Reads a signed transaction and recovers its sender.
  * Returns: 0; MLP_E_MALFORMED (another type, not strict RLP, a number too large); MLP_E_MISMATCH (no
  *          key makes its signature); MLP_E_MEMORY; MLP_E_CRYPTO.

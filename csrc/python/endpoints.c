@@ -3,6 +3,7 @@
 #include "anchor/ethereum_evidence.h"
 #include "anchor/ethereum_signer.h"
 #include "python/ethereum.h"
+#include "python/signer_callback.h"
 
 #include <limits.h>
 
@@ -83,7 +84,10 @@ static int read_signer(struct mlp_py_state *state, struct mlp_ethereum_signer **
         return signer_of_key(state, signer, key);
     if (PyTuple_Check(object))
         return signer_of_service(state, signer, object);
-    PyErr_SetString(PyExc_TypeError, "AnchorWorkers: a signer must be an EthereumKey or a tuple");
+    if (PyCallable_Check(object))
+        return mlp_py_signer_of_callable(state, signer, object);
+    PyErr_SetString(PyExc_TypeError,
+                    "AnchorWorkers: a signer must be an EthereumKey, a tuple or a callable");
     return -1;
 }
 

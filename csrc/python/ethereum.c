@@ -111,7 +111,7 @@ static PyObject *MlpCore_ethereum_address(PyObject *module, PyObject *text)
     return mlp_py_address_text(address20);
 }
 
-static PyObject *intent_tuple(const struct mlp_ethereum_intent *fields)
+PyObject *mlp_py_intent_tuple(const struct mlp_ethereum_intent *fields)
 {
     PyObject *to =
         fields->creates_contract ? Py_NewRef(Py_None) : mlp_py_address_text(fields->to20);
@@ -137,7 +137,7 @@ static PyObject *MlpCore_ethereum_transaction(PyObject *module, PyObject *raw)
     mlp_py_gil_take(released);
     PyObject *answer =
         status != 0 ? mlp_py_raise(&mlp_py_state_of_module(module)->exceptions, &error)
-                    : Py_BuildValue("NNN", intent_tuple(&transaction.fields),
+                    : Py_BuildValue("NNN", mlp_py_intent_tuple(&transaction.fields),
                                     mlp_py_address_text(transaction.sender20),
                                     mlp_py_bytes(transaction.hash32, sizeof transaction.hash32));
     PyBuffer_Release(&buffer);

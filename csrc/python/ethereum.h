@@ -18,6 +18,8 @@ struct mlp_py_intent {
 
 /* object: the tuple of mlprov/_core.pyi, _Intent. */
 int mlp_py_intent(struct mlp_py_state *state, struct mlp_py_intent *read, PyObject *object);
+/* Returns: a new tuple of that form; NULL with an exception set. */
+PyObject *mlp_py_intent_tuple(const struct mlp_ethereum_intent *intent);
 void mlp_py_intent_release(struct mlp_py_intent *read);
 
 /* object: a str; ValueError where it is no address or its checksum is wrong. */

@@ -11,8 +11,9 @@ from mlprov.cli import output
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments: it has none of its own."""
     parser.description = (
-        "Check this installation, the store and the key; nothing is changed. Each line is ok, a "
-        "note (worth knowing) or wrong (keeps mlprov from recording, or a run in the store is not "
+        "Check this installation, the store, the key and, where anchors are configured, their "
+        "server, account, contract and clock; nothing is changed. Each line is ok, a note (worth "
+        "knowing) or wrong (keeps mlprov from recording or anchoring, or a run in the store is not "
         "what its head signed: exit code 2). Most of the time it takes goes into loading torch."
     )
 

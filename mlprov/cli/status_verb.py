@@ -8,7 +8,9 @@ from mlprov import anchor_reports, anchoring, stores
 from mlprov.chain_nodes import ChainNode
 from mlprov.cli import output
 
-_HEADER = ("ANCHOR", "SIZE", "STATE", "SINCE (UTC)", "BLOCK", "COST", "REFERENCE", "NEXT STEP")
+_HEADER = (
+    "ANCHOR", "SIZE", "STATE", "SINCE (UTC)", "TRANSACTION OR CID", "BLOCK", "COST", "NEXT STEP"
+)  # fmt: skip
 _ASKS = "needs_operator"
 
 
@@ -68,9 +70,9 @@ def show(rows: list[anchoring.AnchorRow], path: str) -> None:
             _size(row),
             row.state,
             row.since[:19].replace("T", " "),
+            row.reference_text,
             _block_text(row),
             row.cost_text,
-            row.reference_text,
             _next_step(row, rows),
         )
         for row in rows

@@ -53,6 +53,7 @@ def test_the_demo_records_verifies_and_refuses_in_90_seconds(tmp_path: Path) -> 
     assert took < 90
 
 
+@pytest.mark.frameworks
 def test_the_walk_through_on_a_chain_prints_what_its_page_shows(tmp_path: Path) -> None:
     require_secp256k1()
     node_package("@foundry-rs")

@@ -282,8 +282,13 @@ def deliver_to(
         workers.stop(int(1000 * EXIT_SECONDS))
 
 
-def watch(store: Store, stop: threading.Event) -> None:
+def watch(store: Store, stop: threading.Event, looked: Callable[[], None] = lambda: None) -> None:
     """Anchor whatever other processes record, and deliver what they planned, until ``stop``.
+
+    Args:
+        store: whose outbox it is.
+        stop: ends it.
+        looked: called about every second.
 
     Raises:
         ConfigError: no server is configured for any kind.
@@ -296,5 +301,6 @@ def watch(store: Store, stop: threading.Event) -> None:
             if newest != seen:
                 workers.hand_over(False)
             seen = newest
+            looked()
     finally:
         workers.stop(int(1000 * EXIT_SECONDS))

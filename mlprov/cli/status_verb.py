@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from mlprov import anchor_reports, anchoring, stores
+from mlprov.anchor_metrics import openmetrics
 from mlprov.chain_nodes import ChainNode
 from mlprov.cli import output
 
@@ -20,6 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "do. IPFS is storage: it proves no time. Exit code 2 where somebody has to do something. "
         "With --check each is held against its checkpoint: 1 where one does not hold, 2 where one "
         "could not be checked."
+    )
+    parser.add_argument(
+        "--openmetrics", action="store_true", help="print counters for monitoring; exit code 0"
     )
     parser.add_argument(
         "--check", action="store_true", help="hold the evidence of each against its checkpoint"
@@ -104,6 +108,14 @@ def as_json(rows: list[anchoring.AnchorRow]) -> list[dict[str, object]]:
     ]
 
 
+def _print_metrics(arguments: argparse.Namespace) -> int:
+    with stores.open_store(arguments.store, read_only=True) as store:
+        lines = openmetrics(store).splitlines()
+    for line in lines:
+        output.text(line)
+    return 0
+
+
 def _node(online: str | None) -> ChainNode | None:
     if online is None:
         return None
@@ -131,6 +143,8 @@ def _check(arguments: argparse.Namespace) -> int:
 
 def run(arguments: argparse.Namespace) -> int:
     """Show the outbox."""
+    if arguments.openmetrics:
+        return _print_metrics(arguments)
     if arguments.check or arguments.online is not None:
         return _check(arguments)
     with stores.open_store(arguments.store, read_only=True) as store:

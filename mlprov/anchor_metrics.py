@@ -47,6 +47,7 @@ _LATENCIES = (
     "SELECT i.kind, i.chain, i.since, r.time FROM anchor_intents i"
     " JOIN heads h ON h.log_index = i.size - 1"
     " JOIN records r ON r.run = h.run AND r.seq = h.size - 1 WHERE i.state = 'final'"
+    " AND i.kind IN ('ethereum', 'ipfs')"  # of checkpoints
 )
 
 Place = tuple[str, str]  # kind and chain: the labels
@@ -207,21 +208,22 @@ class MetricsFile:
 
     Args:
         path: the file, replaced when something has changed, and every 15 seconds.
+        store: whose outbox it is.
     """
 
-    def __init__(self, path: pathlib.Path) -> None:
-        self._path = path
+    def __init__(self, path: pathlib.Path, store: Store) -> None:
+        self._path, self._store = path, store
         self._written = ""
         self._at = 0.0
 
-    def update(self, store: Store) -> None:
+    def update(self) -> None:
         """Write what the store counts now.
 
         Raises:
             ConfigError: the path is that of something else than a file.
             StoreError: it cannot be written, or the store not be read.
         """
-        text, now = openmetrics(store), time.monotonic()
+        text, now = openmetrics(self._store), time.monotonic()
         if text != self._written or now - self._at >= _EVERY_SECONDS:
             self._written, self._at = text, now  # first: what fails is tried again later, too
             write_whole(self._path, text.encode(), what="metrics")

@@ -13,7 +13,7 @@ from typing import Any
 
 from mlprov._core import Store
 from mlprov.anchor_files import EthereumAnchor, IpfsAnchor, block_time
-from mlprov.anchoring import AnchorRow, read_anchors
+from mlprov.anchoring import KINDS, AnchorRow, read_anchors
 from mlprov.chain_nodes import ChainNode
 from mlprov.escapes import escape
 from mlprov.stored_anchors import StoredAnchor, check_stored, read_stored
@@ -189,7 +189,9 @@ def check_anchors(
     return [
         _check_row(store, row, evidence.get((*row.place, row.size)), node)
         for row in read_anchors(store)
-        if (not wanted or row.place in wanted) and (not named or row.reference_text in named)
+        if row.kind in KINDS
+        and (not wanted or row.place in wanted)
+        and (not named or row.reference_text in named)
     ]
 
 

@@ -99,7 +99,7 @@ class AnchorRow:
         """A CID in base32, another reference in hexadecimal, "-" before there is one."""
         if not self.reference:
             return "-"
-        if self.kind == "ipfs":
+        if self.kind.startswith("ipfs"):
             return "b" + base64.b32encode(self.reference).decode().rstrip("=").lower()
         return "0x" + self.reference.hex()
 

@@ -11,7 +11,6 @@ import threading
 from collections.abc import Iterator
 
 from mlprov import anchoring, stores
-from mlprov._core import Store
 from mlprov.anchor_metrics import MetricsFile
 from mlprov.cli import output, status_verb
 from mlprov.errors import Error
@@ -53,12 +52,12 @@ def _ending_at_signals() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def _keep_metrics(metrics: MetricsFile | None, store: Store) -> None:
+def _keep_metrics(metrics: MetricsFile | None) -> None:
     """While it watches; a disk that is full keeps no anchor from being delivered."""
     if metrics is None:
         return
     try:
-        metrics.update(store)
+        metrics.update()
     except Error as error:
         output.error(error)
 
@@ -68,16 +67,16 @@ def run(arguments: argparse.Namespace) -> int:
     with stores.open_store(arguments.store) as store:
         if arguments.retry:
             store.resume_anchors()
-        metrics = None if arguments.metrics is None else MetricsFile(arguments.metrics)
+        metrics = None if arguments.metrics is None else MetricsFile(arguments.metrics, store)
         if metrics is not None:
-            metrics.update(store)  # a file that cannot be written is refused before anything else
+            metrics.update()  # a file that cannot be written is refused before anything else
         if arguments.watch:
             with _ending_at_signals() as stop:
-                anchoring.watch(store, stop, functools.partial(_keep_metrics, metrics, store))
+                anchoring.watch(store, stop, functools.partial(_keep_metrics, metrics))
         else:
             anchoring.deliver(store, anchoring.open_kinds(store), arguments.timeout)
         if metrics is not None:
-            metrics.update(store)
+            metrics.update()
         rows, path = anchoring.read_anchors(store), store.path
     if arguments.json:
         output.emit_json({"anchors": status_verb.as_json(rows), "store": path})

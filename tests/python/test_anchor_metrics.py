@@ -188,9 +188,9 @@ def test_a_file_that_cannot_be_written_is_refused_before_anything_is_sent(tmp_pa
 
 def test_the_file_is_left_alone_where_nothing_has_changed(tmp_path: Path) -> None:
     store, path = anchored_store(tmp_path), tmp_path / "mlprov.prom"
-    metrics = MetricsFile(path)
     with mlprov.stores.open_store(store) as opened:
-        metrics.update(opened)
+        metrics = MetricsFile(path, opened)
+        metrics.update()
         first = path.stat().st_ino
-        metrics.update(opened)
+        metrics.update()
     assert path.stat().st_ino == first

@@ -28,6 +28,7 @@ __all__ = [
     "Anchoring",
     "Endpoint",
     "blocked_by",
+    "configured_kinds",
     "deliver",
     "deliver_to",
     "endpoint",
@@ -168,7 +169,7 @@ def open_kinds(store: Store) -> list[str]:
     return sorted({row.kind for row in read_anchors(store) if row.open})
 
 
-def _configured_kinds() -> list[str]:
+def configured_kinds() -> list[str]:
     """Kinds that have a server.
 
     Raises:
@@ -180,7 +181,7 @@ def _configured_kinds() -> list[str]:
             found.append(endpoint(kind).kind)
     if not found:
         raise ConfigError(
-            "cannot watch: no server is configured for any anchor",
+            "cannot go on: no server is configured for any anchor",
             f"set it in {keys.home() / 'config.toml'}, [anchor.ethereum] or [anchor.ipfs]",
         )
     return found
@@ -293,7 +294,7 @@ def watch(store: Store, stop: threading.Event, looked: Callable[[], None] = lamb
     Raises:
         ConfigError: no server is configured for any kind.
     """
-    workers = start_workers(store, [endpoint(kind) for kind in _configured_kinds()])
+    workers = start_workers(store, [endpoint(kind) for kind in configured_kinds()])
     try:
         seen = -1
         while not stop.wait(_LOOK_SECONDS):

@@ -32,6 +32,7 @@ __all__ = ["BlockchainManager"]
 
 _GONE_OUT = ("sent", "included", "proved", "final")
 _NAME = "merkle-root "
+Place = tuple[str, str, str, str]  # AnchorRow.place
 _GLANCE = 5.0  # seconds
 
 
@@ -227,7 +228,8 @@ class BlockchainManager:
 
         Checked are the records under the hash, offline as ``mlprov verify`` does; whether the
         anchored checkpoint covers them; the anchor's evidence against the checkpoint, offline; and
-        with Ethereum's node, whether it has the block and calls it final.
+        with the network's node, whether it has it: Ethereum's the block, which it must call final,
+        IPFS' the checkpoint's note.
 
         Args:
             merkle_root_hash: as for :meth:`store_merkle_hash`; also the root of a run's head.
@@ -255,15 +257,16 @@ class BlockchainManager:
     def check(self, store: Store) -> list[Finding]:
         """Every anchor of a store on the configured networks, held against evidence and node."""
         places = [network.endpoint.place for network in self.settings.networks.values()]
-        return check_anchors(store, self._node(), places=places) if places else []
+        return self._check(store, places) if places else []
 
-    def _node(self) -> ChainNode | None:
-        network = self.settings.networks.get("ethereum")
-        return None if network is None else ChainNode(network.endpoint)
+    def _check(self, store: Store, places: Iterable[Place], *references: str) -> list[Finding]:
+        servers = {name: network.endpoint for name, network in self.settings.networks.items()}
+        node = ChainNode(servers["ethereum"]) if "ethereum" in servers else None
+        return check_anchors(store, node, servers.get("ipfs"), places=places, references=references)
 
     def _finding(self, store: Store, name: str, which: str) -> Finding | Unchecked:
         place = self.settings.networks[name].endpoint.place
-        for finding in check_anchors(store, self._node(), places=[place], references=[which]):
+        for finding in self._check(store, [place], which):
             return finding
         return Unchecked(f"the outbox of {store.path} has no anchor on {name} that is {which}")
 

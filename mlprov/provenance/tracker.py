@@ -258,8 +258,9 @@ class ProvenanceTracker:
         """Verify the run, and every anchor of it, over all configured networks.
 
         The records are verified offline as a bundle is, each anchor's evidence against the
-        checkpoint that covers them, and with Ethereum's node that it has the block and calls it
-        final. Anchors that are on their way are delivered first, as far as they go at once.
+        checkpoint that covers them; Ethereum's node must have the block and call it final, IPFS'
+        node give the checkpoint's note. Anchors that are on their way are delivered first, as far
+        as they go at once.
 
         Returns:
             a report: true where all holds; its text is one table.

@@ -14,10 +14,10 @@ from mlprov.epochs import Epoch
 from mlprov.errors import AnchorError, ConfigError, StoreError
 from mlprov.provenance.blockchain import (
     BlockchainManager,
-    check_records,
     describe_late,
     transaction_ids,
 )
+from mlprov.provenance.coverage import check_records
 from mlprov.provenance.reports import ProvenanceReport, now
 from mlprov.provenance.settings import Config, read_config
 from mlprov.runs import Run
@@ -232,7 +232,8 @@ class ProvenanceTracker:
             return {}
         head = run.head
         assert head is not None  # the run was committed
-        rows = self.manager.deliver(self.manager.settings.networks)
+        root = bytes.fromhex(head[1].removeprefix("sha256:"))
+        rows = self.manager.deliver(self.manager.settings.networks, run.id, root)
         self._say_late(run, rows)
         return {
             "run": run.id,

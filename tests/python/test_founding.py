@@ -307,9 +307,11 @@ def test_a_hash_is_stored_once_and_verified_with_its_transactions(
     with pytest.raises(mlprov.AnchorError, match="no such anchor"):
         manager.get_transaction_info(unknown)
 
-    # What was recorded after an anchor is not under it.
+    # What was recorded after an anchor is not under it; what is under one is not paid for again.
     later = manager.store_merkle_hash("ef" * 32, networks=["ethereum"])
     assert later != stored
+    assert manager.store_merkle_hash(root, {"model": "digits"}) == stored
+    assert len(rows(tmp_path / "store")) == 2
     assert manager.verify_merkle_hash("ef" * 32, stored)["ethereum"].result == "does not hold"
     assert manager.verify_merkle_hash(root, later)["ethereum"].state_of("covers") == "holds"
 

@@ -697,6 +697,22 @@ def ethereum_deployment(
     with what was to be signed. Sends nothing. AnchorError: says what to do.
     """
 
+def ipfs_block(
+    url: str,
+    cid: str,
+    most: int,
+    /,
+    *,
+    headers: Sequence[str] = (),
+    ca_file: str | None = None,
+    timeout_ms: int = 10000,
+) -> bytes:
+    """A block of at most so many bytes (4 MiB) as an IPFS node gives it; not held against its name.
+
+    url: of Kubo's RPC interface. AnchorError: the node could not be asked, or does not give it.
+    EvidenceError: no CID of a SHA-256. ConfigError: no libcurl.
+    """
+
 def json_rpc(
     url: str,
     method: str,

@@ -24,6 +24,7 @@ __all__ = [
     "IpfsAnchor",
     "anchor_digest",
     "anchor_names",
+    "block_name",
     "block_time",
     "read_ethereum",
     "read_ipfs",
@@ -222,6 +223,16 @@ def read_ethereum(content: bytes, note: bytes, what: str) -> EthereumAnchor:
     )
 
 
+def block_name(block: bytes) -> str:
+    """The CID of a block of plain bytes, in base32.
+
+    >>> block_name(b"")
+    'bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku'
+    """
+    cid = _RAW_BLOCK + _core.hash_bytes(block, "sha256")
+    return "b" + base64.b32encode(cid).decode().rstrip("=").lower()
+
+
 def read_ipfs(content: bytes, note: bytes, what: str) -> IpfsAnchor:
     """Hold the evidence of an IPFS anchor against the checkpoint that it is of.
 
@@ -240,8 +251,7 @@ def read_ipfs(content: bytes, note: bytes, what: str) -> IpfsAnchor:
         raise EvidenceError(f"{what} has not exactly cid, version and the kind ipfs")
     if value["version"] != 1 or isinstance(value["version"], bool):
         raise EvidenceError(f"{what} has version {shown(value['version'])}; expected 1")
-    block = _RAW_BLOCK + _core.hash_bytes(note, "sha256")
-    expected = "b" + base64.b32encode(block).decode().rstrip("=").lower()
+    expected = block_name(note)
     if value["cid"] != expected:
         seen = plain(value["cid"])
         raise Mismatch(

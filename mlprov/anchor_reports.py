@@ -13,9 +13,10 @@ from typing import Any
 
 from mlprov._core import Store
 from mlprov.anchor_files import EthereumAnchor, IpfsAnchor, block_time
-from mlprov.anchoring import FILES, AnchorRow, read_anchors
+from mlprov.anchoring import KINDS, AnchorRow, Endpoint, read_anchors
 from mlprov.chain_nodes import ChainNode
 from mlprov.escapes import escape
+from mlprov.ipfs_nodes import read_back
 from mlprov.stored_anchors import StoredAnchor, check_stored, read_stored
 from mlprov.verdicts import Check, Checks, Unchecked
 from mlprov.wording import brief
@@ -121,10 +122,12 @@ class _RowChecks:
         self._found: EthereumAnchor | IpfsAnchor | None = None
         self.checks = Checks()
 
-    def make(self, node: ChainNode | None) -> None:
+    def make(self, node: ChainNode | None, ipfs: Endpoint | None) -> None:
         self.checks.run("evidence", self._evidence)
         if node is not None and self._row.kind == "ethereum":
             self.checks.run("node", functools.partial(self._node, node), needs=["evidence"])
+        if ipfs is not None and self._row.kind == "ipfs":
+            self.checks.run("node", functools.partial(self._ipfs, ipfs), needs=["evidence"])
 
     @property
     def time(self) -> str | None:
@@ -145,26 +148,15 @@ class _RowChecks:
         node.judge(self._found)
         return f"the node asked has {self._found}, and calls it final"
 
-
-def _check_row(
-    store: Store, row: AnchorRow, stored: StoredAnchor | None, node: ChainNode | None
-) -> Finding:
-    """Check one anchor.
-
-    Args:
-        store: whose it is.
-        row: of the outbox.
-        stored: its evidence; None where there is none.
-        node: of Ethereum, to ask; None: no socket is opened.
-    """
-    made = _RowChecks(store, row, stored)
-    made.make(node)
-    return Finding(row, tuple(made.checks.list), made.time)
+    def _ipfs(self, node: Endpoint) -> str:
+        assert isinstance(self._found, IpfsAnchor)
+        return read_back(node, self._found)
 
 
 def check_anchors(
     store: Store,
     node: ChainNode | None = None,
+    ipfs: Endpoint | None = None,
     *,
     places: Iterable[tuple[str, str, str, str]] = (),
     references: Iterable[str] = (),
@@ -173,7 +165,8 @@ def check_anchors(
 
     Args:
         store: to read from.
-        node: of Ethereum, to ask; None: no socket is opened.
+        node: of Ethereum, to ask; None: none is.
+        ipfs: a node of IPFS, likewise.
         places: where given, only anchors of these (:attr:`AnchorRow.place`).
         references: where given, only these (:attr:`AnchorRow.reference_text`).
 
@@ -186,13 +179,16 @@ def check_anchors(
         if a.origin == store.log_origin
     }
     wanted, named = set(places), set(references)
-    return [
-        _check_row(store, row, evidence.get((*row.place, row.size)), node)
-        for row in read_anchors(store)
-        if row.kind != FILES  # what is published is no anchor
-        and (not wanted or row.place in wanted)
-        and (not named or row.reference_text in named)
-    ]
+    findings = []
+    for row in read_anchors(store):
+        is_wanted = (not wanted or row.place in wanted) and (
+            not named or row.reference_text in named
+        )
+        if row.kind in KINDS and is_wanted:
+            made = _RowChecks(store, row, evidence.get((*row.place, row.size)))
+            made.make(node, ipfs)
+            findings.append(Finding(row, tuple(made.checks.list), made.time))
+    return findings
 
 
 # ---- showing ----

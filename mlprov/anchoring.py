@@ -31,6 +31,7 @@ __all__ = [
     "Anchoring",
     "Endpoint",
     "blocked_by",
+    "configured_kinds",
     "deliver",
     "deliver_to",
     "endpoint",
@@ -168,7 +169,7 @@ def open_kinds(store: Store) -> list[str]:
     return sorted({row.kind for row in read_anchors(store) if row.open})
 
 
-def _configured_kinds() -> list[str]:
+def configured_kinds() -> list[str]:
     """Kinds that have a server.
 
     Raises:
@@ -181,7 +182,7 @@ def _configured_kinds() -> list[str]:
     found += [FILES] if "ipfs" in found else []
     if not found:
         raise ConfigError(
-            "cannot watch: no server is configured for any anchor",
+            "cannot go on: no server is configured for any anchor",
             f"set it in {keys.home() / 'config.toml'}, [anchor.ethereum] or [anchor.ipfs]",
         )
     return found
@@ -283,13 +284,18 @@ def deliver_to(
         workers.stop(int(1000 * EXIT_SECONDS))
 
 
-def watch(store: Store, stop: threading.Event) -> None:
+def watch(store: Store, stop: threading.Event, looked: Callable[[], None] = lambda: None) -> None:
     """Anchor whatever other processes record, and deliver what they planned, until ``stop``.
+
+    Args:
+        store: whose outbox it is.
+        stop: ends it.
+        looked: called about every second.
 
     Raises:
         ConfigError: no server is configured for any kind.
     """
-    workers = start_workers(store, [endpoint(kind) for kind in _configured_kinds()])
+    workers = start_workers(store, [endpoint(kind) for kind in configured_kinds()])
     try:
         seen = -1
         while not stop.wait(_LOOK_SECONDS):
@@ -297,5 +303,6 @@ def watch(store: Store, stop: threading.Event) -> None:
             if newest != seen:
                 workers.hand_over(False)
             seen = newest
+            looked()
     finally:
         workers.stop(int(1000 * EXIT_SECONDS))

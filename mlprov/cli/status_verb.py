@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from mlprov import anchor_reports, anchoring, stores
+from mlprov.anchor_metrics import openmetrics
 from mlprov.chain_nodes import ChainNode
 from mlprov.cli import output
 
@@ -25,13 +26,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "could not be checked."
     )
     parser.add_argument(
+        "--openmetrics", action="store_true", help="print counters for monitoring; exit code 0"
+    )
+    parser.add_argument(
         "--check", action="store_true", help="hold the evidence of each against its checkpoint"
     )
     parser.add_argument(
         "--online",
         metavar="URL",
         help="the same, and ask an Ethereum node of your own whether it has each block and calls "
-        "it final; 'configured' is the one in your configuration or MLPROV_ETHEREUM_URL",
+        "it final; 'configured' are those in your configuration or MLPROV_ETHEREUM_URL, and "
+        "MLPROV_IPFS_URL: does IPFS give each note back?",
     )
 
 
@@ -112,19 +117,29 @@ def as_json(rows: list[anchoring.AnchorRow]) -> list[dict[str, object]]:
     ]
 
 
-def _node(online: str | None) -> ChainNode | None:
+def _print_metrics(arguments: argparse.Namespace) -> int:
+    with stores.open_store(arguments.store, read_only=True) as store:
+        lines = openmetrics(store).splitlines()
+    for line in lines:
+        output.text(line)
+    return 0
+
+
+def _nodes(online: str | None) -> tuple[ChainNode | None, anchoring.Endpoint | None]:
+    """Of Ethereum and of IPFS: the one that is named, or those that are configured."""
     if online is None:
-        return None
-    given = online != "configured"
-    return ChainNode(
-        anchoring.Endpoint("ethereum", online) if given else anchoring.endpoint("ethereum")
-    )
+        return None, None
+    if online != "configured":
+        return ChainNode(anchoring.Endpoint("ethereum", online)), None
+    found = {kind: anchoring.endpoint(kind) for kind in anchoring.configured_kinds()}
+    ethereum = found.get("ethereum")
+    return ChainNode(ethereum) if ethereum is not None else None, found.get("ipfs")
 
 
 def _check(arguments: argparse.Namespace) -> int:
     """What holds over all networks, in one table; why what does not is so."""
     with stores.open_store(arguments.store, read_only=True) as store:
-        findings = anchor_reports.check_anchors(store, _node(arguments.online))
+        findings = anchor_reports.check_anchors(store, *_nodes(arguments.online))
         path = store.path
     if arguments.json:
         output.emit_json({"anchors": [finding.json() for finding in findings], "store": path})
@@ -139,6 +154,8 @@ def _check(arguments: argparse.Namespace) -> int:
 
 def run(arguments: argparse.Namespace) -> int:
     """Show the outbox."""
+    if arguments.openmetrics:
+        return _print_metrics(arguments)
     if arguments.check or arguments.online is not None:
         return _check(arguments)
     with stores.open_store(arguments.store, read_only=True) as store:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
+import pathlib
 import signal
 import threading
 from collections.abc import Iterator
 
 from mlprov import anchoring, stores
+from mlprov.anchor_metrics import MetricsFile
 from mlprov.cli import output, status_verb
+from mlprov.errors import Error
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--watch", action="store_true", help="stay until SIGTERM")
     parser.add_argument(
         "--retry", action="store_true", help="also go on with what waits for somebody"
+    )
+    parser.add_argument(
+        "--metrics",
+        metavar="FILE",
+        type=pathlib.Path,
+        help="write counters for monitoring there (OpenMetrics), with --watch again and again",
     )
 
 
@@ -42,16 +52,31 @@ def _ending_at_signals() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
+def _keep_metrics(metrics: MetricsFile | None) -> None:
+    """While it watches; a disk that is full keeps no anchor from being delivered."""
+    if metrics is None:
+        return
+    try:
+        metrics.update()
+    except Error as error:
+        output.error(error)
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Deliver; the table afterwards."""
     with stores.open_store(arguments.store) as store:
         if arguments.retry:
             store.resume_anchors()
+        metrics = None if arguments.metrics is None else MetricsFile(arguments.metrics, store)
+        if metrics is not None:
+            metrics.update()  # a file that cannot be written is refused before anything else
         if arguments.watch:
             with _ending_at_signals() as stop:
-                anchoring.watch(store, stop)
+                anchoring.watch(store, stop, functools.partial(_keep_metrics, metrics))
         else:
             anchoring.deliver(store, anchoring.open_kinds(store), arguments.timeout)
+        if metrics is not None:
+            metrics.update()
         rows, path = anchoring.read_anchors(store), store.path
     if arguments.json:
         output.emit_json({"anchors": status_verb.as_json(rows), "store": path})

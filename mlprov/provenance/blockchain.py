@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import os
 import pathlib
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from mlprov import anchoring, bundles, runs, stored_runs, stores, verification
+from mlprov import anchoring, runs, stored_runs, stores
 from mlprov._core import AnchorWorkers, Store
 from mlprov.anchor_reports import Finding, check_anchors
 from mlprov.anchor_servers import Endpoint
 from mlprov.anchoring import AnchorRow
 from mlprov.chain_nodes import ChainNode
 from mlprov.errors import AnchorError, ConfigError, Error, StoreError
+from mlprov.provenance.coverage import (
+    check_coverage,
+    check_records,
+    find_subject,
+    read_hash,
+    recorded_run,
+    run_name,
+)
 from mlprov.provenance.settings import (
     BlockchainSettings,
     Config,
@@ -22,16 +29,15 @@ from mlprov.provenance.settings import (
     read_blockchain,
     refuse_network,
 )
-from mlprov.questions import Question
 from mlprov.records import json_value
 from mlprov.redaction import redact
 from mlprov.stores import HeadRow
-from mlprov.verdicts import Check, Checks, Mismatch, Unchecked
+from mlprov.verdicts import Check, Unchecked
 
 __all__ = ["BlockchainManager"]
 
 _GONE_OUT = ("sent", "included", "proved", "final")
-_NAME = "merkle-root "
+Place = tuple[str, str, str, str]  # AnchorRow.place
 _GLANCE = 5.0  # seconds
 
 
@@ -97,9 +103,8 @@ class BlockchainManager:
                 It stays in the outbox, and ``mlprov sync`` delivers it once.
         """
         wanted = self._networks(networks)
-        root = _read_hash(merkle_root_hash)
-        self._record(root, metadata)
-        rows = self.deliver(wanted)
+        root = read_hash(merkle_root_hash)
+        rows = self.deliver(wanted, self._record(root, metadata))
         if late := self.late(rows):
             raise AnchorError(
                 f"cannot store {root.hex()} yet: {describe_late(late)}",
@@ -118,12 +123,12 @@ class BlockchainManager:
             )
         return {name: known[name] for name in (known if names is None else names)}
 
-    def _record(self, root: bytes, metadata: Mapping[str, Any] | None) -> None:
-        """A run whose name is the hash, once."""
+    def _record(self, root: bytes, metadata: Mapping[str, Any] | None) -> str:
+        """The id of a run whose name is the hash; it is made once."""
         kept = redact(json_value(dict(metadata or {})), where="config")
         if self.store_path.joinpath("store.db").exists():
             with stores.open_store(self.store_path) as store:
-                if (run_id := _recorded(store, root)) is not None:
+                if (run_id := recorded_run(store, root)) is not None:
                     found = stored_runs.read_run(store, run_id).records[0].get("config")
                     if found != kept:
                         raise ConfigError(
@@ -131,17 +136,27 @@ class BlockchainManager:
                             f"the run {run_id}, and what is recorded is not changed",
                             "leave the metadata as they were",
                         )
-                    return
+                    return run_id
         run = runs.start(
-            f"{_NAME}{root.hex()}", store=self.store_path, config=dict(metadata or {}), anchors=[],
+            run_name(root), store=self.store_path, config=dict(metadata or {}), anchors=[],
             on_error="raise",
         )  # fmt: skip
         run.finish()
         if run.head is None or run.status != "finished":
             raise StoreError(f"cannot record {root.hex()}: the run is {run.status}")
+        return run.id
 
-    def deliver(self, networks: Mapping[str, Network]) -> dict[str, AnchorRow]:
-        """Anchor the log's last checkpoint; wait until servers have it, or as long as is allowed.
+    def deliver(
+        self, networks: Mapping[str, Network], run_id: str, root: bytes | None = None
+    ) -> dict[str, AnchorRow]:
+        """Anchor a head; wait until servers have it, or as long as is allowed.
+
+        A head that an anchor covers already is not paid for again.
+
+        Args:
+            networks: where.
+            run_id: whose head.
+            root: of the head; None: the run's first one.
 
         Returns:
             network → its anchor as the outbox then has it.
@@ -152,28 +167,31 @@ class BlockchainManager:
         """
         if not networks:
             return {}
-        endpoints = [network.endpoint for network in networks.values()]
         self.stop()
         with stores.open_store(self.store_path) as store:
-            size = store.integrate()
-            for each in endpoints:
-                anchoring.plan(store, each)
+            store.integrate()
+            index = _log_index(store, run_id, root)
 
-            def chosen(rows: Iterable[AnchorRow]) -> dict[str, AnchorRow]:
-                # Newest first; another process may have planned a larger one meanwhile.
-                return {
-                    row.kind: row
-                    for row in rows
-                    for name, network in networks.items()
-                    if row.kind == name and row.place == network.endpoint.place and row.size >= size
-                }
+            def covering(rows: Iterable[AnchorRow]) -> dict[str, AnchorRow]:
+                """Of each network the smallest: rows are newest first."""
+                places = {network.endpoint.place: name for name, network in networks.items()}
+                found = [row for row in rows if row.place in places and row.size > index]
+                found.sort(key=lambda row: -row.size)
+                return {places[row.place]: row for row in found}
+
+            there = covering(anchoring.read_anchors(store))
+            for name, network in networks.items():
+                if name not in there:
+                    anchoring.plan(store, network.endpoint)
 
             def is_enough(rows: Sequence[AnchorRow]) -> bool:
-                return all(_is_settled(row, networks[name]) for name, row in chosen(rows).items())
+                return all(_is_settled(row, networks[name]) for name, row in covering(rows).items())
 
-            patience = max(network.patience for network in networks.values())
-            anchoring.deliver_to(store, endpoints, patience, is_enough=is_enough)
-            return chosen(anchoring.read_anchors(store))
+            if not is_enough(anchoring.read_anchors(store)):
+                endpoints = [network.endpoint for network in networks.values()]
+                patience = max(network.patience for network in networks.values())
+                anchoring.deliver_to(store, endpoints, patience, is_enough=is_enough)
+            return covering(anchoring.read_anchors(store))
 
     @staticmethod
     def late(rows: Mapping[str, AnchorRow]) -> dict[str, AnchorRow]:
@@ -227,7 +245,8 @@ class BlockchainManager:
 
         Checked are the records under the hash, offline as ``mlprov verify`` does; whether the
         anchored checkpoint covers them; the anchor's evidence against the checkpoint, offline; and
-        with Ethereum's node, whether it has the block and calls it final.
+        with the network's node, whether it has it: Ethereum's the block, which it must call final,
+        IPFS' the checkpoint's note.
 
         Args:
             merkle_root_hash: as for :meth:`store_merkle_hash`; also the root of a run's head.
@@ -241,11 +260,11 @@ class BlockchainManager:
             ConfigError: no such network, or no hash.
             StoreError: the store cannot be read.
         """
-        root = _read_hash(merkle_root_hash)
+        root = read_hash(merkle_root_hash)
         for name in transaction_ids:
             refuse_network(name, self.settings.networks)
         with stores.open_with_log(self.store_path) as store:
-            found = _subject(store, root)
+            found = find_subject(store, root)
             records = None if found is None else check_records(store, found[0])
             return {
                 name: _verified(store, self._finding(store, name, str(which)), root, found, records)
@@ -255,15 +274,16 @@ class BlockchainManager:
     def check(self, store: Store) -> list[Finding]:
         """Every anchor of a store on the configured networks, held against evidence and node."""
         places = [network.endpoint.place for network in self.settings.networks.values()]
-        return check_anchors(store, self._node(), places=places) if places else []
+        return self._check(store, places) if places else []
 
-    def _node(self) -> ChainNode | None:
-        network = self.settings.networks.get("ethereum")
-        return None if network is None else ChainNode(network.endpoint)
+    def _check(self, store: Store, places: Iterable[Place], *references: str) -> list[Finding]:
+        servers = {name: network.endpoint for name, network in self.settings.networks.items()}
+        node = ChainNode(servers["ethereum"]) if "ethereum" in servers else None
+        return check_anchors(store, node, servers.get("ipfs"), places=places, references=references)
 
     def _finding(self, store: Store, name: str, which: str) -> Finding | Unchecked:
         place = self.settings.networks[name].endpoint.place
-        for finding in check_anchors(store, self._node(), places=[place], references=[which]):
+        for finding in self._check(store, [place], which):
             return finding
         return Unchecked(f"the outbox of {store.path} has no anchor on {name} that is {which}")
 
@@ -337,6 +357,14 @@ def describe_late(rows: Mapping[str, AnchorRow]) -> str:
     )
 
 
+def _log_index(store: Store, run_id: str, root: bytes | None) -> int:
+    """Where a head is in the store log."""
+    for head in stores.read_heads(store, run_id):
+        if root in (None, head.root) and head.log_index is not None:
+            return head.log_index
+    raise StoreError(f"cannot anchor the run {run_id}: its head is not in the store log")
+
+
 def _has_gone_out(row: AnchorRow) -> bool:
     """Whether a server took it: what is sent and failed since may not be there."""
     return row.state in _GONE_OUT and not (row.state == "sent" and row.failures)
@@ -368,61 +396,6 @@ def _ask(endpoint: Endpoint) -> dict[str, Any]:
     }
 
 
-def _read_hash(value: str | bytes) -> bytes:
-    raw = value
-    if isinstance(value, str):
-        text = value.removeprefix("sha256:").removeprefix("0x")
-        try:
-            raw = bytes.fromhex(text) if text.isascii() and len(text) == 64 else b""
-        except ValueError:
-            raw = b""
-    if not isinstance(raw, bytes) or len(raw) != 32:
-        raise ConfigError("cannot use the Merkle root: expected 32 bytes, or 64 hexadecimal digits")
-    return raw
-
-
-# ---- what is under a hash ----
-
-
-def _recorded(store: Store, root: bytes) -> str | None:
-    """The run that was made to record a hash."""
-    rows = store.query(
-        "SELECT id FROM runs WHERE name = ? AND bundle IS NULL ORDER BY created LIMIT 1",
-        (f"{_NAME}{root.hex()}",),
-    )
-    return str(rows[0][0]) if rows else None
-
-
-def _subject(store: Store, root: bytes) -> tuple[str, HeadRow] | None:
-    """Run and head that have a hash: as the head's root, or in a record under the head."""
-    rows = store.query(
-        "SELECT run, size FROM heads WHERE root = ? AND imported = 0 ORDER BY id LIMIT 1", (root,)
-    )
-    run_id = str(rows[0][0]) if rows else _recorded(store, root)
-    if run_id is None:
-        return None
-    heads = [head for head in stores.read_heads(store, run_id) if not rows or head.root == root]
-    return (run_id, heads[0]) if heads else None
-
-
-def check_records(store: Store, run_id: str) -> Check:
-    """Whether a run's records hold, offline: the check ``records``."""
-    made = Checks()
-
-    def verify() -> str:
-        with tempfile.TemporaryDirectory() as folder:
-            path = bundles.export_run(store, run_id, pathlib.Path(folder) / "run.mlprov")
-            verdict = verification.verify_bytes(path.read_bytes(), run_id, Question())
-        if verdict.result == "does not hold":
-            raise Mismatch(verdict.summary, seen=verdict.result, expected="holds")
-        if not verdict:
-            raise Unchecked(verdict.summary)
-        return verdict.summary
-
-    made.run("records", verify)
-    return made.list[0]
-
-
 def _verified(
     store: Store,
     finding: Finding | Unchecked,
@@ -435,36 +408,6 @@ def _verified(
         row = AnchorRow("?", 0, "unknown", "", 0, str(finding), b"", None)
         return Finding(row, (Check("evidence", "unchecked", str(finding)),))
     return Finding(
-        finding.row, (*_covering(store, finding.row, root, found, records), *finding.checks),
+        finding.row, (*check_coverage(store, finding.row, root, found, records), *finding.checks),
         finding.time,
     )  # fmt: skip
-
-
-def _covering(
-    store: Store,
-    row: AnchorRow,
-    root: bytes,
-    found: tuple[str, HeadRow] | None,
-    records: Check | None,
-) -> list[Check]:
-    made = Checks()
-
-    def covers() -> str:
-        if found is None:
-            raise Mismatch(
-                f"{store.path} has recorded no such hash",
-                seen=root.hex(),
-                expected="the root of a head",
-            )
-        run_id, head = found
-        if head.log_index is None or head.log_index >= row.size:
-            raise Mismatch(
-                f"the head of {run_id} with {head.size} records is not among the first {row.size} "
-                "entries of the log, which are anchored",
-                seen=str(head.log_index),
-                expected=f"below {row.size}",
-            )
-        return f"the head of {run_id} with {head.size} records is entry {head.log_index} of the log"
-
-    made.run("covers", covers)
-    return [*made.list, *([records] if records is not None else [])]

@@ -14,10 +14,10 @@ from mlprov.epochs import Epoch
 from mlprov.errors import AnchorError, ConfigError, StoreError
 from mlprov.provenance.blockchain import (
     BlockchainManager,
-    check_records,
     describe_late,
     transaction_ids,
 )
+from mlprov.provenance.coverage import check_records
 from mlprov.provenance.reports import ProvenanceReport, now
 from mlprov.provenance.settings import Config, read_config
 from mlprov.runs import Run
@@ -232,7 +232,8 @@ class ProvenanceTracker:
             return {}
         head = run.head
         assert head is not None  # the run was committed
-        rows = self.manager.deliver(self.manager.settings.networks)
+        root = bytes.fromhex(head[1].removeprefix("sha256:"))
+        rows = self.manager.deliver(self.manager.settings.networks, run.id, root)
         self._say_late(run, rows)
         return {
             "run": run.id,
@@ -258,8 +259,9 @@ class ProvenanceTracker:
         """Verify the run, and every anchor of it, over all configured networks.
 
         The records are verified offline as a bundle is, each anchor's evidence against the
-        checkpoint that covers them, and with Ethereum's node that it has the block and calls it
-        final. Anchors that are on their way are delivered first, as far as they go at once.
+        checkpoint that covers them; Ethereum's node must have the block and call it final, IPFS'
+        node give the checkpoint's note. Anchors that are on their way are delivered first, as far
+        as they go at once.
 
         Returns:
             a report: true where all holds; its text is one table.

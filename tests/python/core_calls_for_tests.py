@@ -259,6 +259,12 @@ CALLS = [
     Call("ethereum_verify", (b"{}", HASH), ("buffer", "hash")),
     Call("ethereum_header", (b"\xc0",), ("buffer",)),
     Call(
+        "ipfs_block",
+        ("http://127.0.0.1:1", "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku", 9),
+        ("text", "text", "int"),
+        {"headers": ((), "any"), "ca_file": (None, "text?"), "timeout_ms": (100, "int")},
+    ),
+    Call(
         "json_rpc",
         ("http://127.0.0.1:1", "eth_chainId", "[]"),
         ("text", "text", "text"),

@@ -171,24 +171,30 @@ def context_for(
 
 
 def node_that(read_back: Callable[[bytes], bytes], pins: bool) -> Handler:
-    """A server that takes a block, and gives back something else, or pins nothing."""
-    kept: dict[str, bytes] = {}
+    """A server that takes blocks, and gives back something else, or pins nothing."""
+    kept: dict[bytes, bytes] = {}
+
+    def put(request: bytes) -> bytes:
+        block = re.search(rb"octet-stream\r\n\r\n(.*)\r\n--mlprov", request, re.S)[1]  # type: ignore[index]
+        cid = b"\x01\x55\x12\x20" + hashlib.sha256(block).digest()
+        name = b"b" + base64.b32encode(cid).rstrip(b"=").lower()
+        kept[name] = block
+        return b'{"Key":"' + name + b'","Size":1}'
 
     def handler(connection: socket.socket, request: bytes) -> None:
+        asked = re.search(rb"arg=([a-z0-9]+)", request)
+        name = asked[1] if asked else b""
         if b"block/put" in request:
-            kept["block"] = re.search(rb"octet-stream\r\n\r\n(.*)\r\n--mlprov", request, re.S)[1]  # type: ignore[index]
-
-            cid = b"\x01\x55\x12\x20" + hashlib.sha256(kept["block"]).digest()
-            kept["cid"] = b"b" + base64.b32encode(cid).rstrip(b"=").lower()
-            body = b'{"Key":"' + kept["cid"] + b'","Size":1}'
+            body = put(request)
+        elif b"pin/ls" in request and pins:
+            body = b'{"Keys":{"' + name + b'":{"Type":"recursive"}}}'
         elif b"pin/ls" in request:
-            body = (
-                b'{"Keys":{"' + kept["cid"] + b'":{"Type":"recursive"}}}'
-                if pins
-                else b'{"Keys":{}}'
-            )
+            body = b'{"Keys":{}}'
+        elif b"block/get" in request and name not in kept:
+            connection.sendall(answer(b"", "500 Internal Server Error"))
+            return
         elif b"block/get" in request:
-            body = read_back(kept["block"])
+            body = read_back(kept[name])
         else:
             body = b'{"Pins":[]}'
         connection.sendall(answer(body))

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from chains_for_tests import Chain, chain, rows, until
 from nodes_for_tests import anvil, require_secp256k1
-from servers_for_tests import Server, node_that, serving
+from servers_for_tests import Server, always, answer, node_that, serving
 
 import mlprov
 from mlprov import anchor_reports, anchoring
@@ -103,7 +103,7 @@ def test_a_training_is_recorded_anchored_twice_and_verified_over_both_networks(
     report = tracker.verify_blockchain_provenance()
     assert report, str(report)
     assert [covered for covered, _ in report.findings].count(report.size) == 2
-    assert {finding.state_of("node") for _, finding in report.findings} == {"holds", "-"}
+    assert {finding.state_of("node") for _, finding in report.findings} == {"holds"}
     recorded = tracker.run.records
     config = recorded[0]["config"]
     assert config == {"epochs": 2, "batch_size": 4, "learning_rate": 0.001}
@@ -222,6 +222,26 @@ def test_a_node_that_lost_the_block_makes_it_not_hold(
     assert report.findings[0][1].state_of("evidence") == "holds"
 
 
+def test_an_ipfs_node_that_gives_something_else_makes_it_not_hold(
+    ipfs: Server, tmp_path: Path
+) -> None:
+    config = {"networks": ["ipfs"], "ipfs": {"url": ipfs.url("")}}
+    manager = BlockchainManager(config, store=tmp_path / "store")
+    stored = manager.store_merkle_hash("ab" * 32)
+    found = manager.verify_merkle_hash("ab" * 32, stored)["ipfs"]
+    assert found, found.checks
+    assert ipfs.requests[-1].startswith(f"POST /api/v0/block/get?arg={stored['ipfs']} ".encode())
+    with serving(always(answer(b"other bytes"))) as other:
+        config["ipfs"] = {"url": other.url("")}
+        again = BlockchainManager(config, store=tmp_path / "store")
+        found = again.verify_merkle_hash("ab" * 32, stored)["ipfs"]
+    assert (found.result, found.state_of("evidence")) == ("does not hold", "holds")
+    with serving(node_that(bytes, pins=True)) as other:  # it has no such block
+        config["ipfs"] = {"url": other.url("")}
+        again = BlockchainManager(config, store=tmp_path / "store")
+        assert again.verify_merkle_hash("ab" * 32, stored)["ipfs"].result == "could not check"
+
+
 # The report
 
 
@@ -287,9 +307,11 @@ def test_a_hash_is_stored_once_and_verified_with_its_transactions(
     with pytest.raises(mlprov.AnchorError, match="no such anchor"):
         manager.get_transaction_info(unknown)
 
-    # What was recorded after an anchor is not under it.
+    # What was recorded after an anchor is not under it; what is under one is not paid for again.
     later = manager.store_merkle_hash("ef" * 32, networks=["ethereum"])
     assert later != stored
+    assert manager.store_merkle_hash(root, {"model": "digits"}) == stored
+    assert len(rows(tmp_path / "store")) == 2
     assert manager.verify_merkle_hash("ef" * 32, stored)["ethereum"].result == "does not hold"
     assert manager.verify_merkle_hash(root, later)["ethereum"].state_of("covers") == "holds"
 

@@ -76,6 +76,14 @@ int mlp_deliver_plan(struct mlp_store *store, const struct mlp_anchor_endpoint *
 
 /* ---- one step ---- */
 
+/* The server could not be asked: that holds for every intent, not for one. */
+static void leave_alone(struct mlp_delivery *delivery, int64_t retry_after_ms, int64_t now)
+{
+    int64_t pause = mlp_deliver_pause_ms(delivery->failures++, -1, random_number());
+    pause = pause < MLP_QUIET_MS_MAX ? pause : MLP_QUIET_MS_MAX;
+    delivery->quiet_until_ms = now + (pause > retry_after_ms ? pause : retry_after_ms);
+}
+
 /* What came of a request, or of what went before it: where to go, or what to write down. */
 static int settle(struct mlp_delivery *delivery, const struct mlp_anchor_work *work,
                   const struct mlp_anchor_outcome *outcome, int status,
@@ -84,6 +92,8 @@ static int settle(struct mlp_delivery *delivery, const struct mlp_anchor_work *w
     const struct mlp_intent *intent = work->intent;
     struct mlp_store *store = delivery->store;
     int64_t now = mlp_deliver_now_ms();
+    if (status != MLP_E_NETWORK)
+        delivery->failures = 0;
     if (mlp_buffer_status(&outcome->shown) != 0 || mlp_buffer_status(&outcome->reference) != 0)
         return mlp_fail(error, MLP_E_MEMORY, "cannot keep what became of an anchor: out of memory");
     if (status == 0 && outcome->next != intent->state)
@@ -105,6 +115,8 @@ static int settle(struct mlp_delivery *delivery, const struct mlp_anchor_work *w
                                detail->message, error);
     int64_t pause =
         mlp_deliver_pause_ms(intent->failures, work->answer.retry_after_ms, random_number());
+    if (status == MLP_E_NETWORK && delivery->client != NULL)
+        leave_alone(delivery, work->answer.retry_after_ms, now);
     return mlp_outbox_postpone(store, intent->id, now + pause, detail->message, error);
 }
 
@@ -287,6 +299,11 @@ int mlp_deliver_step(struct mlp_delivery *delivery, bool *stepped, int64_t *next
     struct mlp_intent intent = {0};
     int64_t id = 0, due_ms = INT64_MAX;
     bool mine = false;
+    if (mlp_deliver_now_ms() < delivery->quiet_until_ms) {
+        *stepped = false;
+        *next_ms = delivery->quiet_until_ms;
+        return 0;
+    }
     struct mlp_intent_subject place = place_of(delivery->endpoint);
     int status = mlp_outbox_due(delivery->store, &id, &due_ms, &place, mlp_deliver_now_ms(), error);
     if (status == 0 && id != 0)

@@ -13,6 +13,7 @@
 
 #define MLP_RETRY_MS_MIN 1000
 #define MLP_RETRY_MS_MAX 900000
+#define MLP_QUIET_MS_MAX 60000
 #define MLP_LOOK_MS_MIN  1000
 #define MLP_LOOK_MS_MAX  12000 /* a slot of Ethereum */
 
@@ -22,6 +23,8 @@ struct mlp_delivery {
     struct mlp_http_client *client; /* NULL: no request will go well */
     const char *no_client;          /* why */
     char holder[MLP_INTENT_TEXT_MAX + 1];
+    int64_t failures;       /* of requests in a row, whatever intent they were for */
+    int64_t quiet_until_ms; /* no step before: else each open intent would try a dead server anew */
 };
 
 /* Unix time in milliseconds. */
@@ -35,7 +38,8 @@ int mlp_deliver_plan(struct mlp_store *store, const struct mlp_anchor_endpoint *
                      const char *origin, struct mlp_error *error);
 
 /* Takes one step with the intent that has been due longest. A failure of the network is no failure
- * here: it is written down, and the intent is due later.
+ * here: it is written down, and the intent is due later; for the others the server is left alone for a
+ * while, MLP_QUIET_MS_MAX at most where it asks for no more.
  * Out:     stepped: whether there was one. next_ms: when the next one is due (INT64_MAX: never).
  * Returns: 0, or why the store could not be used.
  */

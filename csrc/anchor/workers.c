@@ -185,12 +185,13 @@ static bool sleep_until(struct worker *worker, int64_t moment, uint64_t *to_plan
         int64_t until = handed && earliest < moment ? earliest : moment;
         if (until <= mlp_clock_now())
             break;
-        worker->idle = !handed || worker->plan_failed;
-        if (worker->idle)
+        bool idle = !handed || worker->plan_failed;
+        if (idle && !worker->idle) /* once: it wakes the other workers too, who would answer it */
             pthread_cond_broadcast(&shared->change);
+        worker->idle = idle;
         (void)mlp_clock_condition_wait(&shared->change, &shared->mutex, until);
-        worker->idle = false;
     }
+    worker->idle = false;
     bool due = may_plan(worker, &earliest) && mlp_clock_now() >= earliest;
     *to_plan = due ? shared->handed : 0;
     bool go_on = !shared->stopping;
@@ -198,16 +199,19 @@ static bool sleep_until(struct worker *worker, int64_t moment, uint64_t *to_plan
     return go_on;
 }
 
-static void note_planned(struct worker *worker, uint64_t planned, bool failed)
+/* Returns: whether it was urgent. */
+static bool note_planned(struct worker *worker, uint64_t planned, bool failed)
 {
     struct mlp_workers *shared = worker->shared;
     pthread_mutex_lock(&shared->mutex);
+    bool urgent = worker->taken < shared->urgent;
     worker->plan_failed = failed;
     if (!failed)
         worker->taken = planned;
     worker->plan_after =
         failed ? mlp_clock_after_ms(STORE_RETRY_MS) : mlp_clock_now() + shared->every_ms * 1000000;
     pthread_mutex_unlock(&shared->mutex);
+    return urgent;
 }
 
 /* Lets others at the account. */
@@ -246,8 +250,9 @@ static void live(struct worker *worker, struct mlp_store *store)
     delivery.client = worker->client; /* this thread's own to change */
     delivery.no_client = reason.message;
     while (sleep_until(worker, moment, &to_plan)) {
-        if (to_plan != 0)
-            note_planned(worker, to_plan, plan(worker, store, NULL) != 0);
+        /* The end of a run tries a server that was left alone once more. */
+        if (to_plan != 0 && note_planned(worker, to_plan, plan(worker, store, NULL) != 0))
+            delivery.quiet_until_ms = 0;
         moment = deliver(worker, &delivery);
     }
     release(worker, &delivery);
@@ -436,12 +441,21 @@ void mlp_workers_hand_over(struct mlp_workers *workers, bool at_once)
     if (getpid() != workers->pid)
         return;
     pthread_mutex_lock(&workers->mutex);
+    bool wake = false;
+    for (size_t i = 0; i < workers->count; i++) {
+        struct worker *worker = &workers->workers[i];
+        /* One that has something to plan already sleeps until it may: waking it costs the caller
+         * 10 us, and it would only lie down again. */
+        if (!at_once && worker->taken != workers->handed)
+            continue;
+        worker->idle = false;
+        wake = true;
+    }
     workers->handed++;
     if (at_once)
         workers->urgent = workers->handed;
-    for (size_t i = 0; i < workers->count; i++)
-        workers->workers[i].idle = false;
-    pthread_cond_broadcast(&workers->change);
+    if (wake)
+        pthread_cond_broadcast(&workers->change);
     pthread_mutex_unlock(&workers->mutex);
 }
 

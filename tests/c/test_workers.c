@@ -41,18 +41,26 @@ static struct mlp_store *store_with_an_intent(void)
     return store;
 }
 
-static struct mlp_workers *start(const char *url)
+static struct mlp_workers *start_many(const char *url, size_t count)
 {
     struct mlp_error error = {0};
     struct mlp_workers *workers = NULL;
+    struct mlp_anchor_endpoint endpoints[MLP_WORKERS_MAX];
     struct mlp_anchor_endpoint endpoint = {.kind = &mlp_anchor_ipfs,
                                            .url = url,
                                            .timeout_ms = 20000,
                                            .chain = "ipfs",
                                            .target = "",
                                            .account = ""};
-    CHECK(FINE(mlp_workers_start(&workers, path, &endpoint, 1, 0, &error)));
+    for (size_t i = 0; i < count; i++)
+        endpoints[i] = endpoint;
+    CHECK(FINE(mlp_workers_start(&workers, path, endpoints, count, 0, &error)));
     return workers;
+}
+
+static struct mlp_workers *start(const char *url)
+{
+    return start_many(url, 1);
 }
 
 static void *hand_over_often(void *workers)
@@ -79,6 +87,55 @@ static void a_dead_endpoint_leaves_the_intent_in_the_outbox(void)
                               " failures > 0 AND note LIKE '%could not be reached%'") == 1);
     CHECK(query_number(store, "SELECT count(*) FROM anchor_attempts") == 1);
     CHECK(query_number(store, "SELECT count(*) FROM anchor_leases") == 0);
+    mlp_store_free(store);
+    (void)close(fd);
+    fixture_remove(path);
+}
+
+/* The server is dead for all of them: one try, and not one for each. */
+static void a_dead_endpoint_is_left_alone_whatever_waits_for_it(void)
+{
+    char url[64];
+    struct mlp_error error = {0};
+    int64_t id = 0;
+    bool made = false;
+    int fd = bound_socket(url, false);
+    struct mlp_store *store = store_with_an_intent();
+    for (uint64_t size = 8; size < 40; size++) {
+        struct mlp_intent_subject subject = {"ipfs",           "ipfs", "",    "",
+                                             "mlprov/store/x", size,   root32};
+        CHECK(FINE(mlp_outbox_plan(store, &id, &made, &subject, "note", 4, &error)));
+    }
+    struct mlp_workers *workers = start(url);
+    mlp_workers_hand_over(workers, false);
+    CHECK(mlp_workers_wait(workers, 20000));
+    CHECK(mlp_workers_stop(workers, 10000));
+    CHECK(query_number(store, "SELECT sum(failures) FROM anchor_intents") == 1);
+    mlp_store_free(store);
+    (void)close(fd);
+    fixture_remove(path);
+}
+
+static int64_t cpu_ms(void)
+{
+    struct timespec spent;
+    (void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &spent);
+    return (int64_t)spent.tv_sec * 1000 + spent.tv_nsec / 1000000;
+}
+
+static void idle_workers_sleep_and_do_not_wake_each_other(void)
+{
+    char url[64];
+    const struct timespec half_a_second = {.tv_nsec = 500000000};
+    int fd = bound_socket(url, false);
+    struct mlp_store *store = store_with_an_intent();
+    struct mlp_workers *workers = start_many(url, 3);
+    mlp_workers_hand_over(workers, false);
+    CHECK(mlp_workers_wait(workers, 20000));
+    int64_t before = cpu_ms();
+    (void)nanosleep(&half_a_second, NULL);
+    CHECK(cpu_ms() - before < 250); /* waking each other took all of it */
+    CHECK(mlp_workers_stop(workers, 10000));
     mlp_store_free(store);
     (void)close(fd);
     fixture_remove(path);
@@ -205,6 +262,8 @@ int main(void)
         return check_finish();
     }
     RUN(a_dead_endpoint_leaves_the_intent_in_the_outbox);
+    RUN(a_dead_endpoint_is_left_alone_whatever_waits_for_it);
+    RUN(idle_workers_sleep_and_do_not_wake_each_other);
     RUN(a_silent_endpoint_does_not_hold_up_the_end);
     RUN(a_child_has_no_workers_and_the_parent_keeps_its_own);
     RUN(a_process_that_ends_with_a_request_under_way_ends_soon);

@@ -129,7 +129,7 @@ class Barrier:
         """Look for optimizers again: they, or the model's parameters, may be new."""
         if self.is_live:
             self.watch.start()
-            self.watch.forget_others()
+            self.watch.begin_epoch()
 
     def end_epoch(self, epoch: Epoch) -> None:
         """Capture what is due; tell the epoch of its steps."""

@@ -26,15 +26,18 @@ class IndexOrder:
 
     def __init__(self) -> None:
         self._given: collections.deque[object] = collections.deque()
+        self._noted = 0
 
     def begin(self) -> None:
         """The sampler begins anew (a loader with workers asks it twice)."""
         self._given.clear()
+        self._noted = 0
 
     def note(self, indices: object) -> None:
         """The sampler has given the indices of one more batch."""
         # Some samplers fill one list again and again.
         self._given.append(list(indices) if type(indices) is list else indices)
+        self._noted += 1
 
     @property
     def next(self) -> object:
@@ -44,6 +47,18 @@ class IndexOrder:
     def drop(self) -> None:
         """Leave that behind."""
         self._given.popleft()
+
+    def skip_failed(self, iterator: Any) -> None:
+        """Leave behind what belongs to a batch that the loader lost: it raised in its place.
+
+        Args:
+            iterator: the loader's. One with workers has asked ahead, and counts the batches that it
+                is past (torch.utils.data, ``_rcvd_idx``); where it waited in vain it lost none.
+        """
+        passed = getattr(iterator, "_rcvd_idx", None)
+        to_come = 0 if passed is None else self._noted - passed
+        while len(self._given) > to_come:
+            self._given.popleft()
 
     def take(self) -> list[Any]:
         """The same as a list, left behind.

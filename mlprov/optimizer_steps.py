@@ -74,6 +74,7 @@ class StepWatch:
 
     def __init__(self, listener: StepListener) -> None:
         self._steps = 0
+        self._base = 0
         self.is_watching = False
         self.listener = listener
         self._counts: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
@@ -83,7 +84,7 @@ class StepWatch:
 
     @property
     def steps(self) -> int:
-        """How often the optimizer that stepped most has stepped.
+        """In each epoch how often the optimizer that stepped most has stepped; all together.
 
         Several that step one after another (one for each parameter, generator and discriminator)
         make one step together.
@@ -122,10 +123,17 @@ class StepWatch:
                 while _handles:
                     _handles.pop().remove()
 
-    def forget_others(self) -> None:
-        """Look again at optimizers that were of no interest: parameters may have been replaced."""
+    def begin_epoch(self) -> None:
+        """From now on every optimizer, a new one too, counts on from the steps made so far.
+
+        Else a new optimizer of the same model would not be counted until it had overtaken the one
+        before it. Those that were of no interest are looked at again: parameters may be others.
+        """
         _settle()
         self._others = weakref.WeakSet()
+        self._base = self._steps
+        for optimizer in list(self._counts):
+            self._counts[optimizer] = self._base
 
     def guarded(self) -> set[int]:
         """``id`` of each tensor that an optimizer which has stepped writes, and nobody else may.
@@ -157,8 +165,8 @@ class StepWatch:
         if count is not None or optimizer in self._others:
             return count
         if self.listener.concerns(optimizer):
-            self._counts[optimizer] = 0
-            return 0
+            self._counts[optimizer] = self._base
+            return self._base
         self._others.add(optimizer)
         return None
 
@@ -204,7 +212,7 @@ class StepWatch:
         """Steps that it has made behind so many; None: an optimizer that is gone."""
         steps = before + passed
         if optimizer is not None:
-            self._counts[optimizer] = steps = self._counts.get(optimizer, 0) + passed
+            self._counts[optimizer] = steps = self._counts.get(optimizer, before) + passed
         self._steps = max(self._steps, steps)
 
 

@@ -397,36 +397,9 @@ class Tracked(Generic[T]):
         self._hash = hash
 
     def __iter__(self) -> Iterator[T]:
-        return iter(self._loader) if self._run.recorder.records_nothing else self._recorded()
-
-    def _recorded(self) -> Iterator[T]:
-        run = self._run
-        source = begin_pass(
-            self._loader, run.recorder, seeds=run.streams.seeds, secret=run.is_private
-        )
-        stream = self._open(source)
-        try:
-            for batch in source.iterator:
-                run.barrier.between_batches()
-                if stream.closed or stream.epoch is not run.current_epoch:
-                    # An epoch has ended or begun since: the batches before are not its own.
-                    stream.close()
-                    stream = self._open(source)
-                stream.add(batch)
-                yield batch
-        finally:
-            if not run.recorder.in_child and not run.ended:
-                stream.close()
-
-    def _open(self, source: Pass[T]) -> BatchStream:
-        run, hash = self._run, self._hash  # noqa: A001
-        if source.order is None and hash == "index":
-            hash = "content"  # noqa: A001
-            run.recorder.warn(
-                f"the loader of {self._role!r} has no order of indices: its batches are hashed",
-                once=f"index {self._role}",
-            )
-        return BatchStream(run.streams, self._role, run.current_epoch, source, hash)
+        if self._run.recorder.records_nothing:
+            return iter(self._loader)
+        return _TrackedPass(self._run, self._loader, self._role, self._hash)
 
     def __len__(self) -> int:
         return len(self._loader)  # type: ignore[arg-type]
@@ -435,3 +408,63 @@ class Tracked(Generic[T]):
         if name == "_loader":  # a copy that is being made has none yet
             raise AttributeError(name)
         return getattr(self._loader, name)
+
+
+class _TrackedPass(Generic[T]):
+    """One pass over a tracked loader.
+
+    Not a generator: an exception that the loader raises in place of a batch would end it, and a
+    loop that skips the sample and goes on would lose the rest without a word.
+    """
+
+    def __init__(self, run: Run, loader: Iterable[T], role: str, hash: str) -> None:  # noqa: A002
+        self._stream: BatchStream | None = None
+        self._run = run
+        self._role = role
+        self._hash = hash
+        self._source = begin_pass(
+            loader, run.recorder, seeds=run.streams.seeds, secret=run.is_private
+        )
+
+    def __iter__(self) -> Iterator[T]:
+        return self
+
+    def __next__(self) -> T:
+        run, source = self._run, self._source
+        stream = self._stream or self._open()
+        try:
+            batch = next(source.iterator)
+        except StopIteration:
+            self.close()
+            raise
+        except BaseException:
+            if source.order is not None:
+                source.order.skip_failed(source.iterator)
+            raise
+        run.barrier.between_batches()
+        if stream.closed or stream.epoch is not run.current_epoch:
+            # An epoch has ended or begun since: the batches before are not its own.
+            stream.close()
+            stream = self._open()
+        stream.add(batch)
+        return batch
+
+    def close(self) -> None:
+        """The pass is over: what it had is recorded. A second call does nothing."""
+        run = self._run
+        if self._stream is not None and not run.recorder.in_child and not run.ended:
+            self._stream.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+    def _open(self) -> BatchStream:
+        run, source, hash = self._run, self._source, self._hash  # noqa: A001
+        if source.order is None and hash == "index":
+            hash = "content"  # noqa: A001
+            run.recorder.warn(
+                f"the loader of {self._role!r} has no order of indices: its batches are hashed",
+                once=f"index {self._role}",
+            )
+        self._stream = BatchStream(run.streams, self._role, run.current_epoch, source, hash)
+        return self._stream

@@ -6,6 +6,7 @@ import collections
 import dataclasses
 import json
 import warnings
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from training_for_tests import assert_log_holds, of_type, run_script, stored, th
 import mlprov
 from mlprov import RecordingWarning, stores
 from mlprov.batches import capture_batch
+from mlprov.index_orders import IndexOrder
+from mlprov.integrations.recording import Feed
 
 np = pytest.importorskip("numpy")
 torch = pytest.importorskip("torch")
@@ -65,9 +68,9 @@ def collate(rows: list[Any]) -> Any:
     }
 
 
-def leaves_of(run: mlprov.Run, stream: dict[str, Any]) -> list[Any]:
-    """The batch leaves of a stream, as the store kept them."""
-    root = bytes.fromhex(stream["tree"]["root"].removeprefix("sha256:"))
+def leaves_of(run: mlprov.Run, stream: dict[str, Any], member: str = "tree") -> list[Any]:
+    """The batch leaves of a stream, or its index leaves, as the store kept them."""
+    root = bytes.fromhex(stream[member]["root"].removeprefix("sha256:"))
     with stores.open_store(run.store_path, read_only=True) as store:
         return [json.loads(leaf) for leaf in store.get_leaves(root)]
 
@@ -210,6 +213,75 @@ def test_an_exception_in_the_data_set_passes_and_the_batches_before_it_are_recor
     (stream,) = the(stored(run), "epoch")["streams"]
     assert stream["batches"] == stream["tree"]["size"] == stream["indices"]["size"] == 2
     assert_log_holds(tmp_path / "s", run.id, tmp_path)
+
+
+class Corrupt(data.Dataset):  # type: ignore[misc, name-defined]
+    """Sample i is the number i; the fourth cannot be read."""
+
+    def __len__(self) -> int:
+        return 8
+
+    def __getitem__(self, index: int) -> Any:
+        if index == 3:
+            raise ZeroDivisionError("a corrupt sample")
+        return torch.tensor(index)
+
+
+def skip_corrupt(batches: Iterator[Any]) -> Iterator[Any]:
+    """What a loop gets that goes on behind a batch which could not be read."""
+    while True:
+        try:
+            yield next(batches).tolist()
+        except StopIteration:
+            return
+        except ZeroDivisionError:
+            yield "skipped"
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_loop_that_skips_a_corrupt_sample_gets_the_rest_and_it_is_recorded(
+    workers: int, tmp_path: Path
+) -> None:
+    loader = data.DataLoader(Corrupt(), batch_size=2, num_workers=workers)
+    with mlprov.start("corrupt", store=tmp_path / "s", on_error="raise") as run:
+        for _ in run.epochs(1):
+            seen = list(skip_corrupt(iter(run.track(loader))))
+    assert seen == [[0, 1], "skipped", [4, 5], [6, 7]] == list(skip_corrupt(iter(loader)))
+    (stream,) = the(stored(run), "epoch")["streams"]
+    assert [leaf["indices"] for leaf in leaves_of(run, stream, "indices")] == [
+        [0, 1],
+        [4, 5],
+        [6, 7],
+    ]
+    assert stream["batches"] == stream["tree"]["size"] == 3
+    assert_log_holds(tmp_path / "s", run.id, tmp_path)
+
+
+def test_waiting_in_vain_for_workers_loses_no_indices() -> None:
+    class Waiting:
+        """An iterator whose workers have been asked for three batches and gave one."""
+
+        _rcvd_idx = 1
+
+    order = IndexOrder()
+    for number in range(3):
+        order.note([number])
+    assert order.take() == [0]
+    order.skip_failed(Waiting())
+    assert order.take() == [1]
+
+
+def test_a_batch_that_was_handed_out_is_not_kept(tmp_path: Path) -> None:
+    with mlprov.start("kept", store=tmp_path / "s", on_error="raise") as run:
+        batches = iter(run.track(torch.ones(2, 3) for _ in range(3)))
+        feed = Feed(run, "validation")
+        for _ in range(2):  # the first is watched until the second comes
+            last = weakref.ref(next(batches))
+            pushed = torch.ones(2, 3)
+            feed.push(pushed)
+            fed = weakref.ref(pushed)
+            del pushed
+        assert (last(), fed()) == (None, None)
 
 
 class Opaque:

@@ -199,3 +199,34 @@ def test_an_optimizer_of_another_model_is_not_counted(tmp_path: Path) -> None:
             for _ in range(3):
                 train_step(other, another)
     assert [record["steps"] for record in of_type(run, "epoch")] == [1, 1]
+
+
+def test_an_optimizer_that_replaces_another_is_counted_from_its_first_step(tmp_path: Path) -> None:
+    body, head = torch.nn.Linear(WIDTH, WIDTH), torch.nn.Linear(WIDTH, WIDTH)
+    model = torch.nn.Sequential(body, head)
+    kept = []
+    with mlprov.start("t", model=model, store=tmp_path / "s", every=4) as run:
+        for epoch in run.epochs(4):
+            kept.append(sgd(head if epoch.index < 2 else model))  # phases: the head, then all of it
+            for _ in range(3 + epoch.index % 2 * 3):
+                train_step(model, kept[-1])
+            assert run.barrier.watch.steps == [3, 9, 12, 18][epoch.index]
+    assert [record["steps"] for record in of_type(run, "epoch")] == [3, 6, 3, 6]
+    assert [record["step"] for record in of_type(run, "step")] == [4, 8, 12, 16]
+
+
+def test_an_optimizer_that_begins_within_an_epoch_steps_with_the_others(tmp_path: Path) -> None:
+    model = torch.nn.ModuleDict(
+        {name: torch.nn.Linear(WIDTH, WIDTH) for name in ("generator", "discriminator")}
+    )
+    both: list[Any] = []
+    with mlprov.start("gan", model=model, store=tmp_path / "s", every=2) as run:
+        for _ in run.epochs(3):
+            both.clear()
+            for _ in range(3):
+                for place, part in enumerate(model.values()):
+                    if place == len(both):
+                        both.append(sgd(part))
+                    train_step(part, both[place])
+    assert [record["steps"] for record in of_type(run, "epoch")] == [3] * 3
+    assert [record["step"] for record in of_type(run, "step")] == [2, 4, 6, 8]

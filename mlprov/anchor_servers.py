@@ -23,7 +23,15 @@ from mlprov.ethereum_accounts import Account
 if TYPE_CHECKING:
     from mlprov._core import _Endpoint
 
-__all__ = ["FILES", "KINDS", "Endpoint", "endpoint", "every", "named_kinds"]
+__all__ = [
+    "FILES",
+    "KINDS",
+    "Endpoint",
+    "endpoint",
+    "every",
+    "named_keystore",
+    "named_kinds",
+]
 
 KINDS = ("ethereum", "ipfs")
 FILES = "ipfs-file"  # files that are published: on the node of "ipfs"
@@ -106,6 +114,16 @@ def named_kinds() -> list[str]:
         for kind in KINDS
         if kind in table or any(name.startswith(f"MLPROV_{kind.upper()}_") for name in variables)
     ]
+
+
+def named_keystore() -> pathlib.Path | None:
+    """The key file that the environment or the user's configuration names for Ethereum."""
+    table, _ = _configuration()
+    settings = table.get("ethereum", {})
+    named = os.environ.get("MLPROV_ETHEREUM_KEYSTORE") or (
+        settings.get("keystore") if isinstance(settings, Mapping) else None
+    )
+    return pathlib.Path(named).expanduser() if isinstance(named, str) and named else None
 
 
 def every() -> float:

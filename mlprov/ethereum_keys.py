@@ -81,12 +81,13 @@ def address_in(path: str | os.PathLike[str]) -> str | None:
     return f"0x{named.removeprefix('0x')}" if isinstance(named, str) else None
 
 
-def key_files() -> list[KeyFile]:
-    """The key files in the user's own directory (:func:`mlprov.keys.home`)."""
+def key_files(*others: pathlib.Path) -> list[KeyFile]:
+    """The key files in the user's own directory (:func:`mlprov.keys.home`), and others."""
     found = []
-    for path in sorted(keys.home().glob("*.json")):
-        address = address_in(path)
-        with contextlib.suppress(ValueError):  # a file of something else
+    for path in sorted({*keys.home().glob("*.json"), *others}):
+        # Of something else, or not there.
+        with contextlib.suppress(ValueError, FileNotFoundError):
+            address = address_in(path)
             if address is not None:
                 found.append(KeyFile(ethereum_address(address), path))
     return found

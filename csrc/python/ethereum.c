@@ -111,17 +111,17 @@ static PyObject *MlpCore_ethereum_address(PyObject *module, PyObject *text)
     return mlp_py_address_text(address20);
 }
 
-PyObject *mlp_py_intent_tuple(const struct mlp_ethereum_intent *fields)
+PyObject *mlp_py_intent_tuple(const struct mlp_ethereum_intent *intent)
 {
     PyObject *to =
-        fields->creates_contract ? Py_NewRef(Py_None) : mlp_py_address_text(fields->to20);
+        intent->creates_contract ? Py_NewRef(Py_None) : mlp_py_address_text(intent->to20);
     PyObject *value = PyObject_CallMethod((PyObject *)&PyLong_Type, "from_bytes", "y#s",
-                                          (const char *)fields->value32,
-                                          (Py_ssize_t)sizeof fields->value32, "big");
+                                          (const char *)intent->value32,
+                                          (Py_ssize_t)sizeof intent->value32, "big");
     return Py_BuildValue(
-        "KKKKKNNN", (unsigned long long)fields->chain_id, (unsigned long long)fields->nonce,
-        (unsigned long long)fields->max_priority_fee, (unsigned long long)fields->max_fee,
-        (unsigned long long)fields->gas, to, value, mlp_py_bytes(fields->data, fields->data_len));
+        "KKKKKNNN", (unsigned long long)intent->chain_id, (unsigned long long)intent->nonce,
+        (unsigned long long)intent->max_priority_fee, (unsigned long long)intent->max_fee,
+        (unsigned long long)intent->gas, to, value, mlp_py_bytes(intent->data, intent->data_len));
 }
 
 static PyObject *MlpCore_ethereum_transaction(PyObject *module, PyObject *raw)

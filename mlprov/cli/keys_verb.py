@@ -6,7 +6,7 @@ import argparse
 import os
 import pathlib
 
-from mlprov import ethereum_keys, keys
+from mlprov import anchor_servers, ethereum_keys, keys
 from mlprov.cli import output
 from mlprov.errors import ConfigError
 
@@ -76,7 +76,9 @@ def _new_ethereum(arguments: argparse.Namespace) -> int:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    vkey, owner, files = keys.owner_vkey(), keys.owner_key_path(), ethereum_keys.key_files()
+    vkey, owner = keys.owner_vkey(), keys.owner_key_path()
+    named = anchor_servers.named_keystore()
+    files = ethereum_keys.key_files(*([] if named is None else [named]))
     if arguments.json:
         listed = [vars(file) for file in files]
         output.emit_json({"ethereum": listed, "owner": vkey, "path": owner})

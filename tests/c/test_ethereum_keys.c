@@ -1,4 +1,5 @@
 /* secp256k1 and Ethereum accounts: Wycheproof, EIP-55, RFC 6979's promise, keys that cannot be. */
+#include "anchor/ethereum_signature.h"
 #include "check.h"
 #include "hash/hash.h"
 #include "hash_fixture.h"
@@ -189,6 +190,80 @@ static void what_is_no_address_is_refused(void)
               MLP_E_MALFORMED);
 }
 
+/* ---- signatures of others ---- */
+
+/* s, or the group's order less s: both hold. */
+static void other_s(uint8_t s32[32])
+{
+    struct mlp_buffer order = {0};
+    append_hex_text(&order, "fffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141");
+    unsigned borrow = 0;
+    for (size_t i = 32; i-- > 0;) {
+        unsigned difference = 256U + order.data[i] - s32[i] - borrow;
+        s32[i] = (uint8_t)difference;
+        borrow = difference < 256;
+    }
+    mlp_buffer_clear(&order);
+}
+
+static void r_and_s_alone_become_the_transaction_that_the_key_would_sign(void)
+{
+    struct mlp_ethereum_key *key = NULL;
+    CHECK(mlp_ethereum_key_generate(&key, NULL) == 0);
+    for (uint64_t i = 0; i < 200; i++) {
+        struct mlp_ethereum_intent intent = {.chain_id = 1, .nonce = i, .gas = 21000, .max_fee = 9};
+        struct mlp_buffer expected = {0}, low = {0}, high = {0};
+        struct mlp_secp256k1_signature signature;
+        uint8_t hash[32], digest[32];
+        CHECK(mlp_ethereum_transaction_sign(&expected, hash, &intent, key, NULL) == 0);
+        CHECK(mlp_ethereum_signing_hash(digest, &intent, NULL) == 0);
+        CHECK(mlp_ethereum_key_sign(key, &signature, digest, NULL) == 0);
+        CHECK(mlp_ethereum_signature_apply(&low, signature.rs64, &intent,
+                                           mlp_ethereum_key_address(key), NULL) == 0);
+        other_s(signature.rs64 + 32);
+        CHECK(!is_low(signature.rs64 + 32));
+        CHECK(mlp_ethereum_signature_apply(&high, signature.rs64, &intent,
+                                           mlp_ethereum_key_address(key), NULL) == 0);
+        CHECK(low.len == expected.len && memcmp(low.data, expected.data, low.len) == 0);
+        CHECK(high.len == expected.len && memcmp(high.data, expected.data, high.len) == 0);
+        mlp_buffer_clear(&expected);
+        mlp_buffer_clear(&low);
+        mlp_buffer_clear(&high);
+    }
+    mlp_ethereum_key_free(key);
+}
+
+static void another_accounts_signature_and_what_is_none_are_refused(void)
+{
+    static const char *const bad_s[] = {
+        "0000000000000000000000000000000000000000000000000000000000000000",
+        "fffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141",
+        "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
+    };
+    struct mlp_ethereum_key *one = NULL, *two = NULL;
+    struct mlp_ethereum_intent intent = {.chain_id = 1, .gas = 21000};
+    struct mlp_secp256k1_signature signature;
+    struct mlp_buffer raw = {0};
+    uint8_t digest[32];
+    CHECK(mlp_ethereum_key_generate(&one, NULL) == 0 && mlp_ethereum_key_generate(&two, NULL) == 0);
+    CHECK(mlp_ethereum_signing_hash(digest, &intent, NULL) == 0);
+    CHECK(mlp_ethereum_key_sign(one, &signature, digest, NULL) == 0);
+    CHECK(mlp_ethereum_signature_apply(&raw, signature.rs64, &intent, mlp_ethereum_key_address(two),
+                                       NULL) == MLP_E_MISMATCH);
+    for (size_t i = 0; i < sizeof bad_s / sizeof bad_s[0]; i++) {
+        struct mlp_buffer s = {0};
+        append_hex_text(&s, bad_s[i]);
+        memcpy(signature.rs64 + 32, s.data, 32);
+        CHECK(mlp_ethereum_signature_apply(&raw, signature.rs64, &intent,
+                                           mlp_ethereum_key_address(one), NULL) == MLP_E_MISMATCH);
+        mlp_buffer_clear(&s);
+    }
+    CHECK(raw.len == 0);
+    mlp_buffer_clear(&raw);
+    mlp_ethereum_key_free(one);
+    mlp_ethereum_key_free(two);
+}
+
 int main(void)
 {
     struct mlp_error error;
@@ -204,5 +279,7 @@ int main(void)
     RUN(a_signature_is_the_same_each_time_low_and_recovers);
     RUN(secrets_outside_the_group_are_refused);
     RUN(two_generated_accounts_differ);
+    RUN(r_and_s_alone_become_the_transaction_that_the_key_would_sign);
+    RUN(another_accounts_signature_and_what_is_none_are_refused);
     return check_finish();
 }

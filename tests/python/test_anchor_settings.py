@@ -36,7 +36,7 @@ def test_the_users_example_is_taken_as_it_stands(own: Path) -> None:
     server = anchor_servers.endpoint("ethereum")
     assert server.account is not None
     assert (server.account.chain, server.account.contract_kind) == ("1", "AnchorStore")
-    assert server.account.limits == (50 * 10**9, 10**8, 180_000, 5, 6)
+    assert server.account.limits == (50 * 10**9, 10**8, 300_000, 180_000, 5, 6)
     assert server.account.signer.keystore == str(
         Path("~/.config/mlprov/ethereum.json").expanduser()
     )

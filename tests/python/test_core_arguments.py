@@ -125,6 +125,7 @@ def test_the_table_names_every_function_and_method() -> None:
         "LeafStream.close",
         "LeafStream.abandon",
         *(f"AnchorWorkers.{method}" for method in ("hand_over", "wait", "stop")),  # threads
+        "ethereum_deployment",  # takes an endpoint, as AnchorWorkers do: below
     }
     made_elsewhere = {
         "SigningKey",
@@ -378,3 +379,34 @@ def test_a_wrong_endpoint_is_refused_and_starts_nothing(endpoint: Any) -> None:
     for endpoints in ([endpoint], [endpoint] * 17, []):
         with pytest.raises((TypeError, ValueError)):
             _core.AnchorWorkers(b"/nowhere", endpoints)
+    with pytest.raises((TypeError, ValueError)):
+        _core.ethereum_deployment(endpoint, b"")
+
+
+ACCOUNT = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266"
+
+
+@pytest.mark.parametrize(
+    "account",
+    [
+        ("1", "", ACCOUNT, "AnchorStore", 7, (1, 1, 1, 1, 1, 1)),
+        ("1", "", ACCOUNT, "Other", len, (1, 1, 1, 1, 1, 1)),
+        ("1", "", ACCOUNT, "AnchorStore", len, (1, 1, 1)),
+        ("1", "", ACCOUNT, "AnchorStore", ("http://127.0.0.1", [], None, 1), (1, 1, 1, 1, 1, 1)),
+        ("1", "", ACCOUNT),
+        None,
+    ],
+)
+def test_a_wrong_account_is_refused_before_anything_is_asked(account: Any) -> None:
+    endpoint = ("ethereum", "http://127.0.0.1:1", (), None, 1, account)
+    with pytest.raises((TypeError, ValueError)):
+        _core.ethereum_deployment(endpoint, b"")
+
+
+def test_a_deployment_needs_an_account_and_bytes() -> None:
+    with pytest.raises(ValueError, match="no account"):
+        _core.ethereum_deployment(("ipfs", "http://127.0.0.1:1", (), None, 1), b"")  # type: ignore[arg-type]
+    account = ("1", "", ACCOUNT, "AnchorStore", len, (1, 1, 1, 1, 1, 1))
+    endpoint = ("ethereum", "http://127.0.0.1:1", (), None, 1, account)
+    with pytest.raises(TypeError):
+        _core.ethereum_deployment(endpoint, "text")  # type: ignore[arg-type]

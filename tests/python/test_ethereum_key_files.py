@@ -92,6 +92,18 @@ def test_a_new_key_is_listed_with_its_file_beside_the_owner_key() -> None:
     assert as_json["owner"] == keys.owner_vkey()
 
 
+def test_the_key_that_is_configured_is_listed_wherever_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "elsewhere.json"
+    made = make(path, "-q")
+    assert "elsewhere" not in run_command("keys", "ls").out
+    monkeypatch.setenv("MLPROV_ETHEREUM_KEYSTORE", str(path))
+    assert made.out.strip() in run_command("keys", "ls").out
+    path.unlink()
+    assert run_command("keys", "ls").code == 0
+
+
 def test_a_file_that_is_there_is_never_replaced(tmp_path: Path) -> None:
     path = tmp_path / "account.json"
     assert make(path).code == 0

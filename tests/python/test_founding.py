@@ -88,7 +88,7 @@ def settled(tracker: ProvenanceTracker) -> None:
 
 
 def test_a_training_is_recorded_anchored_twice_and_verified_over_both_networks(
-    there: Chain, ipfs: Server, tmp_path: Path
+    there: Chain, ipfs: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tracker = ProvenanceTracker(tmp_path / "artifacts", configured(there, ipfs))
     before, after = trained(tracker, bytearray(b"weights"))
@@ -114,9 +114,15 @@ def test_a_training_is_recorded_anchored_twice_and_verified_over_both_networks(
     assert status["ethereum"]["chain_id"] == "31337"
     assert status["ethereum"]["anchors"] == {"final": 2}
 
-    # A later process verifies the newest run of the store.
+    # A later process verifies the newest run of the store, whoever has the account's key.
+    monkeypatch.delenv("MLPROV_ETHEREUM_PRIVATE_KEY")
+    monkeypatch.setenv("MLPROV_ETHEREUM_KEYSTORE", str(tmp_path / "elsewhere.json"))
+    monkeypatch.setenv("MLPROV_ETHEREUM_ACCOUNT", there.account)
+    (tmp_path / "elsewhere.json").write_text("{}")
     again = ProvenanceTracker(tmp_path / "artifacts", configured(there, ipfs))
-    assert again.verify_blockchain_provenance().run == tracker.run.id
+    report = again.verify_blockchain_provenance()
+    assert report, str(report)
+    assert report.run == tracker.run.id
     with pytest.raises(mlprov.ConfigError, match="has not begun"):
         again.run.log(loss=1)
 
@@ -314,6 +320,26 @@ def test_a_hash_is_stored_once_and_verified_with_its_transactions(
     assert len(rows(tmp_path / "store")) == 2
     assert manager.verify_merkle_hash("ef" * 32, stored)["ethereum"].result == "does not hold"
     assert manager.verify_merkle_hash(root, later)["ethereum"].state_of("covers") == "holds"
+
+
+def test_the_documents_own_contract_takes_a_hash(there: Chain, tmp_path: Path) -> None:
+    config = configured(there)
+    contract = there.deploy("MLProvenance")
+    config["blockchain"]["ethereum"] |= {
+        "contract_address": contract,
+        "contract_kind": "MLProvenance",
+        "gas_price": 20 * 10**9,
+    }
+    manager = BlockchainManager(config["blockchain"], store=tmp_path / "store")
+    stored = manager.store_merkle_hash("ab" * 32, {"model": "digits"})
+    with mlprov.stores.open_store(tmp_path / "store") as store:
+        endpoints = [network.endpoint for network in manager.settings.networks.values()]
+        anchoring.deliver_to(store, endpoints, 60)
+    found = manager.verify_merkle_hash("ab" * 32, stored)["ethereum"]
+    assert found, found.checks
+    detail = next(check.detail for check in found.checks if check.name == "evidence")
+    assert detail.startswith(f"MLProvenance at {contract}")
+    assert there.node.receipt(stored["ethereum"])["to"] == contract.lower()
 
 
 def test_a_transaction_that_no_server_took_raises_and_is_delivered_later(

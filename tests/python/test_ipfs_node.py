@@ -22,6 +22,7 @@ from servers_for_tests import always, answer, node_that, serving
 
 import mlprov
 from mlprov import anchoring, stores
+from mlprov.provenance import BlockchainManager
 
 SECRET = "s3cr3t-k3y"
 
@@ -74,6 +75,22 @@ def test_a_checkpoint_is_on_the_node_and_reads_back(
     shown = run_command("status", "--store", store)
     assert shown.code == 0
     assert anchor["reference"] in shown.out
+
+
+def test_what_the_founding_interface_stored_is_given_back_by_the_node(
+    node: IpfsNode, at: Callable[[str], None], tmp_path: Path
+) -> None:
+    manager = BlockchainManager(
+        {"networks": ["ipfs"], "ipfs": {"url": node.url}}, store=tmp_path / "store"
+    )
+    stored = manager.store_merkle_hash("ab" * 32, {"model": "digits"})
+    assert node.ask(f"block/get?arg={stored['ipfs']}") == note_of(tmp_path / "store")
+    found = manager.verify_merkle_hash("ab" * 32, stored)["ipfs"]
+    assert found, found.checks
+    assert found.state_of("node") == "holds"
+    at(node.url)
+    done = run_command("status", "--online", "configured", "--store", tmp_path / "store")
+    assert (done.code, done.err) == (0, "")
 
 
 def test_one_checkpoint_is_anchored_once_however_many_ask(

@@ -3,7 +3,7 @@
 PYTHON_VENV := .venv/bin/python
 .DEFAULT_GOAL := help
 comma := ,
-.PHONY: help setup build demo demo-chain test lint bench sanitize tsan coverage wheel test-torchfree test-neon fuzz property contracts ipfs-node test-ipfs notebooks clean
+.PHONY: help setup build demo demo-chain test lint bench sanitize tsan coverage wheel test-torchfree test-neon fuzz property contracts ipfs-node test-ipfs hardhat-node test-hardhat notebooks clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1@\2/' | column -t -s@ 2>/dev/null \
@@ -82,6 +82,12 @@ test-ipfs: build ipfs-node ## anchors and files on a real IPFS node, a kill at e
 
 ipfs-node: ## install the IPFS node that tests/python/test_ipfs_node.py starts (npm; 3 minutes, 290 MB)
 	@cd tests/nodes/ipfs && { npm ci --no-audit --no-fund || npm install --no-save --no-package-lock --omit=optional --ignore-scripts --no-audit --no-fund; }
+
+test-hardhat: build hardhat-node ## anchors on a second Ethereum node, which is strict about fees
+	@MLPROV_TEST_HARDHAT=1 .venv/bin/pytest tests/python/test_hardhat.py
+
+hardhat-node: ## install the node that tests/python/test_hardhat.py starts (npm; half a minute, 290 MB)
+	@cd tests/nodes/hardhat && { [ -f node_modules/.package-lock.json ] || npm ci; }
 
 notebooks: build ## execute notebooks/ in place, then the tests of what notebooks show
 	@bash scripts/notebooks.sh

@@ -146,6 +146,12 @@ static bool write_value(struct mlp_py_batch *batch, PyObject *value, int level)
     return true;
 }
 
+/* The last text may be of any length: a leaf that no file takes would hold up all behind it. */
+static bool is_written(struct mlp_py_batch *batch, PyObject *value)
+{
+    return write_value(batch, value, 0) && batch->text.len <= TEXT_LEN_MAX;
+}
+
 /* ---- hashing, and the leaf ---- */
 
 /* A new tuple, or NULL with an exception set. */
@@ -236,7 +242,7 @@ bool mlp_py_batch_walk(struct mlp_py_state *state, struct mlp_py_batch *batch, P
     memset(batch, 0, offsetof(struct mlp_py_batch, gaps));
     (void)mlp_py_view_torch_release(&state->view); /* the bridge, once torch is loaded */
     batch->view = &state->view;
-    return write_value(batch, value, 0) && mlp_buffer_status(&batch->text) == 0;
+    return is_written(batch, value) && mlp_buffer_status(&batch->text) == 0;
 }
 
 int mlp_py_batch_hold(struct mlp_py_state *state, struct mlp_py_batch *batch)
@@ -282,7 +288,7 @@ int mlp_py_index_text(struct mlp_buffer *text, PyObject *indices)
     struct mlp_py_batch list;
     memset(&list, 0, offsetof(struct mlp_py_batch, gaps));
     list.view = &no_arrays;
-    int plain = PyList_CheckExact(indices) && write_value(&list, indices, 0);
+    int plain = PyList_CheckExact(indices) && is_written(&list, indices);
     if (plain)
         mlp_buffer_append(text, list.text.data, list.text.len);
     bool failed = mlp_buffer_status(&list.text) != 0 || mlp_buffer_status(text) != 0;

@@ -6,6 +6,7 @@ import collections
 import json
 import math
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from stores_for_tests import RUN
 
-from mlprov import _core
+import mlprov
+from mlprov import RecordingWarning, _core
 from mlprov.batches import capture_batch
 from mlprov.errors import StoreError
 from mlprov.index_orders import index_leaf
@@ -152,8 +154,26 @@ def test_nesting_and_text_are_bounded(store: _core.Store) -> None:
     loop: list[Any] = [torch.ones(2)]
     loop.append(loop)
     stream = store.open_stream(RUN, "bounds")
-    for batch in (deep, loop, [torch.ones(2), ["text" * 100] * 10_000]):
+    long = "x" * (17 << 20)  # more than a leaf may have, in one text
+    for batch in (deep, loop, [torch.ones(2), ["text" * 100] * 10_000], [torch.ones(2), long]):
         assert stream.append_batch(batch, "blake3", LIMIT) is None
+    assert not stream.append_indices([long])
+    assert stream.size == 0
+
+
+def test_a_batch_with_a_text_that_no_leaf_holds_is_a_gap_and_the_others_stay(
+    tmp_path: Path,
+) -> None:
+    batches = [[torch.ones(2, 3), "a"] for _ in range(6)]
+    batches[3][1] = "x" * (17 << 20)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RecordingWarning)
+        with mlprov.start("long", store=tmp_path / "s") as run:
+            list(run.track(batches))
+    (gap,) = [record for record in run.records if record["type"] == "gap"]
+    assert gap["what"] == "batch"
+    (stream,) = next(record for record in run.records if record["type"] == "batches")["streams"]
+    assert stream["batches"] == stream["tree"]["size"] == 6
 
 
 def test_more_bytes_than_asked_for_are_left_alone(store: _core.Store) -> None:

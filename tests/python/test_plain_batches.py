@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import gc
 import json
 import math
 import os
@@ -205,6 +206,34 @@ def test_a_closed_stream_takes_neither(store: _core.Store) -> None:
         with pytest.raises(StoreError) as seen:
             call()
         assert seen.value.status == "CLOSED"
+
+
+def test_a_batch_is_kept_while_a_finalizer_empties_it(store: _core.Store) -> None:
+    class Empties:
+        def __init__(self) -> None:
+            self.itself = self
+
+        def __del__(self) -> None:
+            batch.clear()
+
+    stream = store.open_stream(RUN, "finalizer")
+    seen: list[Any] = []
+    expected: list[bytes] = []
+    threshold = gc.get_threshold()
+    for allocations in range(12):  # after so many the collector runs
+        batch = [torch.full((3, 4), 2.0).t(), {"a": [{"b": "strided"}]}]
+        whole = capture_batch(len(expected), list(batch)).leaf
+        gc.collect()
+        gc.disable()
+        Empties()
+        gc.set_threshold(gc.get_count()[0] + allocations)
+        gc.enable()
+        seen.append(stream.append_batch(batch, "blake3", LIMIT))
+        gc.set_threshold(*threshold)
+        if seen[-1] is not None:
+            expected.append(whole)
+    assert (4, 48) in seen
+    assert store.get_leaves(stream.close()) == expected
 
 
 def test_no_reference_is_kept_and_none_is_lost(store: _core.Store, tmp_path: Path) -> None:

@@ -52,7 +52,8 @@ int mlp_py_index_text(struct mlp_buffer *text, PyObject *indices);
  */
 bool mlp_py_batch_walk(struct mlp_py_state *state, struct mlp_py_batch *batch, PyObject *value);
 
-/* Holds the tensors of a batch that was walked.
+/* Holds the tensors of a batch that was walked. Python code may run: a lock that it could want is not
+ * taken.
  * Returns: 1; 0 where it is not plain; -1 with an exception set.
  */
 int mlp_py_batch_hold(struct mlp_py_state *state, struct mlp_py_batch *batch);

@@ -208,6 +208,30 @@ def test_a_closed_stream_takes_neither(store: _core.Store) -> None:
         assert seen.value.status == "CLOSED"
 
 
+def test_an_error_is_made_once_the_stream_may_be_used_again(
+    store: _core.Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = store.open_stream(RUN, "error")
+    stream.close()
+    sizes: list[int] = []
+    make = StoreError.__init__
+
+    def make_as_a_signal_handler_runs(self: StoreError, *arguments: Any) -> None:
+        sizes.append(stream.size)
+        make(self, *arguments)
+
+    monkeypatch.setattr(StoreError, "__init__", make_as_a_signal_handler_runs)
+    for call in (
+        lambda: stream.append_batch(torch.ones(2), "blake3", LIMIT),
+        lambda: stream.append_indices([1]),
+        lambda: stream.append(b"leaf"),
+        stream.sync,
+    ):
+        with pytest.raises(StoreError):
+            call()
+    assert sizes == [0] * 4
+
+
 def test_a_batch_is_kept_while_a_finalizer_empties_it(store: _core.Store) -> None:
     class Empties:
         def __init__(self) -> None:

@@ -11,9 +11,26 @@
 #define LEVELS_MAX   16      /* of 56 that a batch may have */
 #define TEXT_LEN_MAX 1048576 /* of the 16 MiB that a leaf may have (docs/format.md section 1) */
 
-/* ---- the walk: each function returns whether the value is plain; no Python code runs ---- */
+/* ---- the walk: each function returns whether the value is plain ----
+ *
+ * No Python code of the batch runs; that of anything else may, in finalizers, whenever a list is
+ * allocated and the garbage collector runs. So what is being walked is kept.
+ */
 
 static bool write_value(struct mlp_py_batch *batch, PyObject *value, int level);
+
+/* value: borrowed; NULL, with or without an exception set, where its container was changed. */
+static bool write_kept(struct mlp_py_batch *batch, PyObject *value, int level)
+{
+    if (value == NULL) {
+        PyErr_Clear();
+        return false;
+    }
+    PyObject *kept = Py_NewRef(value);
+    bool plain = write_value(batch, kept, level);
+    Py_DECREF(kept);
+    return plain;
+}
 
 static bool write_text(struct mlp_py_batch *batch, PyObject *text)
 {
@@ -43,7 +60,7 @@ static bool leave_gap(struct mlp_py_batch *batch, PyObject *source)
     if (batch->count == MLP_PY_BATCH_SOURCES_MAX)
         return false;
     batch->gaps[batch->count] = batch->text.len;
-    batch->sources[batch->count++] = source;
+    batch->sources[batch->count++] = Py_NewRef(source);
     return true;
 }
 
@@ -56,7 +73,7 @@ static bool write_list(struct mlp_py_batch *batch, PyObject *list, int level)
         PyObject *item = is_list ? PyList_GetItem(list, i) : PyTuple_GetItem(list, i);
         if (i > 0)
             mlp_buffer_append_text(&batch->text, ",");
-        if (!write_value(batch, item, level + 1))
+        if (!write_kept(batch, item, level + 1))
             return false;
     }
     mlp_buffer_append_text(&batch->text, "]");
@@ -98,10 +115,10 @@ static bool write_members(struct mlp_py_batch *batch, PyObject *dict, PyObject *
         PyObject *key = PyList_GetItem(keys, i);
         PyObject *value = PyDict_GetItemWithError(dict, key);
         mlp_buffer_append_text(&batch->text, i > 0 ? "," : "");
-        if (value == NULL || !write_text(batch, key))
+        if (!write_text(batch, key))
             return false;
         mlp_buffer_append_text(&batch->text, ":");
-        if (!write_value(batch, value, level + 1))
+        if (!write_kept(batch, value, level + 1))
             return false;
     }
     return true;
@@ -144,6 +161,12 @@ static bool write_value(struct mlp_py_batch *batch, PyObject *value, int level)
         return false;
     mlp_buffer_append_text(&batch->text, is_true ? "true" : Py_IsNone(value) ? "null" : "false");
     return true;
+}
+
+/* The last text may be of any length: a leaf that no file takes would hold up all behind it. */
+static bool is_written(struct mlp_py_batch *batch, PyObject *value)
+{
+    return write_value(batch, value, 0) && batch->text.len <= TEXT_LEN_MAX;
 }
 
 /* ---- hashing, and the leaf ---- */
@@ -236,7 +259,7 @@ bool mlp_py_batch_walk(struct mlp_py_state *state, struct mlp_py_batch *batch, P
     memset(batch, 0, offsetof(struct mlp_py_batch, gaps));
     (void)mlp_py_view_torch_release(&state->view); /* the bridge, once torch is loaded */
     batch->view = &state->view;
-    return write_value(batch, value, 0) && mlp_buffer_status(&batch->text) == 0;
+    return is_written(batch, value) && mlp_buffer_status(&batch->text) == 0;
 }
 
 int mlp_py_batch_hold(struct mlp_py_state *state, struct mlp_py_batch *batch)
@@ -282,7 +305,7 @@ int mlp_py_index_text(struct mlp_buffer *text, PyObject *indices)
     struct mlp_py_batch list;
     memset(&list, 0, offsetof(struct mlp_py_batch, gaps));
     list.view = &no_arrays;
-    int plain = PyList_CheckExact(indices) && write_value(&list, indices, 0);
+    int plain = PyList_CheckExact(indices) && is_written(&list, indices);
     if (plain)
         mlp_buffer_append(text, list.text.data, list.text.len);
     bool failed = mlp_buffer_status(&list.text) != 0 || mlp_buffer_status(text) != 0;
@@ -296,5 +319,7 @@ int mlp_py_index_text(struct mlp_buffer *text, PyObject *indices)
 void mlp_py_batch_release(struct mlp_py_batch *batch)
 {
     mlp_py_held_views_release(&batch->held);
+    for (size_t i = 0; i < batch->count; i++)
+        Py_DECREF(batch->sources[i]);
     mlp_buffer_clear(&batch->text);
 }

@@ -25,7 +25,7 @@ struct mlp_py_batch {
     int64_t samples;                             /* the first dimension of its tensors */
     uint64_t len;                                /* their canonical bytes */
     size_t gaps[MLP_PY_BATCH_SOURCES_MAX];       /* where in text; the first count */
-    PyObject *sources[MLP_PY_BATCH_SOURCES_MAX]; /* borrowed: of use while the GIL is held */
+    PyObject *sources[MLP_PY_BATCH_SOURCES_MAX]; /* the first count; references */
 };
 
 /* What a leaf is written from; nothing is owned. The tensors are those of views from first on. */
@@ -46,13 +46,14 @@ struct mlp_py_batch_form {
  */
 int mlp_py_index_text(struct mlp_buffer *text, PyObject *indices);
 
-/* Walks a batch; no Python code of it runs. Release it in every case.
+/* Walks a batch, which the caller keeps; no Python code of it runs. Release it in every case.
  * Threads: with the GIL held.
  * Returns: whether it is plain, as far as can be seen without a look at its tensors.
  */
 bool mlp_py_batch_walk(struct mlp_py_state *state, struct mlp_py_batch *batch, PyObject *value);
 
-/* Holds the tensors of a batch that was walked; the GIL was held since.
+/* Holds the tensors of a batch that was walked. Python code may run: a lock that it could want is not
+ * taken.
  * Returns: 1; 0 where it is not plain; -1 with an exception set.
  */
 int mlp_py_batch_hold(struct mlp_py_state *state, struct mlp_py_batch *batch);

@@ -45,7 +45,7 @@ static inline size_t mlp_py_batch_queue_waiting(const struct mlp_py_batch_queue 
 /* Whether a batch might find no room: mlp_py_batch_queue_drain comes first. */
 bool mlp_py_batch_queue_is_full(const struct mlp_py_batch_queue *queue, int algorithm);
 
-/* Copies a batch that was walked; the queue is not full and the GIL was held since.
+/* Copies a batch that was walked; the queue is not full.
  * In:      most: bytes that its tensors may have together.
  * Out:     batch: samples and len.
  * Threads: with the GIL held.

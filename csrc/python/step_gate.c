@@ -198,7 +198,8 @@ static PyMethodDef methods[] = {
      PyDoc_STR("arm($self, optimizer, quiet, may_skip, note, /)\n--\n\n"
                "From now on so many steps of it are only counted; False while others are.")},
     {"take", MlpCore_StepGate_take, METH_NOARGS,
-     PyDoc_STR("take($self, /)\n--\n\nCount no more; (optimizer or None, steps counted).")},
+     PyDoc_STR("take($self, /)\n--\n\nCount no more; None, or (optimizer or None, steps counted, "
+               "note).")},
     {NULL, NULL, 0, NULL},
 };
 

@@ -132,59 +132,64 @@ static int append_held(struct stream_object *self, const struct mlp_py_batch *ba
 
 /* Room for a batch, and what came long ago on the disk: what cannot be appended is said here, before
  * anything waits. With the lock.
- * Returns: 0, or -1 with an exception set.
+ * Returns: 0, or what the caller raises once it has given the lock back: an exception is made by
+ *          Python code, within which a signal handler may run that ends the run and wants the lock.
  */
-static int make_way(PyObject *self, int algorithm)
+static int make_way(struct stream_object *self, int algorithm, struct mlp_error *error)
 {
-    struct stream_object *stream = as_stream(self);
-    struct mlp_error error;
-    if (mlp_stream_check(stream->stream, &error) != 0) {
-        fail(self, &error);
-        return -1;
-    }
+    int status = mlp_stream_check(self->stream, error);
+    if (status != 0)
+        return status;
     int64_t now_ms = mlp_clock_now() / 1000000;
-    bool due = stream->oldest_ms != 0 && now_ms - stream->oldest_ms >= MLP_STREAM_SYNC_MS;
-    if (stream->oldest_ms == 0)
-        stream->oldest_ms = now_ms;
-    if (!due && !mlp_py_batch_queue_is_full(&stream->queue, algorithm))
-        return 0;
-    PyThreadState *released = mlp_py_gil_release(MLP_PY_LONG_WORK);
-    int status = due ? drain_and_sync(stream, &error) : drain(stream, &error);
-    mlp_py_gil_take(released);
-    if (status == 0)
-        return 0;
-    fail(self, &error);
-    return -1;
+    bool due = self->oldest_ms != 0 && now_ms - self->oldest_ms >= MLP_STREAM_SYNC_MS;
+    if (self->oldest_ms == 0)
+        self->oldest_ms = now_ms;
+    if (due || mlp_py_batch_queue_is_full(&self->queue, algorithm)) {
+        PyThreadState *released = mlp_py_gil_release(MLP_PY_LONG_WORK);
+        status = due ? drain_and_sync(self, error) : drain(self, error);
+        mlp_py_gil_take(released);
+    }
+    return status;
 }
 
-/* A batch that cannot wait is hashed where it lies. With the lock. Returns: as queue_batch. */
+/* A batch that cannot wait is hashed where it lies. Returns: as take_batch. */
 static int hash_batch(PyObject *self, struct mlp_py_batch *batch, int algorithm, uint64_t most)
 {
     int plain = mlp_py_batch_hold(mlp_py_state_of(self), batch);
     if (plain != 1 || batch->len > most)
         return plain < 0 ? -1 : 0;
+    if (enter(self) != 0)
+        return -1;
     struct mlp_error error;
     PyThreadState *released = mlp_py_gil_release(MLP_PY_LONG_WORK);
     int status = append_held(as_stream(self), batch, algorithm, &error);
     mlp_py_gil_take(released);
+    mlp_py_lock_give(&as_stream(self)->lock);
     if (status == 0)
         return 1;
     fail(self, &error);
     return -1;
 }
 
-/* With the lock. Returns: 1, 0 where it is not plain or too long, or -1 with an exception set. */
-static int take_batch(PyObject *self, struct mlp_py_batch *batch, PyObject *value, int algorithm,
-                      uint64_t most)
+/* Of a batch that was walked.
+ * Returns: 1, 0 where it is not plain or too long, or -1 with an exception set.
+ */
+static int take_batch(PyObject *self, struct mlp_py_batch *batch, int algorithm, uint64_t most)
 {
-    struct mlp_py_state *state = mlp_py_state_of(self);
-    memset(batch, 0, offsetof(struct mlp_py_batch, gaps)); /* to be released in any case */
-    if (make_way(self, algorithm) != 0)
+    struct stream_object *stream = as_stream(self);
+    if (enter(self) != 0)
         return -1;
-    if (!mlp_py_batch_walk(state, batch, value))
-        return 0;
-    int taken = mlp_py_batch_queue_add(&as_stream(self)->queue, state, batch, algorithm, most);
-    return taken != 0 ? taken : hash_batch(self, batch, algorithm, most);
+    int taken = 0;
+    struct mlp_error error;
+    int status = make_way(stream, algorithm, &error);
+    if (status == 0)
+        taken =
+            mlp_py_batch_queue_add(&stream->queue, mlp_py_state_of(self), batch, algorithm, most);
+    mlp_py_lock_give(&stream->lock);
+    if (status == 0)
+        return taken != 0 ? taken : hash_batch(self, batch, algorithm, most);
+    fail(self, &error);
+    return -1;
 }
 
 /* All calls name the same object: it is read once. Returns: 0, or -1 with an exception set. */
@@ -212,12 +217,12 @@ static PyObject *MlpCore_LeafStream_append_batch(PyObject *self, PyObject *const
     }
     if (read_algorithm(self, args[1]) != 0 ||
         mlp_py_uint64(mlp_py_state_of(self), &most, args[2], "LeafStream.append_batch: most",
-                      MLP_E_ARGUMENT) != 0 ||
-        enter(self) != 0)
+                      MLP_E_ARGUMENT) != 0)
         return NULL;
     struct mlp_py_batch batch;
-    int taken = take_batch(self, &batch, args[0], as_stream(self)->algorithm, most);
-    mlp_py_lock_give(&as_stream(self)->lock);
+    int taken = mlp_py_batch_walk(mlp_py_state_of(self), &batch, args[0])
+                    ? take_batch(self, &batch, as_stream(self)->algorithm, most)
+                    : 0;
     mlp_py_batch_release(&batch);
     if (taken <= 0)
         return taken < 0 ? NULL : Py_NewRef(Py_None);
@@ -228,10 +233,14 @@ static PyObject *MlpCore_LeafStream_append_indices(PyObject *self, PyObject *ind
 {
     if (enter(self) != 0)
         return NULL;
-    int plain = make_way(self, MLP_BLAKE3);
-    if (plain == 0)
+    int plain = 0;
+    struct mlp_error error;
+    int status = make_way(as_stream(self), MLP_BLAKE3, &error);
+    if (status == 0)
         plain = mlp_py_batch_queue_add_indices(&as_stream(self)->queue, indices);
     mlp_py_lock_give(&as_stream(self)->lock);
+    if (status != 0)
+        return fail(self, &error);
     return plain < 0 ? NULL : PyBool_FromLong(plain);
 }
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import collections
+import gc
 import json
 import math
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from stores_for_tests import RUN
 
-from mlprov import _core
+import mlprov
+from mlprov import RecordingWarning, _core
 from mlprov.batches import capture_batch
 from mlprov.errors import StoreError
 from mlprov.index_orders import index_leaf
@@ -152,8 +155,26 @@ def test_nesting_and_text_are_bounded(store: _core.Store) -> None:
     loop: list[Any] = [torch.ones(2)]
     loop.append(loop)
     stream = store.open_stream(RUN, "bounds")
-    for batch in (deep, loop, [torch.ones(2), ["text" * 100] * 10_000]):
+    long = "x" * (17 << 20)  # more than a leaf may have, in one text
+    for batch in (deep, loop, [torch.ones(2), ["text" * 100] * 10_000], [torch.ones(2), long]):
         assert stream.append_batch(batch, "blake3", LIMIT) is None
+    assert not stream.append_indices([long])
+    assert stream.size == 0
+
+
+def test_a_batch_with_a_text_that_no_leaf_holds_is_a_gap_and_the_others_stay(
+    tmp_path: Path,
+) -> None:
+    batches = [[torch.ones(2, 3), "a"] for _ in range(6)]
+    batches[3][1] = "x" * (17 << 20)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RecordingWarning)
+        with mlprov.start("long", store=tmp_path / "s") as run:
+            list(run.track(batches))
+    (gap,) = [record for record in run.records if record["type"] == "gap"]
+    assert gap["what"] == "batch"
+    (stream,) = next(record for record in run.records if record["type"] == "batches")["streams"]
+    assert stream["batches"] == stream["tree"]["size"] == 6
 
 
 def test_more_bytes_than_asked_for_are_left_alone(store: _core.Store) -> None:
@@ -185,6 +206,58 @@ def test_a_closed_stream_takes_neither(store: _core.Store) -> None:
         with pytest.raises(StoreError) as seen:
             call()
         assert seen.value.status == "CLOSED"
+
+
+def test_an_error_is_made_once_the_stream_may_be_used_again(
+    store: _core.Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = store.open_stream(RUN, "error")
+    stream.close()
+    sizes: list[int] = []
+    make = StoreError.__init__
+
+    def make_as_a_signal_handler_runs(self: StoreError, *arguments: Any) -> None:
+        sizes.append(stream.size)
+        make(self, *arguments)
+
+    monkeypatch.setattr(StoreError, "__init__", make_as_a_signal_handler_runs)
+    for call in (
+        lambda: stream.append_batch(torch.ones(2), "blake3", LIMIT),
+        lambda: stream.append_indices([1]),
+        lambda: stream.append(b"leaf"),
+        stream.sync,
+    ):
+        with pytest.raises(StoreError):
+            call()
+    assert sizes == [0] * 4
+
+
+def test_a_batch_is_kept_while_a_finalizer_empties_it(store: _core.Store) -> None:
+    class Empties:
+        def __init__(self) -> None:
+            self.itself = self
+
+        def __del__(self) -> None:
+            batch.clear()
+
+    stream = store.open_stream(RUN, "finalizer")
+    seen: list[Any] = []
+    expected: list[bytes] = []
+    threshold = gc.get_threshold()
+    for allocations in range(12):  # after so many the collector runs
+        batch = [torch.full((3, 4), 2.0).t(), {"a": [{"b": "strided"}]}]
+        whole = capture_batch(len(expected), list(batch)).leaf
+        gc.collect()
+        gc.disable()
+        Empties()
+        gc.set_threshold(gc.get_count()[0] + allocations)
+        gc.enable()
+        seen.append(stream.append_batch(batch, "blake3", LIMIT))
+        gc.set_threshold(*threshold)
+        if seen[-1] is not None:
+            expected.append(whole)
+    assert (4, 48) in seen
+    assert store.get_leaves(stream.close()) == expected
 
 
 def test_no_reference_is_kept_and_none_is_lost(store: _core.Store, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from core_calls_for_tests import CALLS, HASH, WITHOUT_ARGUMENTS, WRONG, Call, World
 
-from mlprov import _core, errors
+from mlprov import _core, errors, ethereum_accounts
 from mlprov.errors import Error
 
 # Anything at all: each must be taken or refused with an exception of the documented kinds.
@@ -383,30 +383,42 @@ def test_a_wrong_endpoint_is_refused_and_starts_nothing(endpoint: Any) -> None:
         _core.ethereum_deployment(endpoint, b"")
 
 
-ACCOUNT = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266"
+# A good one: chain, no contract yet, account, kind, who signs, limits.
+GOOD_ACCOUNT = ethereum_accounts.read(
+    {
+        "chain_id": 1,
+        "account": "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266",
+        "signer_url": "http://127.0.0.1:1",
+    },
+    "here",
+    to_deploy="AnchorStore",
+).for_core()
 
 
 @pytest.mark.parametrize(
-    "account",
+    ("place", "value"),
     [
-        ("1", "", ACCOUNT, "AnchorStore", 7, (1, 1, 1, 1, 1, 1)),
-        ("1", "", ACCOUNT, "Other", len, (1, 1, 1, 1, 1, 1)),
-        ("1", "", ACCOUNT, "AnchorStore", len, (1, 1, 1)),
-        ("1", "", ACCOUNT, "AnchorStore", ("http://127.0.0.1", [], None, 1), (1, 1, 1, 1, 1, 1)),
-        ("1", "", ACCOUNT),
-        None,
+        (0, 1),
+        (2, None),
+        (3, "Other"),
+        (4, 7),
+        (4, ("http://127.0.0.1", [], None, 1)),
+        (4, ("http://127.0.0.1", (), None, 0)),
+        (5, GOOD_ACCOUNT[5][:-1]),
+        (5, (*GOOD_ACCOUNT[5][:-1], 0)),
     ],
 )
-def test_a_wrong_account_is_refused_before_anything_is_asked(account: Any) -> None:
-    endpoint = ("ethereum", "http://127.0.0.1:1", (), None, 1, account)
+def test_a_wrong_account_is_refused_before_anything_is_asked(place: int, value: Any) -> None:
+    account = (*GOOD_ACCOUNT[:place], value, *GOOD_ACCOUNT[place + 1 :])
+    endpoint: Any = ("ethereum", "http://127.0.0.1:1", (), None, 1, account)
     with pytest.raises((TypeError, ValueError)):
         _core.ethereum_deployment(endpoint, b"")
 
 
 def test_a_deployment_needs_an_account_and_bytes() -> None:
     with pytest.raises(ValueError, match="no account"):
-        _core.ethereum_deployment(("ipfs", "http://127.0.0.1:1", (), None, 1), b"")  # type: ignore[arg-type]
-    account = ("1", "", ACCOUNT, "AnchorStore", len, (1, 1, 1, 1, 1, 1))
-    endpoint = ("ethereum", "http://127.0.0.1:1", (), None, 1, account)
-    with pytest.raises(TypeError):
-        _core.ethereum_deployment(endpoint, "text")  # type: ignore[arg-type]
+        _core.ethereum_deployment(("ipfs", "http://127.0.0.1:1", (), None, 1), b"")
+    endpoint: Any = ("ethereum", "http://127.0.0.1:1", (), None, 1, GOOD_ACCOUNT)
+    text: Any = "text"
+    with pytest.raises(TypeError, match="bytecode"):
+        _core.ethereum_deployment(endpoint, text)

@@ -3,7 +3,7 @@
 PYTHON_VENV := .venv/bin/python
 .DEFAULT_GOAL := help
 comma := ,
-.PHONY: help setup build demo demo-chain test lint bench sanitize tsan coverage wheel test-torchfree test-neon fuzz property contracts ipfs-node test-ipfs hardhat-node test-hardhat notebooks clean
+.PHONY: help setup build demo demo-chain test lint bench sanitize tsan coverage wheel test-torchfree test-neon fuzz property contracts ipfs-node test-ipfs hardhat-node test-hardhat kills notebooks clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1@\2/' | column -t -s@ 2>/dev/null \
@@ -88,6 +88,10 @@ test-hardhat: build hardhat-node ## anchors on a second Ethereum node, which is 
 
 hardhat-node: ## install the node that tests/python/test_hardhat.py starts (npm; half a minute, 290 MB)
 	@cd tests/nodes/hardhat && { [ -f node_modules/.package-lock.json ] || npm ci; }
+
+kills: build ## a thousand processes that record and anchor, killed at random moments (half an hour)
+	@bash scripts/test_nodes.sh
+	@MLPROV_TEST_KILLS=1000 .venv/bin/pytest -s -o faulthandler_timeout=7200 tests/python/test_kills.py
 
 notebooks: build ## execute notebooks/ in place, then the tests of what notebooks show
 	@bash scripts/notebooks.sh

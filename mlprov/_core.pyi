@@ -919,6 +919,8 @@ class LeafStream:
         """
 
     def sync(self) -> None: ...
+    def sync_older(self, ms: int, /) -> None:
+        """Sync, if something was appended ``ms`` milliseconds ago or earlier, and not synced."""
     @property
     def size(self) -> int: ...
     @property

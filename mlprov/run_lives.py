@@ -238,6 +238,7 @@ class RunLife(RecordedRun):
             self.recorder.commit(status)
             self._head = self.recorder.log.head
             self._anchoring.hand_over()
+            self.streams.sync_due()
 
         self.recorder.attempt("head", commit)
 

@@ -319,6 +319,7 @@ class Run(RunLife, Activities):
             Exception: a metric of another kind, with ``on_error="raise"``.
         """
         self.recorder.attempt("metric", lambda: self._make.metrics(step, metrics))
+        self.streams.sync_due()
 
     def save(self, path: str | os.PathLike[str]) -> pathlib.Path:
         """Write the model's persistent state dict as safetensors, and record the file.

@@ -30,6 +30,8 @@ MAX_QUEUED: Final = 4  # batches: what is hashed within a step needs one
 MAX_BYTES: Final = 64 << 20  # of their tensors
 _AT_ONCE: Final = (64 << 10) - 1  # bytes; csrc/capture/ticket.h, MLP_TICKET_LEN_MIN
 _ANY: Final = 1 << 62
+_SYNC_AFTER: Final = 4.0  # seconds that leaves may wait, and the next look at them:
+_LOOK_EVERY: Final = 1.0  # together five (docs/format.md section 11)
 
 
 class Streams:
@@ -64,6 +66,7 @@ class Streams:
         self.life = ""
         self._opened = 0
         self._live: list[BatchStream] = []
+        self._look_at = 0.0  # time.monotonic()
 
     @property
     def seen(self) -> int:
@@ -78,6 +81,14 @@ class Streams:
     def open_leaves(self, name: str) -> LeafStream:
         """A new open leaves file of this run (docs/format.md section 11)."""
         return self.recorder.store.open_stream(self.run_id, name)
+
+    def sync_due(self) -> None:
+        """Have what was appended some seconds ago on the disk, whichever stream goes on now."""
+        now = time.monotonic()
+        if now >= self._look_at:
+            self._look_at = now + _LOOK_EVERY
+            for stream in list(self._live):
+                stream.sync_older(_SYNC_AFTER)
 
     def keep(self, stream: BatchStream) -> None:
         """Remember a stream that is open, so that the end of its epoch closes it."""
@@ -180,6 +191,14 @@ class BatchStream:
             self._attempt("batch", lambda: self._take_hashed(batch))
         elif self._short is None or not self._add_plain(self._short, batch):
             self._attempt("batch", lambda: self._take(batch))
+
+    def sync_older(self, seconds: float) -> None:
+        """Have what was appended so long ago on the disk."""
+        for leaves in (self._leaves, self._indices):
+            if leaves is not None:
+                # What cannot be written is said by the next leaf, or by the stream's end.
+                with contextlib.suppress(Error, OSError):
+                    leaves.sync_older(int(seconds * 1000))
 
     def _add_plain(self, leaves: LeafStream, batch: object) -> bool:
         """Take a small batch in one call, which hashes and appends it; false: nothing was done.
@@ -442,6 +461,7 @@ class _TrackedPass(Generic[T]):
                 source.order.skip_failed(source.iterator)
             raise
         run.barrier.between_batches()
+        run.streams.sync_due()
         if stream.closed or stream.epoch is not run.current_epoch:
             # An epoch has ended or begun since: the batches before are not its own.
             stream.close()

@@ -39,6 +39,23 @@ static int drain(struct stream_object *self, struct mlp_error *error)
     return mlp_py_batch_queue_drain(&self->queue, self->stream, error);
 }
 
+static int64_t read_clock(void)
+{
+    return mlp_clock_now() / 1000000;
+}
+
+/* Something is appended: from now on it is not all on the disk. With the lock. */
+static void start_clock(struct stream_object *self, int64_t now_ms)
+{
+    if (self->oldest_ms == 0)
+        self->oldest_ms = now_ms;
+}
+
+static bool is_older(const struct stream_object *self, int64_t now_ms, uint64_t age_ms)
+{
+    return self->oldest_ms != 0 && (uint64_t)(now_ms - self->oldest_ms) >= age_ms;
+}
+
 static int drain_and_sync(struct stream_object *self, struct mlp_error *error)
 {
     int status = drain(self, error);
@@ -110,6 +127,8 @@ static PyObject *MlpCore_LeafStream_append(PyObject *self, PyObject *leaf)
     if (status == 0)
         status = mlp_stream_append(as_stream(self)->stream, &index, buffer.buf, (size_t)buffer.len,
                                    &error);
+    if (status == 0)
+        start_clock(as_stream(self), read_clock());
     mlp_py_gil_take(released);
     mlp_py_lock_give(&as_stream(self)->lock);
     PyBuffer_Release(&buffer);
@@ -140,15 +159,15 @@ static int make_way(struct stream_object *self, int algorithm, struct mlp_error 
     int status = mlp_stream_check(self->stream, error);
     if (status != 0)
         return status;
-    int64_t now_ms = mlp_clock_now() / 1000000;
-    bool due = self->oldest_ms != 0 && now_ms - self->oldest_ms >= MLP_STREAM_SYNC_MS;
-    if (self->oldest_ms == 0)
-        self->oldest_ms = now_ms;
+    int64_t now_ms = read_clock();
+    bool due = is_older(self, now_ms, MLP_STREAM_SYNC_MS);
     if (due || mlp_py_batch_queue_is_full(&self->queue, algorithm)) {
         PyThreadState *released = mlp_py_gil_release(MLP_PY_LONG_WORK);
         status = due ? drain_and_sync(self, error) : drain(self, error);
         mlp_py_gil_take(released);
     }
+    if (status == 0)
+        start_clock(self, now_ms);
     return status;
 }
 
@@ -244,16 +263,33 @@ static PyObject *MlpCore_LeafStream_append_indices(PyObject *self, PyObject *ind
     return plain < 0 ? NULL : PyBool_FromLong(plain);
 }
 
-static PyObject *MlpCore_LeafStream_sync(PyObject *self, PyObject *Py_UNUSED(ignored))
+/* With the lock; gives it back. Returns: None, or NULL with an exception set. */
+static PyObject *sync_and_leave(PyObject *self)
 {
-    if (enter(self) != 0)
-        return NULL;
     struct mlp_error error;
     PyThreadState *released = mlp_py_gil_release(MLP_PY_LONG_WORK);
     int status = drain_and_sync(as_stream(self), &error);
     mlp_py_gil_take(released);
     mlp_py_lock_give(&as_stream(self)->lock);
     return status == 0 ? Py_NewRef(Py_None) : fail(self, &error);
+}
+
+static PyObject *MlpCore_LeafStream_sync(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    return enter(self) == 0 ? sync_and_leave(self) : NULL;
+}
+
+static PyObject *MlpCore_LeafStream_sync_older(PyObject *self, PyObject *age)
+{
+    uint64_t age_ms;
+    if (mlp_py_uint64(mlp_py_state_of(self), &age_ms, age, "LeafStream.sync_older: ms",
+                      MLP_E_ARGUMENT) != 0 ||
+        enter(self) != 0)
+        return NULL;
+    if (is_older(as_stream(self), read_clock(), age_ms))
+        return sync_and_leave(self);
+    mlp_py_lock_give(&as_stream(self)->lock);
+    Py_RETURN_NONE;
 }
 
 static PyObject *MlpCore_LeafStream_close(PyObject *self, PyObject *Py_UNUSED(ignored))
@@ -321,6 +357,9 @@ static PyMethodDef methods[] = {
                "Add the leaf of a plain list of indices; False of any other.")},
     {"sync", MlpCore_LeafStream_sync, METH_NOARGS,
      PyDoc_STR("sync($self, /)\n--\n\nWrite and fsync what was appended.")},
+    {"sync_older", MlpCore_LeafStream_sync_older, METH_O,
+     PyDoc_STR("sync_older($self, ms, /)\n--\n\n"
+               "Sync, if something was appended so many milliseconds ago.")},
     {"close", MlpCore_LeafStream_close, METH_NOARGS,
      PyDoc_STR("close($self, /)\n--\n\nKeep it under its root's name; returns the root.")},
     {"abandon", MlpCore_LeafStream_abandon, METH_NOARGS,

@@ -315,6 +315,7 @@ CALLS = [
     Call("stream.append", (b"leaf",), ("buffer",)),
     Call("stream.append_indices", ([1, 2],), ("any",)),
     Call("stream.append_batch", (["text"], "blake3", 9), ("any", "text", "int")),
+    Call("stream.sync_older", (0,), ("int",)),
 ]
 
 WITHOUT_ARGUMENTS = [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -230,3 +232,64 @@ def test_an_optimizer_that_begins_within_an_epoch_steps_with_the_others(tmp_path
                     train_step(part, both[place])
     assert [record["steps"] for record in of_type(run, "epoch")] == [3] * 3
     assert [record["step"] for record in of_type(run, "step")] == [2, 4, 6, 8]
+
+
+class Checkpointed(torch.nn.Module):  # type: ignore[misc, name-defined]
+    """Computes its activations again in backward, while its weights are hashed."""
+
+    def __init__(self, *, reentrant: bool) -> None:
+        super().__init__()
+        self.inner = dense_model()
+        self.reentrant = reentrant
+
+    def forward(self, batch: Any) -> Any:
+        part, batch = torch.utils.checkpoint.checkpoint, batch.requires_grad_()
+        return part(self.inner, batch, use_reentrant=self.reentrant)
+
+
+def compiled_in_place() -> Any:
+    model = dense_model()
+    model.compile(backend="eager")
+    return model
+
+
+MODELS: dict[str, Callable[[], Any]] = {
+    "checkpointing": lambda: Checkpointed(reentrant=False),
+    "reentrant checkpointing": lambda: Checkpointed(reentrant=True),
+    "compiled": lambda: torch.compile(dense_model(), backend="eager"),
+    "compiled in place": compiled_in_place,
+}
+
+
+def assert_overlap_is_inline(training: Training, tmp_path: Path) -> None:
+    """Capture beside training gives the evidence of inline capture, of every step and epoch."""
+    found = []
+    for snapshot in ("inline", "overlap"):
+        run = training.run(tmp_path / snapshot, snapshot=snapshot, every=1)
+        assert steps_and_skipped(run) == [(2, 0)] * 3
+        steps = of_type(run, "step")
+        assert [record["step"] for record in steps] == [1, 2, 3, 4, 5, 6]
+        assert not of_type(run, "gap")
+        found.append((state(run), [record["weights"] for record in steps]))
+    assert guards(run) == ["hook"] * 3
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_that_computes_in_its_own_way_has_the_evidence_of_inline_capture(
+    name: str, tmp_path: Path
+) -> None:
+    assert_overlap_is_inline(Training(MODELS[name], sgd), tmp_path)
+    torch.compiler.reset()
+
+
+@pytest.mark.parametrize("to_none", [True, False])
+def test_gradients_that_are_kept_or_dropped_make_no_difference(
+    to_none: bool, tmp_path: Path
+) -> None:
+    def optimizer(model: Any) -> Any:
+        made = sgd(model, momentum=0.9)
+        made.zero_grad = functools.partial(made.zero_grad, set_to_none=to_none)
+        return made
+
+    assert_overlap_is_inline(Training(dense_model, optimizer), tmp_path)

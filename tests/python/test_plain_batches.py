@@ -7,6 +7,7 @@ import gc
 import json
 import math
 import os
+import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from stores_for_tests import RUN
 
 import mlprov
-from mlprov import RecordingWarning, _core
+from mlprov import RecordingWarning, _core, streams
 from mlprov.batches import capture_batch
 from mlprov.errors import StoreError
 from mlprov.index_orders import index_leaf
@@ -333,6 +334,48 @@ def test_what_waits_is_written_by_sync_and_by_letting_go(
             del stream
         (path,) = tmp_path.rglob(f"{RUN}-{name}.open")
         assert path.read_bytes().count(b'"batch":') == 5
+
+
+@pytest.mark.slow
+def test_the_clock_of_what_waits_begins_again_with_the_batch_that_had_the_rest_synced(
+    store: _core.Store, tmp_path: Path
+) -> None:
+    stream = store.open_stream(RUN, "clock")
+    (path,) = tmp_path.rglob(f"{RUN}-clock.open")
+    began = time.monotonic()
+    stream.append_batch(torch.ones(3), "blake3", LIMIT)
+    stream.sync_older(10_000_000)
+    assert path.stat().st_size == 0
+    while time.monotonic() < began + 5.1:  # csrc/store/stream.h, MLP_STREAM_SYNC_MS
+        time.sleep(0.1)
+    for count in (1, 2):
+        stream.append_batch(torch.ones(3), "blake3", LIMIT)
+        assert path.read_bytes().count(b'"batch":') == count - (count == 2)
+    stream.sync_older(0)
+    assert path.read_bytes().count(b'"batch":') == 3
+
+
+def test_what_an_older_stream_has_is_written_while_another_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "_SYNC_AFTER", 0.0)
+    monkeypatch.setattr(streams, "_LOOK_EVERY", 0.0)
+
+    def written(stream: str) -> int:
+        (path,) = tmp_path.rglob(f"*-{stream}.open")
+        return path.read_bytes().count(b'"batch":')
+
+    loader = torch.utils.data.DataLoader(torch.arange(6.0), batch_size=2)
+    with mlprov.start("t", store=tmp_path / "s", on_error="raise") as run:
+        for _ in run.epochs(1):
+            for number, _batch in enumerate(run.track(loader)):
+                assert written("0-0-train") == number  # those before
+                if number == 1:
+                    list(run.track([torch.ones(2)], role="validation"))
+                else:
+                    run.log(loss=0.5)
+                assert written("0-0-train") == number + 1
+                assert written("indices.0-0-train") == number + 1
 
 
 def test_a_child_writes_nothing_of_what_waits(store: _core.Store, tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ property: build ## 100,000 random sets of inputs in C and against PyPI's blake3;
 	@MLPROV_PROPERTY_CASES=100000 build/c/check/test_hash_many
 	@MLPROV_PROPERTY_CASES=100000 .venv/bin/pytest tests/python/test_many_inputs.py
 	@bash scripts/test_nodes.sh
-	@MLPROV_PROPERTY_CASES=10000 .venv/bin/pytest -o faulthandler_timeout=3000 tests/python/test_ethereum.py tests/python/test_bundled_anchors.py
+	@MLPROV_PROPERTY_CASES=10000 .venv/bin/pytest -o faulthandler_timeout=3000 tests/python/test_ethereum.py tests/python/test_bad_anchors.py
 
 bench: build ## print the benchmark tables, and the goals of all as one and as build/bench.json
 	@rm -rf build/bench

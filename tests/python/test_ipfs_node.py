@@ -258,41 +258,6 @@ def test_a_silent_server_does_not_hold_up_the_end_of_a_run(
     assert {row.open for row in rows(tmp_path / "store")} == {True}
 
 
-SILENT_RESOLVER = """
-#include <netdb.h>
-#include <unistd.h>
-int getaddrinfo(const char *n, const char *s, const struct addrinfo *h, struct addrinfo **r)
-{ (void)n; (void)s; (void)h; (void)r; if (write(2, "asked\\n", 6)) {} sleep(30); return EAI_AGAIN; }
-"""
-
-
-def test_a_silent_resolver_does_not_hold_up_the_end_of_a_process(
-    at: Callable[[str], None], tmp_path: Path
-) -> None:
-    (tmp_path / "resolver.c").write_text(SILENT_RESOLVER)
-    library = tmp_path / "resolver.so"
-    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, tmp_path / "resolver.c"], check=True)
-    at("https://node.example.org")
-    code = f"""
-import time, mlprov
-run = mlprov.start("silent", store={str(tmp_path / "store")!r}, anchors=["ipfs"])
-began = time.monotonic()
-run.finish()
-print(time.monotonic() - began)
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env=os.environ | {"LD_PRELOAD": str(library)},
-        capture_output=True,
-        text=True,
-        timeout=20,  # less than the resolver's sleep: exit does not wait for it either
-        check=True,
-    )
-    assert "asked" in done.stderr
-    assert float(done.stdout) < 4
-    assert {row.open for row in rows(tmp_path / "store")} == {True}
-
-
 def test_offline_anchors_nothing_and_says_why(
     at: Callable[[str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -148,7 +148,8 @@ def read(
     Args:
         table: ``[anchor.ethereum]`` of the user's configuration.
         where: that stands, for messages.
-        given: settings that the caller has from elsewhere, before both. Never who signs.
+        given: settings that the caller has from elsewhere, before both. Never who signs, and
+            bounds of gas and fee only below the user's own.
         to_deploy: the kind of a contract that there is not yet.
 
     Raises:
@@ -163,9 +164,9 @@ def read(
         contract_kind=to_deploy or settings.choice("contract_kind", CONTRACTS),
         signer=signer,
         limits=(
-            int(_GWEI * settings.number("max_fee_gwei", _MAX_FEE_GWEI, 1_000_000)),
+            int(_GWEI * settings.bound("max_fee_gwei", _MAX_FEE_GWEI, 1_000_000)),
             int(_GWEI * settings.number("min_tip_gwei", _MIN_TIP_GWEI, 1_000_000)),
-            int(settings.number("max_gas", _MAX_GAS, 30_000_000)),
+            int(settings.bound("max_gas", _MAX_GAS, 30_000_000)),
             max(1, int(1000 * settings.number("replace_after", _REPLACE_AFTER, 1_000_000))),
             int(settings.number("replacements", _REPLACEMENTS, 50)),
             max(1, int(settings.number("confirmations", _CONFIRMATIONS, 1_000_000))),
@@ -209,6 +210,11 @@ class _Settings:
         if isinstance(value, bool) or not 0 <= number <= most:
             raise self.fail(name, f"a number from 0 to {most:g}")
         return number
+
+    def bound(self, name: str, default: float, most: float) -> float:
+        """What is given may lower the user's own bound, never raise it."""
+        own = _Settings(self._table, self._where, {}).number(name, default, most)
+        return min(own, self.number(name, own, most))
 
     def chain(self) -> str:
         value = self._value("chain_id")

@@ -84,8 +84,9 @@ def start(
         seeds: whether to record seeds and digests of the random generators' states; ``"values"``:
             the states themselves too, which a bit-exact replay begins with. Whoever has them can
             tell what is drawn next: not for generators of noise that has to stay unknown.
-        anchors: kinds of anchors: ``"log"``, the local store log, is always on; ``"ipfs"``
-            publishes its checkpoints (mlprov/anchoring.py says where).
+        anchors: kinds of anchors: ``"log"``, the local store log, is always on;
+            ``"ethereum"`` puts its checkpoints on a chain, ``"ipfs"`` publishes them
+            (docs/anchoring.md says what each proves; mlprov/anchor_servers.py where they go).
         publish: with ``anchors=["ipfs"]``, what else is published at the end, for everybody to
             read: ``"bundle"``, the run's records, which is the default then; ``"model"``, the
             checkpoint that was recorded last. ``[]``: nothing.

@@ -257,7 +257,7 @@ static int poll_replaced(struct mlp_anchor_work *work, struct mlp_anchor_outcome
     return status;
 }
 
-/* At the finalized tag or below; where the node knows no such tag, by confirmations. */
+/* At the finalized tag or below; where the node says that it knows no such tag, by confirmations. */
 static int is_final(struct mlp_anchor_work *work, bool *final, uint64_t number,
                     struct mlp_error *error)
 {

@@ -14,6 +14,8 @@
 #define ANSWER_MAX       (64U << 20) /* a block with its transactions: a few MB on mainnet */
 #define BAD_ANSWERS_MAX  5           /* in a row, before somebody has to look */
 #define METHOD_NOT_FOUND (-32601)    /* JSON-RPC 2.0, section 5.1 */
+#define INVALID_PARAMS   (-32602)
+#define UNKNOWN_BLOCK    (-39001) /* what geth answers for a tag that has no block */
 
 /* ---- what an intent is about ---- */
 
@@ -95,12 +97,12 @@ int mlp_ethereum_call(struct mlp_anchor_work *work, struct mlp_json_rpc_answer *
     return status;
 }
 
-int mlp_ethereum_ask(struct mlp_anchor_work *work, struct mlp_json_rpc_answer *answer,
-                     const char *method, const char *parameters, struct mlp_error *error)
+/* Returns: 0 where the node answered with a result. */
+static int fail_with_answer(const struct mlp_json_rpc_answer *answer, const char *method,
+                            struct mlp_error *error)
 {
-    int status = mlp_ethereum_call(work, answer, method, parameters, error);
-    if (status != 0 || answer->result != NULL)
-        return status;
+    if (answer->result != NULL)
+        return 0;
     char said[MLP_ETHEREUM_SAID_MAX];
     mlp_ethereum_said(said, answer->message, answer->message_len);
     if (answer->code == METHOD_NOT_FOUND)
@@ -109,6 +111,13 @@ int mlp_ethereum_ask(struct mlp_anchor_work *work, struct mlp_json_rpc_answer *a
                         said);
     return mlp_fail(error, MLP_E_NETWORK, "the Ethereum node answered to %s with error %lld: %s",
                     method, (long long)answer->code, said);
+}
+
+int mlp_ethereum_ask(struct mlp_anchor_work *work, struct mlp_json_rpc_answer *answer,
+                     const char *method, const char *parameters, struct mlp_error *error)
+{
+    int status = mlp_ethereum_call(work, answer, method, parameters, error);
+    return status != 0 ? status : fail_with_answer(answer, method, error);
 }
 
 int mlp_ethereum_ask_quantity(struct mlp_anchor_work *work, uint64_t *number, const char *method,
@@ -175,6 +184,18 @@ static int read_block(struct mlp_ethereum_block_name *block, const struct mlp_js
     return status;
 }
 
+/* Nodes that do not know a tag, or have no block for it, answer null or one of these errors. Any other,
+ * such as a limit on requests, says nothing about the tag. */
+static bool has_no_such_block(const struct mlp_json_rpc_answer *answer)
+{
+    char said[MLP_ETHEREUM_SAID_MAX];
+    if (answer->result != NULL)
+        return mlp_ethereum_is_nothing(answer->result);
+    mlp_ethereum_said(said, answer->message, answer->message_len);
+    return answer->code == METHOD_NOT_FOUND || answer->code == INVALID_PARAMS ||
+           answer->code == UNKNOWN_BLOCK || strstr(said, "block not found") != NULL;
+}
+
 int mlp_ethereum_block_named(struct mlp_anchor_work *work, bool *found,
                              struct mlp_ethereum_block_name *block, const char *tag,
                              struct mlp_error *error)
@@ -182,9 +203,10 @@ int mlp_ethereum_block_named(struct mlp_anchor_work *work, bool *found,
     char parameters[64];
     struct mlp_json_rpc_answer answer = {0};
     (void)snprintf(parameters, sizeof parameters, "[\"%s\",false]", tag);
-    /* Nodes that do not know a tag answer null or an error of their own. */
     int status = mlp_ethereum_call(work, &answer, "eth_getBlockByNumber", parameters, error);
-    bool nothing = mlp_ethereum_is_nothing(answer.result);
+    bool nothing = status == 0 && has_no_such_block(&answer);
+    if (status == 0 && !nothing)
+        status = fail_with_answer(&answer, "eth_getBlockByNumber", error);
     if (status == 0 && !nothing)
         status = read_block(block, answer.result, error);
     if (status == 0)

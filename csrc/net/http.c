@@ -288,8 +288,8 @@ static enum mlp_http_class class_of_result(CURLcode result, const struct exchang
     case CURLE_COULDNT_RESOLVE_PROXY:
     case CURLE_COULDNT_RESOLVE_HOST:
     case CURLE_COULDNT_CONNECT:
+    case CURLE_SSL_CONNECT_ERROR: /* the handshake broke off: no certificate was judged */
         return MLP_HTTP_REFUSED;
-    case CURLE_SSL_CONNECT_ERROR:
     case CURLE_PEER_FAILED_VERIFICATION:
     case CURLE_SSL_CIPHER:
     case CURLE_SSL_CACERT_BADFILE:

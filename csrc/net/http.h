@@ -31,8 +31,8 @@ enum mlp_http_class {
     MLP_HTTP_OK = 0,    /* a 2xx with its whole body */
     MLP_HTTP_OFFLINE,   /* MLPROV_OFFLINE: not tried */
     MLP_HTTP_FORBIDDEN, /* URL or address is not allowed: not delivered */
-    MLP_HTTP_REFUSED,   /* name not resolved, connection refused: not delivered */
-    MLP_HTTP_TLS,       /* no TLS, or the certificate does not hold: not delivered */
+    MLP_HTTP_REFUSED,   /* name not resolved, connection or handshake ended early: not delivered */
+    MLP_HTTP_TLS,       /* the certificate does not hold: not delivered */
     MLP_HTTP_TIMEOUT,   /* in doubt */
     MLP_HTTP_BROKEN,    /* the connection ended early, or what came is no HTTP: in doubt */
     MLP_HTTP_TOO_LARGE, /* the answer exceeds answer_max: delivered */

@@ -45,6 +45,16 @@ def test_the_users_example_is_taken_as_it_stands(own: Path) -> None:
     assert configuration.resolve({}).anchors == ("ethereum",)
 
 
+def test_bounds_that_are_given_lower_the_users_own_and_raise_none(own: Path) -> None:
+    table = tomllib.loads(own.read_text(encoding="utf-8"))["anchor"]["ethereum"]
+    for given, limits in (
+        ({"max_fee_gwei": 900_000, "max_gas": 30_000_000}, (50 * 10**9, 300_000)),
+        ({"max_fee_gwei": 3, "max_gas": 50_000}, (3 * 10**9, 50_000)),
+    ):
+        account = ethereum_accounts.read(table, "it", given)
+        assert (account.limits[0], account.limits[2]) == limits
+
+
 def test_every_setting_of_ethereum_is_in_the_example_with_a_comment() -> None:
     text = (SETTINGS / "config.toml").read_text(encoding="utf-8")
     named = set(re.findall(r"^(?:# )?([a-z_]+) = ", text, re.MULTILINE))

@@ -323,6 +323,11 @@ LASTING: dict[str, tuple[Change, str, str]] = {
         "included",
         "",
     ),
+    "it will not say what is final": (
+        lambda m, b, s, n: error(b, -32005, "limit exceeded") if b'"finalized"' in b else None,
+        "proved",
+        "limit exceeded",
+    ),
     "its block is none": (
         lambda m, b, s, n: result(b, None) if m == "eth_getBlockByHash" else None,
         "included",

@@ -331,6 +331,12 @@ def test_a_certificate_that_does_not_hold_is_refused(
     assert (said["class"], said["status"], said["body"]) == ("tls", "-20", "")
 
 
+def test_a_handshake_that_breaks_off_may_go_well_later(call: Call) -> None:
+    with serving(always(answer(b"no TLS"))) as server:
+        said = call(server.url(scheme="https"))
+    assert (said["class"], said["status"], said["body"]) == ("refused", "-19", "")
+
+
 def test_an_authority_of_nobody_is_refused(call: Call, authority: Authority) -> None:
     with serving(always(answer(b"unsafe")), context_for(authority, "signed")) as server:
         assert call(server.url(scheme="https"))["class"] == "tls"

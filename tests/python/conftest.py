@@ -76,6 +76,15 @@ def no_workers_are_forked_under_asan(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(popen_fork.Popen, "_launch", give_up)
 
 
+@pytest.fixture
+def no_hooks_of_others() -> None:
+    """A run that another test left unfinished listens to optimizer steps no more."""
+    from mlprov import optimizer_steps
+
+    for watch in list(optimizer_steps.watches()):
+        watch.stop()
+
+
 @pytest.fixture(scope="session")
 def vectors() -> Path:
     """The folder of third-party test vectors."""

@@ -19,6 +19,8 @@ from training_for_tests import ROOT, assert_log_holds, loader, network, of_type,
 import mlprov
 from mlprov import optimizer_steps, stores
 
+pytestmark = pytest.mark.usefixtures("no_hooks_of_others")
+
 
 def on_a_terminal(
     code: str, *arguments: object, interactive: bool = False, **variables: str

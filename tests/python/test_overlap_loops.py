@@ -33,7 +33,7 @@ from mlprov.recorder import RecordingWarning
 
 torch = pytest.importorskip("torch")
 
-pytestmark = NEEDS_A_WORKER
+pytestmark = [NEEDS_A_WORKER, pytest.mark.usefixtures("no_hooks_of_others")]
 
 
 # ---- records ----

@@ -63,6 +63,8 @@ with warnings.catch_warnings(record=True) as warned:
 print(recorded == bare, *(w.message for w in warned))
 """
 
+pytestmark = pytest.mark.usefixtures("no_hooks_of_others")
+
 
 def test_a_store_that_is_made_read_only_during_a_run_costs_records_and_no_bit_of_the_curve(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

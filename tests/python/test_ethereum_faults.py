@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from chains_for_tests import Chain, anchored_store, chain, digest_of, rows, states, until
 from cli_for_tests import run_command
-from nodes_for_tests import SECRETS, anvil, require_secp256k1
+from nodes_for_tests import SECRETS, anvil, own_environment, require_secp256k1
 from servers_for_tests import Server, answer, serving
 
 from mlprov import ConfigError, _core, anchoring
@@ -397,8 +397,11 @@ def test_a_kill_at_every_durable_write_and_every_send_ends_in_one_event(
     (tmp_path / "killer.c").write_text(KILLER)
     library = tmp_path / "killer.so"
     subprocess.run(
-        ["cc", "-shared", "-fPIC", "-o", library, tmp_path / "killer.c", "-ldl"], check=True
+        ["cc", "-shared", "-fPIC", "-o", library, tmp_path / "killer.c", "-ldl"],
+        check=True,
+        env=own_environment(),
     )
+    preload = " ".join(filter(None, (os.environ.get("LD_PRELOAD"), str(library))))
     store = tmp_path / "copy"
     anchored_store(tmp_path)
     command = [sys.executable, "-m", "mlprov", "anchor", "ethereum", "-q", "--store", str(store)]
@@ -411,7 +414,7 @@ def test_a_kill_at_every_durable_write_and_every_send_ends_in_one_event(
             shutil.copytree(tmp_path / "store", store)
             killed = subprocess.run(
                 command,
-                env=os.environ | {"LD_PRELOAD": str(library), "KILL_AT": str(number)},
+                env=os.environ | {"LD_PRELOAD": preload, "KILL_AT": str(number)},
                 check=False,
             )
             finished = killed.returncode == 0
